@@ -1,0 +1,65 @@
+"""Every exception that edge-qc raises on purpose.
+
+    EdgeQCError                 exit status 1
+    ├── UsageError              the call was wrong                         exit 2
+    ├── SettingsError           station.toml must be mended                exit 78, no restart
+    ├── BundleError             the model bundle must be replaced          exit 78, no restart
+    │   └── AcceptanceError     an engine does not reproduce the bundle's golden answers
+    ├── DataError               an image or a table must be mended         exit 1
+    ├── DeviceError             hardware or its driver; retried            exit 1, restart
+    │   ├── CameraError         a camera
+    │   └── EngineError         an inference engine
+    └── PublishError            broker or outbox; never stops inspection   exit 1
+
+Children are named by what the operator must do. A message says what, the value seen, the value
+wanted, and the next step. Errors of other libraries are wrapped at the door of the room that calls
+them. Nothing else lives here, and this module imports nothing.
+"""
+
+
+class EdgeQCError(Exception):
+    """Root of the tree: catch this to catch all that edge-qc raises on purpose."""
+
+    exit_status = 1
+
+
+class UsageError(EdgeQCError):
+    """The command or function was called with something that it cannot take."""
+
+    exit_status = 2
+
+
+class SettingsError(EdgeQCError):
+    """``station.toml`` cannot be used as it is."""
+
+    exit_status = 78
+
+
+class BundleError(EdgeQCError):
+    """A model bundle is missing, altered, too new, or not signed as the station demands."""
+
+    exit_status = 78
+
+
+class AcceptanceError(BundleError):
+    """An engine runs, but its answers to the golden views differ from the bundle's."""
+
+
+class DataError(EdgeQCError):
+    """An image or a table of labels cannot be read as what it should be."""
+
+
+class DeviceError(EdgeQCError):
+    """A device or its driver failed; the same call may work when tried again."""
+
+
+class CameraError(DeviceError):
+    """A camera could not be opened, or stopped giving frames."""
+
+
+class EngineError(DeviceError):
+    """An inference engine could not be opened, or answered with something unusable."""
+
+
+class PublishError(EdgeQCError):
+    """The broker or the outbox refused something; inspection goes on."""

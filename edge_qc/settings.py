@@ -1,0 +1,217 @@
+"""``station.toml``: the facts about a site, frozen and checked whole.
+
+Every fault is reported at once, unknown keys with the nearest known one. What the model demands is
+in the bundle, not here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from edge_qc.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+TopicLevel = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class StationTable(_Table):
+    """[station]: who this is, and where it keeps what must not be lost."""
+
+    site: TopicLevel
+    name: TopicLevel
+    state_dir: Path
+
+    @property
+    def root(self) -> str:
+        """The root of the station's MQTT topics."""
+        return f"edge-qc/v1/{self.site}/{self.name}"
+
+
+class BundleTable(_Table):
+    """[bundle]: the model, and whose signature it must carry."""
+
+    path: Path
+    public_key: Path | None = None
+
+
+class EngineTable(_Table):
+    """[engine]: what runs the model."""
+
+    kind: Literal["onnxruntime"] = "onnxruntime"
+    threads: int = Field(default=2, ge=1, le=64)
+
+
+class CameraTable(_Table):
+    """[[camera]]: one source of frames. die: the die that it sees; None where ``table`` names the
+    die of each image. loop: start a folder or video again at its end."""
+
+    name: TopicLevel
+    source: NonEmpty
+    die: str | None = None
+    table: Path | None = None
+    fps: float | None = Field(default=None, gt=0, le=10_000)
+    loop: bool = False
+    timeout_s: Seconds = 5.0
+
+    @model_validator(mode="after")
+    def _die_known(self) -> CameraTable:
+        if self.die is None and self.table is None:
+            raise ValueError("give die, or a table that names the die of each image")
+        return self
+
+
+class MqttTable(_Table):
+    """[mqtt]: the broker. Passwords are read from a file, never written here."""
+
+    host: NonEmpty
+    port: Port = 1883
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive_s: int = Field(default=15, ge=1, le=3600)
+
+    @model_validator(mode="after")
+    def _complete(self) -> MqttTable:
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file without username")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+    def password(self) -> SecretStr | None:
+        """The password in ``password_file``. Raises SettingsError where it cannot be read."""
+        if self.password_file is None:
+            return None
+        try:
+            return SecretStr(self.password_file.read_text(encoding="utf-8").rstrip("\n"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"mqtt.password_file: {error}. Correct the path") from error
+
+
+class LineTable(_Table):
+    """[line]: how much may wait, and how long."""
+
+    queue: int = Field(default=64, ge=1, le=10_000)
+    part_deadline_s: Seconds = 5.0
+    health_every_s: Seconds = 5.0
+    drain_s: Seconds = 10.0
+
+
+class Settings(_Table):
+    """All of ``station.toml``. Relative paths are taken from the file's own folder."""
+
+    station: StationTable
+    bundle: BundleTable
+    engine: EngineTable = EngineTable()
+    camera: tuple[CameraTable, ...] = Field(min_length=1)
+    mqtt: MqttTable
+    line: LineTable = LineTable()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Settings:
+        names = [camera.name for camera in self.camera]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two cameras are named {name!r}")
+        return self
+
+
+def read_settings(file: Path) -> Settings:
+    """The settings in ``file``.
+
+    Raises SettingsError that lists every fault with its key, what was seen, and for an unknown key
+    the nearest known one.
+    """
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"{file}: there is no such file. Copy deploy/station.example.toml, or name another "
+            "with --config"
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file}: cannot be read as TOML: {error}") from error
+    _absolute_paths(document, file.resolve().parent)
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        faults = "".join(f"\n  {fault}" for fault in _faults(error, document))
+        count = error.error_count()
+        raise SettingsError(f"{file}: {count} fault{'s' * (count > 1)}:{faults}") from error
+
+
+def known_keys() -> Iterator[str]:
+    """Every key that ``station.toml`` may hold, as ``table.key``."""
+    for table, info in Settings.model_fields.items():
+        for key in _fields_of(info.annotation):
+            yield f"{table}.{key}"
+
+
+_PATHS = {
+    "station": ("state_dir",),
+    "bundle": ("path", "public_key"),
+    "camera": ("table",),
+    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+}
+
+
+def _absolute_paths(document: dict[str, Any], folder: Path) -> None:
+    for table, keys in _PATHS.items():
+        entries = document.get(table)
+        for entry in entries if isinstance(entries, list) else [entries]:
+            if not isinstance(entry, dict):
+                continue
+            for key in keys:
+                if isinstance(entry.get(key), str):
+                    entry[key] = str(folder / entry[key])
+
+
+def _fields_of(annotation: object) -> list[str]:
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return list(candidate.model_fields)
+    return []
+
+
+def _faults(error: ValidationError, document: Mapping[str, Any]) -> Iterator[str]:
+    for fault in error.errors():
+        where = ".".join(
+            f"{part}" if not isinstance(part, int) else f"[{part + 1}]" for part in fault["loc"]
+        ).replace(".[", "[")
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            key = str(fault["loc"][-1])
+            tables = [str(part) for part in fault["loc"][:-1] if not isinstance(part, int)]
+            known = (
+                _fields_of(Settings.model_fields[tables[0]].annotation)
+                if tables
+                else list(Settings.model_fields)
+            )
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            yield f"{where}: unknown key; {hint}"
+        elif fault["type"] == "missing":
+            yield f"{where}: is missing"
+        elif isinstance(fault["input"], (str, int, float, bool)):
+            yield f"{where}: {message} (got {fault['input']!r})"
+        else:
+            yield f"{where or 'file'}: {message}"
