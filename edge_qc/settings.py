@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -154,7 +154,7 @@ def read_settings(file: Path) -> Settings:
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        faults = "".join(f"\n  {fault}" for fault in _faults(error, document))
+        faults = "".join(f"\n  {fault}" for fault in _faults(error))
         count = error.error_count()
         raise SettingsError(f"{file}: {count} fault{'s' * (count > 1)}:{faults}") from error
 
@@ -192,7 +192,7 @@ def _fields_of(annotation: object) -> list[str]:
     return []
 
 
-def _faults(error: ValidationError, document: Mapping[str, Any]) -> Iterator[str]:
+def _faults(error: ValidationError) -> Iterator[str]:
     for fault in error.errors():
         where = ".".join(
             f"{part}" if not isinstance(part, int) else f"[{part + 1}]" for part in fault["loc"]

@@ -63,7 +63,7 @@ def _affine(die: Die, width: int, height: int, columns: int, rows: int) -> NDArr
     to_canvas = np.array(
         [[(right - left) / columns, 0.0, left], [0.0, (lower - upper) / rows, upper], [0, 0, 1.0]]
     )
-    return to_picture @ to_canvas
+    return np.asarray(to_picture @ to_canvas, np.float64)
 
 
 @functools.lru_cache(maxsize=256)
