@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,8 +95,52 @@ def drift_probability(p: float, prior: float) -> float:
     return 1.0 if math.isinf(odds) else odds / (1 + odds)
 
 
-def decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
-    """The verdict on one reading, under the bundle's rule; pure."""
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What must hold beside a reading before it may become a verdict.
+
+    frame_age_s: seconds since the frame was taken. accepted: the engine reproduced the golden
+    answers. running: the station's state lets it judge.
+    """
+
+    frame_age_s: float
+    max_frame_age_s: float
+    accepted: bool
+    running: bool
+
+
+def judge(bundle: Bundle, die: str, reading: Reading, circumstances: Circumstances) -> Verdict:
+    """The one door to GOOD: the verdict on a reading, or NOT_JUDGED where it may not be made.
+
+    A reading is finite and of the right shape by its type; the rest is checked here. Pure.
+    """
+    if not circumstances.accepted:
+        return not_judged(bundle.id, Reason.ENGINE, "the engine was not accepted")
+    if not circumstances.running:
+        return not_judged(bundle.id, Reason.STATE, "the station is not running")
+    if not 0 <= circumstances.frame_age_s <= circumstances.max_frame_age_s:
+        return not_judged(
+            bundle.id,
+            Reason.FRAME,
+            f"the frame is {circumstances.frame_age_s:.1f} s old, "
+            f"wanted at most {circumstances.max_frame_age_s:g} s",
+        )
+    if die not in bundle.manifest.dies:
+        return not_judged(bundle.id, Reason.FRAME, unknown_die(bundle, die))
+    return _decide(bundle, die, reading)
+
+
+def label_of(bundle: Bundle, die: str, reading: Reading) -> str:
+    """The label that the bundle's rule gives a reading, for comparing engines; no verdict."""
+    return _decide(bundle, die, reading).label
+
+
+def unknown_die(bundle: Bundle, die: str) -> str:
+    """What to say of a die that the model was not trained on."""
+    return f"die {die!r} is unknown to the bundle, which knows {', '.join(bundle.manifest.dies)}"
+
+
+def _decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
     manifest = bundle.manifest
     finding = find_drift(manifest.drift, die, reading)
     known = softmax(reading.logits, manifest.temperature)

@@ -112,6 +112,7 @@ class LineTable(_Table):
 
     queue: int = Field(default=64, ge=1, le=10_000)
     part_deadline_s: Seconds = 5.0
+    max_frame_age_s: Seconds = 10.0
     health_every_s: Seconds = 5.0
     drain_s: Seconds = 10.0
 

@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both stand on `make venv`.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test check bench clean
+
+help:
+	@echo "make demo    from labelled images to verdicts on MQTT, in a few minutes"
+	@echo "make test    the tests"
+	@echo "make check   ruff, mypy, import-linter, pip-audit of what is pinned"
+	@echo "make bench   figures side by side with peers, into bench/results/latest.json"
+	@echo "make venv    .venv with both distributions, editable"
+
+venv: $(READY)
+
+$(READY): pyproject.toml export/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "edge-qc needs Python 3.10 or newer, $(PYTHON) is $$($(PYTHON) --version); name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "Installing both distributions into .venv (torch is large: minutes, once)"
+	$(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev]' -e ./export
+	@touch $@
+
+demo: venv
+	$(BIN)/python deploy/demo/demo.py demo
+
+test: venv
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: venv
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf .venv demo runs build dist

@@ -1,0 +1,76 @@
+"""Run every benchmark here and write ``bench/results/latest.json``.
+
+A benchmark is a module of this folder with ``figures()``: a list of dictionaries with name, ratio,
+ours_median_s, theirs_median_s, runs and note. Both sides of a ratio are timed in turn in one run,
+since machines are shared and noisy. ``python bench/run.py NAME …`` runs some.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def main() -> int:
+    """Run what was named, all by default; 1 where a benchmark failed."""
+    wanted = set(sys.argv[1:])
+    modules = sorted(path for path in HERE.glob("*.py") if path.name not in ("run.py", "timing.py"))
+    sys.path.insert(0, str(HERE))
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    target = results / "latest.json"
+    kept: dict[str, Any] = {}
+    if target.exists():
+        kept = {figure["name"]: figure for figure in json.loads(target.read_text())["figures"]}
+    failed = []
+    for path in modules:
+        if wanted and path.stem not in wanted:
+            continue
+        print(f"{path.stem} …", file=sys.stderr, flush=True)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+            for figure in module.figures():
+                taken = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                kept[figure["name"]] = {**figure, "taken": taken, "machine": machine()}
+                print(f"  {figure['name']}: {figure['ratio']:.3g}", file=sys.stderr, flush=True)
+        except Exception as error:  # one benchmark that fails must not take the others with it
+            failed.append(path.stem)
+            print(f"  failed: {error}", file=sys.stderr, flush=True)
+        document = {"figures": [kept[name] for name in sorted(kept)]}
+        target.write_text(json.dumps(document, indent=2) + "\n")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

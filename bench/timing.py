@@ -1,0 +1,41 @@
+"""Two sides timed in turn, A B A B …, so that a machine that drifts drifts for both."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def paired(
+    name: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    runs: int = 30,
+    warm_up: int = 3,
+    note: str = "",
+) -> dict[str, Any]:
+    """A figure: medians of both sides in seconds, and the median of the ratios theirs / ours."""
+    for _ in range(warm_up):
+        ours()
+        theirs()
+    mine: list[float] = []
+    other: list[float] = []
+    for _ in range(runs):
+        mine.append(_seconds(ours))
+        other.append(_seconds(theirs))
+    return {
+        "name": name,
+        "ratio": statistics.median(b / a for a, b in zip(mine, other, strict=True)),
+        "ours_median_s": statistics.median(mine),
+        "theirs_median_s": statistics.median(other),
+        "runs": runs,
+        "note": note,
+    }
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

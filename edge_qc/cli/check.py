@@ -1,0 +1,48 @@
+"""``edge-qc check``: what station.toml and its bundle resolve to, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.options import config_option, json_option
+
+
+@click.command("check")
+@config_option
+@json_option
+def command(config: Path, as_json: bool) -> None:
+    """Read station.toml and the bundle that it names, and show what they resolve to.
+
+    Secrets are blanked. Exit status 78 where a file must be mended.
+    """
+    import json
+
+    from edge_qc.bundle import open_bundle
+    from edge_qc.cli.table import print_tree
+    from edge_qc.settings import read_settings
+    from edge_qc.station import check_against_bundle
+
+    settings = read_settings(config)
+    settings.mqtt.password()
+    bundle = open_bundle(settings.bundle.path, settings.bundle.public_key)
+    check_against_bundle(settings, bundle)
+    resolved = settings.model_dump(mode="json")
+    if settings.mqtt.password_file is not None:
+        resolved["mqtt"]["password"] = "***"
+    resolved["mqtt"]["root"] = settings.station.root
+    manifest = bundle.manifest
+    resolved["bundle"] |= {
+        "id": bundle.id,
+        "name": manifest.name,
+        "version": manifest.version,
+        "classes": list(manifest.classes),
+        "dies": list(manifest.dies),
+        "precision": manifest.precision,
+        "signed": bundle.signed,
+    }
+    if as_json:
+        click.echo(json.dumps(resolved, indent=2))
+    else:
+        print_tree(str(config), resolved)

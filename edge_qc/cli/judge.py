@@ -1,0 +1,78 @@
+"""``edge-qc judge``: verdicts on image files, without cameras and broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.options import bundle_option, json_option, threads_option
+
+
+@click.command("judge")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--die", required=True, help="The die that the images show, as the bundle names it.")
+@bundle_option
+@threads_option
+@json_option
+def command(
+    images: tuple[Path, ...], die: str, bundle_path: Path, threads: int, as_json: bool
+) -> int:
+    """Judge IMAGES of one die: the same verdicts as the station's, on standard output.
+
+    An image that cannot be read is NOT_JUDGED, the others are judged; exit status 1 then.
+    """
+    import json
+    import math
+    import time
+    from datetime import datetime, timezone
+
+    from edge_qc.camera import read_image
+    from edge_qc.decision import not_judged, unknown_die
+    from edge_qc.errors import DataError, UsageError
+    from edge_qc.inspection import open_inspection
+    from edge_qc.parts import Frame, Reason, Verdict
+    from edge_qc.publisher.messages import verdict_fields
+
+    inspection = open_inspection(bundle_path, threads=threads, max_frame_age_s=math.inf)
+    bundle = inspection.bundle
+    if die not in bundle.manifest.dies:
+        raise UsageError(unknown_die(bundle, die))
+
+    def judged(image: Path) -> Verdict:
+        try:
+            pixels = read_image(image)
+        except DataError as error:
+            return not_judged(bundle.id, Reason.FRAME, str(error))
+        frame = Frame(
+            pixels=pixels,
+            camera="judge",
+            die=die,
+            trigger_id=str(image),
+            part_id=None,
+            sequence=0,
+            time=datetime.now(timezone.utc),
+            monotonic_s=time.monotonic(),
+            image=image.name,
+        )
+        return inspection.judge([frame])[0]
+
+    failed = False
+    documents = []
+    for image in images:
+        verdict = judged(image)
+        failed |= verdict.reason is not Reason.DECIDED
+        if as_json:
+            documents.append({"image": str(image), "die": die, **verdict_fields(verdict)})
+        else:
+            share = verdict.probabilities.get(verdict.label)
+            odd = f"  drift p = {verdict.drift.p_value:.2g}" if verdict.drift else ""
+            sure = f"  {share:6.1%}" if share is not None else ""
+            detail = f"  {verdict.detail}" if verdict.detail else ""
+            click.echo(
+                f"{image}  {verdict.label:<18} {verdict.disposition.value:<6}{sure}{odd}{detail}"
+            )
+    if as_json:
+        click.echo(json.dumps(documents, indent=2))
+    inspection.close()
+    return 1 if failed else 0

@@ -1,0 +1,31 @@
+"""Options that several commands share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("/etc/edge-qc/station.toml"),
+    show_default=True,
+    help="The station's settings.",
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on standard output."
+)
+
+bundle_option = click.option(
+    "--bundle",
+    "bundle_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The bundle's folder.",
+)
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Of the engine."
+)

@@ -1,0 +1,127 @@
+"""Frames to verdicts: view, engine and decision in turn, the only place where the three meet.
+
+The line and ``edge-qc judge`` both call ``Inspection.judge``, so that a verdict is the same with
+and without a broker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_qc import decision
+from edge_qc.bundle import Bundle, open_bundle
+from edge_qc.engine import Engine, open_engine
+from edge_qc.engine.acceptance import AcceptanceReport, accept
+from edge_qc.errors import EngineError
+from edge_qc.parts import Frame, Reason, Verdict, View
+from edge_qc.view import view
+
+__all__ = ["Inspection", "open_inspection"]
+
+
+class Inspection:
+    """A bundle, an engine that was accepted for it, and how old a frame may be."""
+
+    def __init__(
+        self, bundle: Bundle, engine: Engine, acceptance: AcceptanceReport, max_frame_age_s: float
+    ) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.acceptance = acceptance
+        self._max_frame_age_s = max_frame_age_s
+
+    def judge(self, frames: Sequence[Frame], running: bool = True) -> list[Verdict]:
+        """A verdict for each frame, in order; as many engine calls as the bundle's batch needs.
+
+        What goes wrong with a frame or in the engine becomes NOT_JUDGED with its reason.
+        """
+        verdicts: list[Verdict | None] = [None] * len(frames)
+        views: list[tuple[int, View, float]] = []
+        manifest = self.bundle.manifest
+        size = (manifest.input.height, manifest.input.width)
+        for index, frame in enumerate(frames):
+            die = manifest.dies.get(frame.die)
+            if die is None:
+                verdicts[index] = decision.not_judged(
+                    self.bundle.id, Reason.FRAME, decision.unknown_die(self.bundle, frame.die)
+                )
+                continue
+            began = time.perf_counter()
+            cut = view(frame.pixels, die, size, manifest.input.interpolation)
+            views.append((index, cut, _ms_since(began)))
+        batch = manifest.input.batch
+        for start in range(0, len(views), batch):
+            self._judge_batch(frames, views[start : start + batch], running, verdicts)
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    def _judge_batch(
+        self,
+        frames: Sequence[Frame],
+        views: Sequence[tuple[int, View, float]],
+        running: bool,
+        verdicts: list[Verdict | None],
+    ) -> None:
+        began = time.perf_counter()
+        try:
+            readings = self.engine.infer(np.stack([cut.pixels for _, cut, _ in views]))
+        except EngineError as error:
+            for index, _, _ in views:
+                verdicts[index] = decision.not_judged(self.bundle.id, Reason.ENGINE, str(error))
+            return
+        engine_ms = _ms_since(began)
+        for (index, _, view_ms), reading in zip(views, readings, strict=True):
+            began = time.perf_counter()
+            verdict = decision.judge(
+                self.bundle,
+                frames[index].die,
+                reading,
+                decision.Circumstances(
+                    frame_age_s=time.monotonic() - frames[index].monotonic_s,
+                    max_frame_age_s=self._max_frame_age_s,
+                    accepted=self.acceptance.bundle_id == self.bundle.id,
+                    running=running,
+                ),
+            )
+            verdicts[index] = dataclasses.replace(
+                verdict,
+                latency_ms={
+                    "view": view_ms,
+                    "engine": engine_ms,
+                    "decision": _ms_since(began),
+                },
+            )
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.engine.close()
+
+
+def open_inspection(
+    bundle_path: Path,
+    *,
+    public_key: Path | None = None,
+    engine: str = "onnxruntime",
+    threads: int = 2,
+    max_frame_age_s: float = 10.0,
+) -> Inspection:
+    """Verify the bundle, open the engine and let it prove itself on the golden views.
+
+    Raises BundleError, EngineError or AcceptanceError; what was opened is closed again.
+    """
+    bundle = open_bundle(bundle_path, public_key)
+    opened = open_engine(bundle, engine, threads)
+    try:
+        acceptance = accept(bundle, opened, decision.label_of)
+    except BaseException:
+        opened.close()
+        raise
+    return Inspection(bundle, opened, acceptance, max_frame_age_s)
+
+
+def _ms_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1e3
