@@ -1,0 +1,60 @@
+"""Verdicts out of the station: messages, the outbox that keeps them, the way to the broker."""
+
+from __future__ import annotations
+
+from edge_qc.publisher.disk import Space
+from edge_qc.publisher.ledger import TriggerRecord
+from edge_qc.publisher.messages import (
+    BundleRef,
+    CameraHealth,
+    EventMessage,
+    HealthContent,
+    HealthMessage,
+    Kind,
+    Message,
+    OutboxHealth,
+    PartContent,
+    PartMessage,
+    Severity,
+    State,
+    StateMessage,
+    VerdictContent,
+    VerdictMessage,
+)
+from edge_qc.publisher.mqtt import Publisher
+from edge_qc.publisher.outbox import Outbox, OutboxStatus
+from edge_qc.publisher.wire import (
+    json_schemas,
+    parse_topic,
+    part_content,
+    read_message,
+    verdict_content,
+)
+
+__all__ = [
+    "BundleRef",
+    "CameraHealth",
+    "EventMessage",
+    "HealthContent",
+    "HealthMessage",
+    "Kind",
+    "Message",
+    "Outbox",
+    "OutboxHealth",
+    "OutboxStatus",
+    "PartContent",
+    "PartMessage",
+    "Publisher",
+    "Severity",
+    "Space",
+    "State",
+    "StateMessage",
+    "TriggerRecord",
+    "VerdictContent",
+    "VerdictMessage",
+    "json_schemas",
+    "parse_topic",
+    "part_content",
+    "read_message",
+    "verdict_content",
+]

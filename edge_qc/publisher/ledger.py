@@ -1,0 +1,275 @@
+"""The outbox's SQLite file: its schema, its checks, and every statement that runs on it.
+
+Transactions and threads are ``outbox``'s. Write-ahead log with ``synchronous=FULL``: what was
+committed survives a power cut. A file that fails its check is set aside under another name, never
+deleted and never silently replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from edge_qc.errors import PublishError
+from edge_qc.publisher.disk import sync_folder
+from edge_qc.publisher.messages import Kind
+
+SCHEMA_VERSION = 1
+WAITING, DELIVERED, DAMAGED = 0, 1, 2
+
+# What SQLite says where the file may be sound and its surroundings are not (its error codes
+# reached Python with 3.11 only).
+_NOT_CORRUPT = ("locked", "unable to open", "disk I/O", "disk is full", "readonly")
+
+_SCHEMA = """
+CREATE TABLE ledger (commits INTEGER NOT NULL);
+INSERT INTO ledger VALUES (0);
+CREATE TABLE epoch (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    epoch TEXT NOT NULL UNIQUE,
+    started TEXT NOT NULL
+);
+CREATE TABLE trigger (
+    verdict_id TEXT PRIMARY KEY,
+    epoch TEXT NOT NULL,
+    record TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE message (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    verdict_id TEXT UNIQUE,
+    epoch TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    payload TEXT NOT NULL,
+    sha256 BLOB NOT NULL,
+    made_s REAL,
+    state INTEGER NOT NULL DEFAULT 0,
+    delivered_s REAL,
+    UNIQUE (epoch, kind, seq)
+);
+CREATE INDEX message_waiting ON message (row) WHERE state = 0;
+CREATE INDEX message_delivered ON message (row) WHERE state = 1;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRecord:
+    """What is known of a view when its trigger comes. time: UTC."""
+
+    camera: str
+    die: str | None
+    trigger_id: str
+    part_id: str | None
+    time: datetime
+    image: str | None = None
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "time": self.time.isoformat()})
+
+    @classmethod
+    def from_json(cls, text: str) -> TriggerRecord:
+        fields = json.loads(text)
+        return cls(**{**fields, "time": datetime.fromisoformat(fields["time"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One message of the ledger. made_s: ``time.monotonic`` of its epoch when it was handed over;
+    None where it was late from the start. whole: the payload has the hash it was stored with."""
+
+    row: int
+    kind: Kind
+    epoch: str
+    seq: int
+    verdict_id: str | None
+    payload: str
+    made_s: float | None
+    whole: bool
+
+
+def connect(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode that may pass between threads. Raises sqlite3.Error."""
+    uri = f"{file.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10
+    )
+    # A flipped bit must reach the hash check, not end the query.
+    connection.text_factory = lambda text: text.decode("utf-8", "replace")
+    if not read_only:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA journal_size_limit=16777216")
+    return connection
+
+
+def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
+    """The ledger in ``file``, made where there is none, and what was wrong with the one found:
+    None, or why it was set aside and under which name.
+
+    Raises PublishError for a ledger of a later schema, sqlite3.Error or OSError where the disk
+    refuses.
+    """
+    fault = check(file) if file.exists() else None
+    if fault is not None:
+        aside = set_aside(file)
+        fault = f"{fault}; set aside as {aside.name}"
+    connection = connect(file)
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        connection.close()
+        raise PublishError(
+            f"{file}: outbox of schema {version}, this edge-qc reads up to {SCHEMA_VERSION}. "
+            "Install the edge-qc that wrote it, or move the file away once it is delivered"
+        )
+    if version == 0:
+        connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        sync_folder(file.parent)
+    return connection, fault
+
+
+def check(file: Path) -> str | None:
+    """What is wrong with a ledger's file; None where it is sound."""
+    try:
+        with closing(connect(file)) as connection:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            finding = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            if finding != "ok":
+                return f"integrity check: {finding.splitlines()[-1][:200]}"
+            if version == SCHEMA_VERSION:
+                connection.execute("SELECT commits FROM ledger").fetchone()[0]
+                return None
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if version == 0 and tables:
+                return "it is an SQLite file, and no outbox"
+            return None
+    except sqlite3.OperationalError as error:
+        if any(phrase in str(error) for phrase in _NOT_CORRUPT):
+            raise
+        return str(error)
+    except (sqlite3.DatabaseError, TypeError) as error:
+        return str(error)
+
+
+def set_aside(file: Path) -> Path:
+    """Renames a ledger with its log, durably; its new name."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = file.with_name(f"{file.name}.corrupt-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = file.with_name(f"{file.name}.corrupt-{stamp}-{number}")
+    for suffix in ("", "-wal", "-shm"):
+        part = file.with_name(file.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    sync_folder(file.parent)
+    return aside
+
+
+def commits(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT commits FROM ledger").fetchone()[0])
+
+
+def add_epoch(connection: sqlite3.Connection, epoch: str, started: str) -> None:
+    connection.execute("INSERT INTO epoch (epoch, started) VALUES (?, ?)", (epoch, started))
+
+
+def add_trigger(connection: sqlite3.Connection, verdict_id: str, epoch: str, record: str) -> None:
+    connection.execute("INSERT INTO trigger VALUES (?, ?, ?)", (verdict_id, epoch, record))
+
+
+def add_message(
+    connection: sqlite3.Connection,
+    kind: Kind,
+    epoch: str,
+    seq: int,
+    payload: str,
+    made_s: float | None,
+    verdict_id: str | None = None,
+) -> None:
+    """Adds a message; a verdict takes the place of its trigger."""
+    connection.execute(
+        "INSERT INTO message (kind, verdict_id, epoch, seq, payload, sha256, made_s)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (kind.value, verdict_id, epoch, seq, payload, _digest(payload), made_s),
+    )
+    if verdict_id is not None:
+        connection.execute("DELETE FROM trigger WHERE verdict_id = ?", (verdict_id,))
+
+
+def set_state(connection: sqlite3.Connection, state: int, rows: Iterable[int], now: float) -> None:
+    connection.executemany(
+        "UPDATE message SET state = ?, delivered_s = ? WHERE row = ?",
+        [(state, now, row) for row in rows],
+    )
+
+
+def count_commit(connection: sqlite3.Connection, number: int) -> None:
+    connection.execute("UPDATE ledger SET commits = ?", (number,))
+
+
+def triggers(connection: sqlite3.Connection) -> list[tuple[str, TriggerRecord]]:
+    """The triggers without a verdict, in the order of their times."""
+    found = [
+        (verdict_id, TriggerRecord.from_json(record))
+        for verdict_id, record in connection.execute("SELECT verdict_id, record FROM trigger")
+    ]
+    return sorted(found, key=lambda item: item[1].time)
+
+
+def count_waiting(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM message WHERE state = 0").fetchone()[0])
+
+
+def waiting(
+    connection: sqlite3.Connection, after: int, limit: int, held: Sequence[Kind]
+) -> list[Stored]:
+    """The next messages to send behind row ``after``, those of ``held`` kinds left out."""
+    marks = ",".join("?" * len(held))
+    found = connection.execute(
+        "SELECT row, kind, epoch, seq, verdict_id, payload, made_s, sha256 FROM message"
+        f" WHERE state = 0 AND row > ? AND kind NOT IN ({marks}) ORDER BY row LIMIT ?",
+        (after, *(kind.value for kind in held), limit),
+    )
+    kinds = {kind.value: kind for kind in Kind}
+    return [
+        Stored(
+            row,
+            kinds.get(kind, Kind.EVENT),
+            epoch,
+            seq,
+            verdict_id,
+            payload,
+            made_s,
+            whole=kind in kinds and _digest(payload) == sha256,
+        )
+        for row, kind, epoch, seq, verdict_id, payload, made_s, sha256 in found
+    ]
+
+
+def prune(
+    connection: sqlite3.Connection, before_s: float, keep_bytes: int, most: int = 500
+) -> None:
+    """Forgets the oldest delivered messages: those delivered before ``before_s``, and any while
+    the file holds more than ``keep_bytes``; at most so many at a time."""
+    used, free, size = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    cut = time.time() + 1e9 if (used - free) * size > keep_bytes else before_s
+    connection.execute(
+        "DELETE FROM message WHERE row IN (SELECT row FROM message WHERE state = 1"
+        " ORDER BY row LIMIT ?) AND delivered_s < ?",
+        (most, cut),
+    )
+
+
+def _digest(payload: str) -> bytes:
+    return hashlib.sha256(payload.encode()).digest()

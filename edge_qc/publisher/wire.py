@@ -1,0 +1,162 @@
+"""Content to wire and back: topics, stamps, JSON texts and JSON Schemas.
+
+What the messages hold is ``messages``'s. Nothing is sent from here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timezone
+from typing import Any
+
+from pydantic import ValidationError
+
+from edge_qc.errors import PublishError
+from edge_qc.parts import PartVerdict, Verdict
+from edge_qc.publisher.messages import (
+    DETAIL_LIMIT,
+    MESSAGES,
+    BundleRef,
+    DriftFields,
+    Kind,
+    Message,
+    PartContent,
+    VerdictContent,
+)
+
+
+def verdict_content(
+    verdict: Verdict,
+    *,
+    camera: str,
+    die: str | None,
+    trigger_id: str,
+    time: datetime,
+    part_id: str | None = None,
+    image: str | None = None,
+    bundle_version: int | None = None,
+    engine: str | None = None,
+) -> VerdictContent:
+    """A verdict and where its frame came from, as the message says it.
+
+    Raises PublishError where a number in the verdict is not finite.
+    """
+    drift = verdict.drift
+    try:
+        return VerdictContent(
+            camera=camera,
+            die=die,
+            part_id=part_id,
+            trigger_id=trigger_id,
+            time=time,
+            label=verdict.label,
+            disposition=verdict.disposition,
+            reason=verdict.reason,
+            probabilities=dict(verdict.probabilities),
+            drift=None
+            if drift is None
+            else DriftFields(
+                score=drift.score,
+                p_value=drift.p_value,
+                threshold=drift.threshold,
+                witness=drift.witness,
+                witnesses=dict(drift.witnesses),
+            ),
+            expected_cost=dict(verdict.expected_cost),
+            bundle=BundleRef(id=verdict.bundle_id, version=bundle_version)
+            if verdict.bundle_id
+            else None,
+            engine=engine,
+            latency_ms=dict(verdict.latency_ms),
+            image=image,
+            detail=verdict.detail[:DETAIL_LIMIT],
+        )
+    except ValidationError as error:
+        raise PublishError(
+            f"verdict of camera {camera!r} cannot be sent: {_faults(error)}"
+        ) from error
+
+
+def part_content(part: PartVerdict) -> PartContent:
+    """A part's verdict as the message says it."""
+    return PartContent(
+        part_id=part.part_id,
+        time=part.time,
+        label=part.label,
+        disposition=part.disposition,
+        complete=part.complete,
+        labels=dict(part.labels),
+        missing=part.missing,
+        verdict_ids=part.verdict_ids,
+    )
+
+
+def utc_now() -> datetime:
+    """Now, with its time zone."""
+    return datetime.now(timezone.utc)
+
+
+def stamped(
+    kind: Kind,
+    content_json: str,
+    *,
+    epoch: str,
+    site: str,
+    station: str,
+    seq: int | None = None,
+    verdict_id: str | None = None,
+) -> str:
+    """The JSON text of content with its stamp in front."""
+    stamp: dict[str, str | int] = {"schema": f"edge-qc/{kind.value}/1"}
+    if verdict_id is not None:
+        stamp["verdict_id"] = verdict_id
+    stamp["epoch"] = epoch
+    if seq is not None:
+        stamp["seq"] = seq
+    stamp |= {"site": site, "station": station}
+    return f"{json.dumps(stamp, separators=(',', ':'))[:-1]},{content_json[1:]}"
+
+
+def as_sent(payload: str, historical: bool) -> bytes:
+    """What goes to the broker: a stored payload, and whether it comes late."""
+    return f'{payload[:-1]},"historical":{json.dumps(historical)}}}'.encode()
+
+
+_TOPIC = re.compile(r"edge-qc/v1/([A-Za-z0-9._-]{1,64})/([A-Za-z0-9._-]{1,64})/([a-z]+)")
+
+
+def parse_topic(topic: str) -> tuple[str, str, Kind] | None:
+    """Site, station and kind of a topic; None for a topic that is none of these."""
+    match = _TOPIC.fullmatch(topic)
+    if match is None or match[3] not in {kind.value for kind in Kind}:
+        return None
+    return match[1], match[2], Kind(match[3])
+
+
+def read_message(kind: Kind, payload: bytes) -> Message:
+    """A received message. Raises PublishError that says what is wrong with it."""
+    try:
+        return MESSAGES[kind].model_validate_json(payload)
+    except ValidationError as error:
+        raise PublishError(f"a {kind.value} message breaks its schema: {_faults(error)}") from error
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """The JSON Schema (2020-12) of each message, by kind."""
+    schemas = {}
+    for kind, model in MESSAGES.items():
+        schema = model.model_json_schema(by_alias=True, mode="validation")
+        schemas[kind.value] = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": f"urn:edge-qc:{kind.value}:1",
+            **schema,
+        }
+    return schemas
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'message'}: {fault['msg']}"
+        for fault in error.errors(include_url=False)[:5]
+    )
