@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 
 def paired(
@@ -14,9 +14,11 @@ def paired(
     theirs: Callable[[], object],
     runs: int = 30,
     warm_up: int = 3,
+    ratio: Literal["theirs/ours", "ours/theirs"] = "theirs/ours",
+    goal: str = "",
     note: str = "",
 ) -> dict[str, Any]:
-    """A figure: medians of both sides in seconds, and the median of the ratios theirs / ours."""
+    """A figure: medians of both sides in seconds, and the median of the ratios pair by pair."""
     for _ in range(warm_up):
         ours()
         theirs()
@@ -27,7 +29,11 @@ def paired(
         other.append(_seconds(theirs))
     return {
         "name": name,
-        "ratio": statistics.median(b / a for a, b in zip(mine, other, strict=True)),
+        "ratio": statistics.median(
+            b / a if ratio == "theirs/ours" else a / b for a, b in zip(mine, other, strict=True)
+        ),
+        "ratio_is": ratio,
+        "goal": goal,
         "ours_median_s": statistics.median(mine),
         "theirs_median_s": statistics.median(other),
         "runs": runs,

@@ -1,0 +1,38 @@
+"""``edge-qc run``: the station's daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.options import config_option
+
+
+@click.command("run")
+@config_option
+@click.option(
+    "--until-end",
+    is_flag=True,
+    help="Stop once every camera has come to its end (folders and videos that do not loop).",
+)
+@click.option("--verbose", is_flag=True, help="Log what is done with each frame.")
+def command(config: Path, until_end: bool, verbose: bool) -> int:
+    """Run the station until SIGTERM: grab, judge, publish; nothing that was judged is lost.
+
+    Exit status 78 where a file must be mended, 1 where a device failed and a restart may help.
+    """
+    import logging
+    import os
+
+    from edge_qc.daemon import run
+    from edge_qc.settings import read_settings
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        # The journal stamps lines itself.
+        format="%(levelname)s %(name)s: %(message)s"
+        if "JOURNAL_STREAM" in os.environ
+        else "%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    return run(read_settings(config), until_end=until_end)

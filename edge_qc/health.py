@@ -1,0 +1,79 @@
+"""What the station knows about itself: rates, latencies, memory, temperatures.
+
+It counts and reads; what is done about it is decided by the line and by people.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+_WINDOW_S = 60.0
+_WINDOW_VERDICTS = 2_000
+
+
+class Health:
+    """Counts verdicts; used from one thread. verdicts: made since the start."""
+
+    def __init__(self) -> None:
+        self._started_s = time.monotonic()
+        self.verdicts = 0
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_WINDOW_VERDICTS)
+        self._last_s: float | None = None
+
+    def count(self, total_ms: float) -> None:
+        """Note one verdict; total_ms: from the frame to the verdict."""
+        self._last_s = time.monotonic()
+        self.verdicts += 1
+        self._recent.append((self._last_s, total_ms))
+
+    def snapshot(self) -> dict[str, object]:
+        """The figures of now: verdicts since the start; rate (1/s) and latency (ms) over the last
+        minute; age of the last verdict (s, None before the first); resident memory
+        (bytes); temperatures (degrees Celsius, by zone)."""
+        now = time.monotonic()
+        while self._recent and now - self._recent[0][0] > _WINDOW_S:
+            self._recent.popleft()
+        latencies = [total for _, total in self._recent]
+        span = min(_WINDOW_S, max(now - self._started_s, 1e-3))
+        if len(self._recent) == _WINDOW_VERDICTS:
+            span = max(now - self._recent[0][0], 1e-3)
+        return {
+            "uptime_s": now - self._started_s,
+            "verdicts": self.verdicts,
+            "rate_per_s": len(latencies) / span,
+            "latency_ms": {
+                "p50": float(np.percentile(latencies, 50)),
+                "p99": float(np.percentile(latencies, 99)),
+            }
+            if latencies
+            else {},
+            "last_verdict_age_s": None if self._last_s is None else now - self._last_s,
+            "memory_bytes": resident_memory(),
+            "temperatures_c": temperatures(),
+        }
+
+
+def resident_memory() -> int:
+    """This process's resident memory in bytes; 0 where /proc does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def temperatures(root: Path = Path("/sys/class/thermal")) -> dict[str, float]:
+    """Degrees Celsius by thermal zone, as the kernel tells; empty where it does not."""
+    found = {}
+    for zone in sorted(root.glob("thermal_zone*")):
+        try:
+            name = (zone / "type").read_text(encoding="ascii").strip()
+            found[name] = int((zone / "temp").read_text(encoding="ascii")) / 1000
+        except (OSError, ValueError):
+            continue
+    return found

@@ -1,0 +1,94 @@
+"""The composition root: opens every room from the settings, and closes them in order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from edge_qc.bundle import Bundle
+from edge_qc.camera import Camera
+from edge_qc.errors import SettingsError
+from edge_qc.inspection import open_inspection
+from edge_qc.line import Line
+from edge_qc.publisher import BundleRef, Outbox, Publisher, State
+from edge_qc.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_station(settings: Settings) -> Iterator[Line]:
+    """The line of these settings, ready to run; everything is closed behind it.
+
+    The outbox opens first and the broker second, so that whatever fails next can be told; a broker
+    that is away stops nothing. Raises EdgeQCError where the station cannot run.
+    """
+    with ExitStack() as stack:
+        outbox = stack.enter_context(
+            Outbox.open(
+                settings.station.state_dir / "outbox.sqlite",
+                site=settings.station.site,
+                station=settings.station.name,
+            )
+        )
+        publisher = Publisher(settings.mqtt, settings.station, outbox)
+        publisher.start()
+        stack.callback(publisher.close)
+        publisher.state(State.STARTING, "verifying the bundle")
+        try:
+            inspection = open_inspection(
+                settings.bundle.path,
+                public_key=settings.bundle.public_key,
+                engine=settings.engine.kind,
+                threads=settings.engine.threads,
+                max_frame_age_s=settings.line.max_frame_age_s,
+            )
+            stack.callback(inspection.close)
+            check_against_bundle(settings, inspection.bundle)
+            cameras = [Camera(camera) for camera in settings.camera]
+        except Exception as error:
+            publisher.state(State.FAULT, str(error))
+            outbox.wait_delivered(settings.line.drain_s)
+            raise
+        report = inspection.acceptance
+        log.info(
+            "bundle %s version %d accepted on %s: %d golden views, p50 %.1f ms",
+            inspection.bundle.id[:12],
+            inspection.bundle.manifest.version,
+            report.engine,
+            report.views,
+            report.latency_p50_ms,
+        )
+        publisher.state(
+            State.READY,
+            f"accepted on {report.engine}",
+            bundle=BundleRef(id=inspection.bundle.id, version=inspection.bundle.manifest.version),
+        )
+        yield Line(
+            inspection=inspection,
+            cameras=cameras,
+            outbox=outbox,
+            publisher=publisher,
+            settings=settings.line,
+        )
+
+
+def check_against_bundle(settings: Settings, bundle: Bundle) -> None:
+    """Raises SettingsError where the settings name dies that the bundle does not know."""
+    known = ", ".join(bundle.manifest.dies)
+    faults = [
+        f"camera {camera.name!r}: die {camera.die!r}"
+        for camera in settings.camera
+        if camera.die is not None and camera.die not in bundle.manifest.dies
+    ]
+    faults += [
+        f"line.part_dies: die {die!r}"
+        for die in settings.line.part_dies or ()
+        if die not in bundle.manifest.dies
+    ]
+    if faults:
+        raise SettingsError(
+            f"{'; '.join(faults)}: unknown to the bundle {settings.bundle.path}, which knows "
+            f"{known}. Correct station.toml, or install a bundle that was trained on that die"
+        )
