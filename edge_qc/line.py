@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from edge_qc.camera import Camera, Ended, Fault
+from edge_qc.camera import Camera, CameraState, CameraStats, Ended, Fault
 from edge_qc.decision import not_judged
 from edge_qc.errors import PublishError
 from edge_qc.health import Health
@@ -236,8 +236,7 @@ class Line:
                     "state": state,
                     "queue": self._queue.qsize(),
                     "cameras": {
-                        camera.name: CameraHealth.model_validate(camera.health())
-                        for camera in self._cameras
+                        camera.name: _camera_health(camera.stats, now) for camera in self._cameras
                     },
                     "outbox": OutboxHealth(
                         waiting=status.waiting,
@@ -258,7 +257,7 @@ class Line:
             return State.FAULT, f"outbox: {status.fault}"
         if status.space is Space.FULL:
             return State.FAULT, "the disk is full, triggers are refused"
-        lost = [camera.name for camera in self._cameras if camera.lost]
+        lost = [camera.name for camera in self._cameras if camera.stats.state is CameraState.LOST]
         if lost:
             return State.DEGRADED, f"without a picture: {', '.join(lost)}"
         if status.space is Space.LOW:
@@ -286,6 +285,16 @@ class Line:
                 "%d messages wait in the outbox for the broker; they leave after the next start",
                 waiting,
             )
+
+
+def _camera_health(stats: CameraStats, now_s: float) -> CameraHealth:
+    last_s = stats.last_frame_monotonic
+    return CameraHealth(
+        state=stats.state.value,
+        frames=stats.frames,
+        faults=stats.faults,
+        last_frame_age_s=None if last_s is None else now_s - last_s,
+    )
 
 
 def _now() -> datetime:

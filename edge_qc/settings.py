@@ -111,7 +111,7 @@ class LineTable(_Table):
     """[line]: how much may wait, and how long. part_dies: the dies that a whole part shows; every
     die of the bundle where it is not given, none where views are not joined to parts."""
 
-    queue: int = Field(default=64, ge=1, le=10_000)
+    queue: int = Field(default=16, ge=1, le=10_000)
     part_dies: tuple[str, ...] | None = None
     part_deadline_s: Seconds = 5.0
     max_frame_age_s: Seconds = 10.0

@@ -46,7 +46,9 @@ def open_station(settings: Settings) -> Iterator[Line]:
             )
             stack.callback(inspection.close)
             check_against_bundle(settings, inspection.bundle)
-            cameras = [Camera(camera) for camera in settings.camera]
+            cameras = [
+                Camera(camera, dies=inspection.bundle.manifest.dies) for camera in settings.camera
+            ]
         except Exception as error:
             publisher.state(State.FAULT, str(error))
             outbox.wait_delivered(settings.line.drain_s)
