@@ -1,0 +1,111 @@
+"""One synthetic photograph: package, bond and drift brought together, lit, focused and exposed."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.errors import UsageError
+from edge_qc_export.synthetic import drift as drifts
+from edge_qc_export.synthetic.backdrop import backdrop
+from edge_qc_export.synthetic.bond import BONDS, Lamp
+from edge_qc_export.synthetic.layer import Layer
+from edge_qc_export.synthetic.layout import Geometry, Resolution, geometry
+from edge_qc_export.synthetic.texture import Floats, patch
+
+_MARGIN = 30
+_NEIGHBOUR_KINDS = 6
+_cached_geometry = functools.lru_cache(maxsize=16)(geometry)
+
+
+def render(
+    label: str, die: str, resolution: Resolution, seed: int | Sequence[int]
+) -> NDArray[np.uint8]:
+    """A photograph, uint8 (height, width).
+
+    label: one of the six classes, or a kind of drift (``drift.DRIFTS``). resolution: (540, 630)
+    or (720, 840), width and height. The same arguments give the same pixels.
+    Raises UsageError for a label, die or resolution that there is not.
+    """
+    if label not in BONDS and label not in drifts.DRIFTS:
+        raise UsageError(
+            f"no synthetic class {label!r}: there are {', '.join([*BONDS, *drifts.DRIFTS])}"
+        )
+    scene = _cached_geometry(die, resolution)
+    rng = np.random.default_rng(seed)
+    drift = drifts.DRIFTS.get(label)
+    if drift is not None:
+        label = str(rng.choice(list(BONDS), p=drifts.UNDERLYING))
+    angle = math.radians(rng.normal(-125.0, 16.0))
+    lamp_frame = np.array([math.cos(angle), math.sin(angle)])
+    across, along = scene.to_frame[:, :2].T @ lamp_frame
+    lamp = float(across), float(along)
+
+    layer = Layer.empty(scene)
+    if drift is None or drift.keeps_bond:
+        BONDS[label](layer, scene, lamp, rng)
+    if drift is not None and drift.draw is not None:
+        drift.draw(layer, scene, lamp, rng)
+    scale = drift.scale if drift is not None else drifts.USUAL
+    frame = backdrop(scene, _MARGIN, rng)
+    for shift in scene.layout.neighbours:
+        if rng.random() < 0.92:
+            neighbour = _neighbour(die, resolution, int(rng.integers(_NEIGHBOUR_KINDS)))
+            neighbour.lay_over(frame, scene, _MARGIN, shift + rng.normal(0, 5))
+    layer.lay_over(frame, scene, _MARGIN)
+    return _expose(_place(frame, scene, scale, rng), scale, rng)
+
+
+@functools.lru_cache(maxsize=8 * _NEIGHBOUR_KINDS)
+def _neighbour(die: str, resolution: Resolution, kind: int) -> Layer:
+    """A bond beside the one that is judged, drawn once a process."""
+    scene = _cached_geometry(die, resolution)
+    rng = np.random.default_rng([2005, kind])
+    lamp_frame = np.array([math.cos(math.radians(-125)), math.sin(math.radians(-125))])
+    across, along = scene.to_frame[:, :2].T @ lamp_frame
+    layer = Layer.empty(scene)
+    lamp: Lamp = float(across), float(along)
+    BONDS["GOOD" if kind else "Missing"](layer, scene, lamp, rng)
+    return layer
+
+
+def _place(frame: Floats, scene: Geometry, scale: drifts.Scale, rng: np.random.Generator) -> Floats:
+    """Turn, zoom and shift the part a little, and cut the margin off."""
+    width, height = scene.resolution
+    turn = scale.turn(rng)
+    zoom = rng.normal(1.0, 0.012)
+    shift = scale.shift(rng)
+    centre = width / 2 + _MARGIN, height / 2 + _MARGIN
+    affine = cv2.getRotationMatrix2D(centre, turn, zoom)
+    affine[:, 2] += np.subtract(shift, _MARGIN)
+    return np.asarray(
+        cv2.warpAffine(
+            frame, affine, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        ),
+        np.float32,
+    )
+
+
+def _expose(frame: Floats, scale: drifts.Scale, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Uneven light, focus, exposure and the sensor's noise."""
+    height, width = frame.shape
+    light = rng.normal(1.0, 0.05, (4, 3)).astype(np.float32)
+    slope = rng.normal(0.0, 0.10, 2)
+    light += np.linspace(-slope[0], slope[0], 4, dtype=np.float32)[:, None]
+    light += np.linspace(-slope[1], slope[1], 3, dtype=np.float32)[None]
+    light *= np.float32(scale.gain(rng))
+    frame *= cv2.resize(light, (width, height), interpolation=cv2.INTER_CUBIC)
+    frame += np.float32(rng.normal(0.0, 5.0))
+    blur = scale.blur(rng)
+    if scale.bloom:
+        glow = cv2.GaussianBlur(np.clip(frame - 235, 0, None), (0, 0), 9)
+        frame += 0.9 * glow
+    if blur > 0.35:
+        frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), blur), np.float32)
+    frame += np.float32(rng.uniform(1.2, 2.6)) * patch("white", (height, width), rng)
+    return np.clip(frame, 0, 255).astype(np.uint8)

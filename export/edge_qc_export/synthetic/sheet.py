@@ -1,0 +1,61 @@
+"""A picture of many synthetic photographs side by side, for people to look at."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.dies import CHALLENGE_DIES
+from edge_qc.view import view
+from edge_qc_export.synthetic.bond import BONDS
+from edge_qc_export.synthetic.drift import DRIFTS
+from edge_qc_export.synthetic.layout import LAYOUTS
+from edge_qc_export.synthetic.photograph import render
+
+_PHOTO = 150, 175
+_VIEW = 50, 175
+_GAP = 4
+_TITLE = 22
+
+Pixels = NDArray[np.uint8]
+
+
+def contact_sheet(seed: int = 0) -> Pixels:
+    """uint8 (H, W): a row for each class and each kind of drift, and in it for each die the
+    photograph and, beside it, its upright band."""
+    rows = [_titles()]
+    for place, kind in enumerate([*BONDS, *DRIFTS]):
+        cells = []
+        for column, die in enumerate(LAYOUTS):
+            photo = render(kind, die, LAYOUTS[die].native, [seed, place, column])
+            band = view(photo, CHALLENGE_DIES[die], None).pixels[0]
+            cells += [_cell(photo, _PHOTO), _cell(np.asarray(band, np.uint8), _VIEW)]
+        title = f"{kind} (drift)" if kind in DRIFTS else kind
+        rows += [_line(title, sum(cell.shape[1] for cell in cells)), np.hstack(cells)]
+    width = max(row.shape[1] for row in rows)
+    return np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
+
+
+def _cell(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return np.pad(np.asarray(small, np.uint8), ((0, _GAP), (0, _GAP)))
+
+
+def _titles() -> Pixels:
+    step = _PHOTO[0] + _VIEW[0] + 2 * _GAP
+    strip = np.zeros((_TITLE, step * len(LAYOUTS)), np.uint8)
+    for place, (die, layout) in enumerate(LAYOUTS.items()):
+        width, height = layout.native
+        _write(strip, f"{die}  {width} x {height}", place * step)
+    return strip
+
+
+def _line(text: str, width: int) -> Pixels:
+    strip = np.zeros((_TITLE, width), np.uint8)
+    _write(strip, text, 0)
+    return strip
+
+
+def _write(strip: Pixels, text: str, x: int) -> None:
+    cv2.putText(strip, text, (x + 3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 235, 1, cv2.LINE_AA)
