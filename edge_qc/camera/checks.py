@@ -1,0 +1,43 @@
+"""What can be seen to be wrong with a frame before anything judges it.
+
+A frame that shows nothing, or that a frozen driver gave twice. Whether a frame is good enough to be
+judged is the model's matter (defocus and over-exposure are drift), not looked at here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SHARE = 0.999
+"""Share of a frame's pixels that must be dark, or bright, before it counts as no picture: real
+crops of bare boards are up to 99.5 % black."""
+_DARK = 20
+"""Grey level up to which a covered sensor's offset and noise reach."""
+_BRIGHT = 250
+
+
+def no_picture(pixels: NDArray[np.uint8]) -> str:
+    """Why a frame (uint8, any shape) shows nothing, or "" where it shows something."""
+    wanted = _SHARE * pixels.size
+    if np.count_nonzero(pixels <= _DARK) >= wanted:
+        return f"black: {_SHARE:.1%} of its pixels are at most {_DARK}. Check lens cap and lamp"
+    if np.count_nonzero(pixels >= _BRIGHT) >= wanted:
+        return f"saturated: {_SHARE:.1%} of its pixels are at least {_BRIGHT}. Check the exposure"
+    return ""
+
+
+class RepeatCheck:
+    """Whether a live camera gives one and the same frame again: noise makes that impossible, so a
+    driver or camera is frozen."""
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.uint8] | None = None
+        self.run = 0
+
+    def repeated(self, pixels: NDArray[np.uint8]) -> bool:
+        """True where all pixels equal the frame's before; ``run`` counts how often on end."""
+        same = self._last is not None and np.array_equal(self._last, pixels)
+        self._last = pixels
+        self.run = self.run + 1 if same else 0
+        return same

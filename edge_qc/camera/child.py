@@ -1,0 +1,226 @@
+"""The process that reads one source: ``python -m edge_qc.camera.child``, started by ``link``.
+
+It exists to be killed: a driver may hang for ever or crash, and takes nothing with it. Messages are
+JSON over the socket whose descriptor is the only argument (the request, with its password, comes
+over it too, out of sight of ``ps``); pixels go through ``ring``. When the socket ends, so does the
+process, hung or not. Its imports are kept light, because every reopening waits for them.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.camera.checks import RepeatCheck, no_picture
+from edge_qc.camera.ring import SLOTS, Ring
+from edge_qc.camera.sources import BadImage, EndOfStream, Grab, Source, SourceRequest, open_named
+from edge_qc.errors import CameraError, EdgeQCError
+
+MESSAGE_BYTES = 65_536
+_HEARTBEAT_S = 0.5
+_REPEATS = 3
+"""Repeated frames on end after which a camera is taken for frozen and reopened."""
+
+
+class _Child:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._triggers: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
+        self._ring: Ring | None = None
+        self._overruns = 0
+        self._closing = threading.Event()
+
+    def send(self, kind: str, *, fd: int | None = None, **fields: Any) -> None:
+        """One message to the station; overruns since the last one ride along."""
+        document = {"kind": kind, "overruns": self._overruns, **fields}
+        self._overruns = 0
+        data = json.dumps(document).encode()
+        ancillary = (
+            []
+            if fd is None
+            else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]).tobytes())]
+        )
+        self._channel.sendmsg([data], ancillary)
+
+    def listen(self) -> None:
+        """Take messages from the station until it closes the socket or dies."""
+        try:
+            while data := self._channel.recv(MESSAGE_BYTES):
+                message = json.loads(data)
+                if "free" in message:
+                    self._free.put(message["free"])
+                else:
+                    self._triggers.put((message["trigger"], message["monotonic_s"]))
+        except OSError:
+            pass
+        self._closing.set()
+        time.sleep(0.3)  # A driver that works closes in this time; one that hangs never would.
+        os._exit(0)
+
+    def run(self, source: Source, triggered: bool, fps: float | None, timeout_s: float) -> None:
+        """Read the source until its end or the station's word. Raises EdgeQCError."""
+        repeats = RepeatCheck()
+        period_s = 0.0 if fps is None else 1.0 / fps
+        due_s = time.monotonic()
+        while not self._closing.is_set():
+            trigger = None
+            if triggered:
+                trigger = self._next_trigger(source)
+                if trigger is None:
+                    continue
+            item = source.read(timeout_s)
+            if trigger is not None and isinstance(item, Grab) and source.live:
+                item = self._fresh(source, item, trigger[1], timeout_s)
+            if item is None:
+                self.send("idle")
+                continue
+            if period_s and not triggered:
+                now_s = time.monotonic()
+                if source.live and now_s < due_s - 0.1 * period_s:
+                    continue
+                if now_s < due_s:
+                    self._closing.wait(due_s - now_s)
+                due_s = max(due_s + period_s, now_s)
+            self._pass_on(item, source.live, timeout_s, repeats, trigger[0] if trigger else None)
+
+    def _next_trigger(self, source: Source) -> tuple[str, float] | None:
+        """The next trigger. A live camera is read on while none comes, so that its buffers hold
+        nothing old when one does."""
+        beat_s = time.monotonic() + _HEARTBEAT_S
+        while time.monotonic() < beat_s and not self._closing.is_set():
+            try:
+                if not source.live:
+                    return self._triggers.get(timeout=_HEARTBEAT_S)
+                return self._triggers.get_nowait()
+            except queue.Empty:
+                if source.live:
+                    source.read(_HEARTBEAT_S)
+        self.send("idle")
+        return None
+
+    def _fresh(
+        self, source: Source, item: Grab, after_s: float, timeout_s: float
+    ) -> Grab | BadImage | None:
+        """The first grab that was taken after the trigger: a driver's buffers may hold others."""
+        until_s = time.monotonic() + timeout_s
+        fresh: Grab | BadImage | None = item
+        while isinstance(fresh, Grab) and fresh.monotonic_s < after_s:
+            if time.monotonic() > until_s:
+                raise CameraError(
+                    f"stale: gives frames {after_s - fresh.monotonic_s:.1f} s older than the "
+                    "trigger, and no newer ones"
+                )
+            fresh = source.read(timeout_s)
+        return fresh
+
+    def _pass_on(
+        self,
+        item: Grab | BadImage,
+        live: bool,
+        stale_s: float,
+        repeats: RepeatCheck,
+        trigger: str | None,
+    ) -> None:
+        named: dict[str, Any] = {
+            "die": item.die,
+            "part_id": item.part_id,
+            "image": item.image,
+            "trigger": trigger,
+        }
+        if isinstance(item, BadImage):
+            self.send("bad", reason="frame", detail=item.detail, **named)
+            return
+        detail = no_picture(item.pixels)
+        if detail:
+            subject = f"image {item.image}" if item.image else "frame"
+            self.send("bad", reason="frame", detail=f"{subject} is {detail}", **named)
+            return
+        age_s = time.monotonic() - item.monotonic_s
+        if live and age_s > stale_s:
+            detail = f"stale: {age_s:.1f} s old when it came, at most {stale_s:.1f} s is fresh"
+            self.send("bad", reason="frame", detail=detail, **named)
+            return
+        if live and repeats.repeated(item.pixels):
+            if repeats.run >= _REPEATS:
+                raise CameraError(f"frozen: gave the same frame {repeats.run + 1} times on end")
+            detail = "repeated: every pixel as in the frame before"
+            self.send("bad", reason="camera", detail=detail, **named)
+            return
+        slot = self._slot(item.pixels, wait=not live or trigger is not None)
+        if slot is None:
+            self._overruns += 1
+            return
+        assert self._ring is not None
+        self._ring.put(slot, item.pixels)
+        self.send(
+            "frame",
+            slot=slot,
+            shape=item.pixels.shape,
+            time=item.time.isoformat(),
+            monotonic_s=item.monotonic_s,
+            **named,
+        )
+
+    def _slot(self, pixels: NDArray[np.uint8], wait: bool) -> int | None:
+        """A free slot that is large enough; None where there is none and nobody may wait."""
+        if self._ring is None or pixels.size > self._ring.slot_bytes:
+            if self._ring is not None:
+                # The station copies a frame before it frees its slot: when all are free, the old
+                # memory is done with.
+                for _ in range(SLOTS):
+                    self._free.get()
+                self._ring.close()
+            self._ring = Ring.for_frames_of(pixels.size)
+            self.send("ring", fd=self._ring.fd, slot_bytes=self._ring.slot_bytes)
+            for slot in range(SLOTS):
+                self._free.put(slot)
+        try:
+            return self._free.get(block=wait)
+        except queue.Empty:
+            return None
+
+
+def main() -> None:
+    """Read the request from the socket, open the source, and serve it to the end."""
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # The station decides when: it has frames of ours.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    request = json.loads(channel.recv(MESSAGE_BYTES))
+    child = _Child(channel)
+    threading.Thread(target=child.listen, daemon=True).start()
+    fields = request["source"]
+    table = fields.pop("table")
+    try:
+        source = open_named(
+            request["class"], SourceRequest(table=Path(table) if table else None, **fields)
+        )
+        child.send("open", live=source.live)
+        try:
+            child.run(source, request["triggered"], fields["fps"], request["timeout_s"])
+        finally:
+            source.close()
+    except EndOfStream as end:
+        child.send("end", detail=str(end))
+    except EdgeQCError as error:
+        child.send("error", detail=str(error))
+    except BrokenPipeError:
+        pass
+
+
+if __name__ == "__main__":
+    main()

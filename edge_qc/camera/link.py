@@ -1,0 +1,146 @@
+"""The station's end of one camera process: started, spoken with, killed.
+
+A link lives as long as its process; when and how often one is opened is decided in ``reader``.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edge_qc
+from edge_qc.camera.ring import Ring
+from edge_qc.camera.sources import SourceRequest, source_class
+from edge_qc.errors import CameraError
+
+_MESSAGE_BYTES = 65_536
+_STDERR_BYTES = 4096
+_FAREWELL_S = 0.5
+
+
+class Link:
+    """A camera process and the socket to it. Raises CameraError where none can be started."""
+
+    def __init__(self, request: SourceRequest, *, triggered: bool, timeout_s: float) -> None:
+        name = source_class(request)
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ring: Ring | None = None
+        self._stderr = bytearray()
+        environment = dict(os.environ)
+        # Where this package was found, however: a checkout's working folder is on no path.
+        home = str(Path(edge_qc.__file__).parents[1])
+        inherited = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{home}{os.pathsep}{inherited}" if inherited else home
+        environment.setdefault(
+            "OPENCV_FFMPEG_LOGLEVEL", "16"
+        )  # Errors, not the banner of a stream.
+        try:
+            with theirs:
+                # Its own session: a Ctrl-C in the terminal is for the station to answer.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "edge_qc.camera.child", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    pass_fds=[theirs.fileno()],
+                    env=environment,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self.channel.close()
+            raise CameraError(f"camera process: cannot be started ({error})") from error
+        assert self._process.stderr is not None
+        self.stderr_fd = self._process.stderr.fileno()
+        os.set_blocking(self.stderr_fd, False)
+        source = asdict(request)
+        source["table"] = None if request.table is None else str(request.table)
+        self._send(
+            {"class": name, "source": source, "triggered": triggered, "timeout_s": timeout_s}
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        # Where the process is gone or takes nothing, the end of its own messages says so soon
+        # enough; the station does not wait for it.
+        with suppress(OSError):
+            self.channel.send(json.dumps(message).encode(), socket.MSG_DONTWAIT)
+
+    def trigger(self, trigger_id: str, monotonic_s: float) -> None:
+        """Ask for one frame taken after ``monotonic_s``."""
+        self._send({"trigger": trigger_id, "monotonic_s": monotonic_s})
+
+    def receive(self) -> dict[str, Any] | None:
+        """The next message, None where the process is gone; waits for it."""
+        try:
+            data, ancillary, _, _ = self.channel.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(4))
+        except OSError:
+            return None
+        if not data:
+            return None
+        message: dict[str, Any] = json.loads(data)
+        for level, kind, raw in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                if self._ring is not None:
+                    self._ring.close()
+                self._ring = Ring(array.array("i", raw)[0], message["slot_bytes"])
+        return message
+
+    def pixels(self, message: Mapping[str, Any]) -> NDArray[np.uint8]:
+        """The pixels of a message of kind ``frame``, ours to keep; its slot is free again."""
+        if self._ring is None:
+            raise CameraError("camera process gave a frame before its memory")
+        pixels = self._ring.take(message["slot"], tuple(message["shape"]))
+        self._send({"free": message["slot"]})
+        return pixels
+
+    def drain_stderr(self) -> bool:
+        """Take what the process wrote on standard error, so that it never waits for us. False at
+        its end."""
+        try:
+            data = os.read(self.stderr_fd, 65_536)
+        except BlockingIOError:
+            return True
+        self._stderr += data
+        del self._stderr[:-_STDERR_BYTES]
+        return bool(data)
+
+    def last_words(self) -> str:
+        """How the process ended, and the last line that it wrote; for a process that is gone."""
+        try:
+            status = self._process.wait(_FAREWELL_S)
+        except subprocess.TimeoutExpired:
+            return "closed its socket and lives on"
+        self.drain_stderr()
+        lines = self._stderr.decode(errors="replace").strip().splitlines()
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return f"{how}: {lines[-1][:300]}" if lines else how
+
+    def close(self, *, kill: bool = False) -> None:
+        """End the process: by closing the socket, and by SIGKILL where that is not enough."""
+        self.channel.close()
+        if not kill:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_FAREWELL_S)
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None

@@ -1,0 +1,172 @@
+"""Sources of frames by URI, and the types that they give.
+
+    file:///folder                 images in order of name; a table may name each one's die and part
+    file:///video.mp4              a recorded video
+    v4l2:///dev/video0             a Linux camera (?width=…&height=…&fourcc=…)
+    rtsp://user:password@host/…    a network camera (also rtsps)
+    gst:<pipeline> ! appsink       GStreamer, with apt's OpenCV
+
+``SCHEMES`` is the table of them as ``module:class``; each is imported when it is opened. A class
+takes a ``SourceRequest``, and its static ``check`` refuses, without opening anything, what can
+never work. Which process reads a source is not decided here: see ``reader``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.errors import CameraError, SettingsError
+
+
+class EndOfStream(CameraError):
+    """A folder or video came to its end: not a failure, and nothing to reopen."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grab:
+    """One photograph as a source gives it: uint8 pixels, (H, W) grey or (H, W, 3) BGR.
+
+    time (UTC) and monotonic_s: when it was taken, as near as the source knows. image: the file's
+    name where there is one.
+    """
+
+    pixels: NDArray[np.uint8]
+    die: str
+    part_id: str | None
+    image: str | None
+    time: datetime
+    monotonic_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BadImage:
+    """A source's item that cannot be judged; the source goes on after it."""
+
+    detail: str
+    die: str | None
+    part_id: str | None
+    image: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRequest:
+    """What a source is opened with. start: items to leave out, those seen before a reopening."""
+
+    uri: str
+    die: str | None = None
+    table: Path | None = None
+    loop: bool = False
+    fps: float | None = None
+    start: int = 0
+
+    @property
+    def shown(self) -> str:
+        """The URI for messages: without its password."""
+        return blanked(self.uri)
+
+    @property
+    def path(self) -> Path:
+        """The path of a ``file://`` or ``v4l2://`` URI. Raises SettingsError."""
+        scheme, _, rest = self.uri.partition(":")
+        # A file's name may hold a question mark; only a device takes options.
+        path = unquote(rest if scheme.lower() == "file" else rest.partition("?")[0])
+        if not path.startswith("///"):
+            raise SettingsError(
+                f"camera source {self.shown}: wanted an absolute path after three slashes, such "
+                "as file:///data/images or v4l2:///dev/video0"
+            )
+        return Path(path[2:])
+
+
+class Source(Protocol):
+    """An open source of frames."""
+
+    @property
+    def live(self) -> bool:
+        """Frames come whether they are asked for or not; a replay waits instead."""
+
+    def read(self, timeout_s: float) -> Grab | BadImage | None:
+        """The next item, or None where none came within the time (idle, no fault).
+
+        Raises EndOfStream at the end, CameraError where the source failed. A driver may exceed the
+        timeout, or never return.
+        """
+
+    def close(self) -> None:
+        """Give the device back."""
+
+
+SCHEMES: dict[str, str] = {
+    "folder": "edge_qc.camera.files:FolderSource",
+    "video": "edge_qc.camera.opencv:VideoSource",
+    "v4l2": "edge_qc.camera.opencv:V4l2Source",
+    "rtsp": "edge_qc.camera.opencv:RtspSource",
+    "rtsps": "edge_qc.camera.opencv:RtspSource",
+    "gst": "edge_qc.camera.opencv:GstSource",
+}
+"""Sources by kind, as ``module:class``. The kind is the URI's scheme; ``file`` is a folder where
+the path is one or ends in a slash, and a video otherwise."""
+
+
+def blanked(uri: str) -> str:
+    """The URI with its password replaced by ``***``."""
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", uri)
+
+
+def source_class(request: SourceRequest) -> str:
+    """The request's entry in ``SCHEMES``. Raises SettingsError for a scheme that is not there."""
+    scheme, colon, _ = request.uri.partition(":")
+    kind = scheme.lower()
+    if kind == "file" and colon:
+        folder = request.uri.endswith("/") or request.path.is_dir()
+        kind = "folder" if folder else "video"
+    if not colon or kind not in SCHEMES:
+        raise SettingsError(
+            f"camera source {request.shown}: unknown scheme {scheme!r}, wanted one of file:///…, "
+            "v4l2:///dev/…, rtsp://…, gst:…"
+        )
+    return SCHEMES[kind]
+
+
+def _loaded(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def check_source(request: SourceRequest) -> None:
+    """Refuse what can never work, without opening a device. Raises SettingsError."""
+    _loaded(source_class(request)).check(request)
+
+
+def open_named(name: str, request: SourceRequest) -> Source:
+    """The source of class ``name`` (``module:class``), open. Raises as ``open_source`` does."""
+    opener = _loaded(name)
+    opener.check(request)
+    source: Source = opener(request)
+    return source
+
+
+def open_source(
+    uri: str,
+    *,
+    die: str | None = None,
+    table: Path | None = None,
+    loop: bool = False,
+    fps: float | None = None,
+) -> Source:
+    """The source, open, read in this very process: a driver that hangs, hangs the caller.
+
+    fps: asked of a camera that can be asked; pacing is ``Camera``'s. Raises SettingsError for what
+    can never work, CameraError for what may work later.
+    """
+    request = SourceRequest(uri, die, table, loop, fps)
+    return open_named(source_class(request), request)
