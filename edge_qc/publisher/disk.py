@@ -76,9 +76,9 @@ class Ballast:
         except OSError:
             return False
 
-    def take(self) -> None:
-        """Takes the room; without effect where there is none to take."""
-        if self._size == 0 or self.whole:
+    def take(self, spare: int) -> None:
+        """Takes the room where that leaves ``spare`` bytes free; else without effect."""
+        if self.whole or free_bytes(self._file.parent) < spare + self._size:
             return
         try:
             with open(self._file, "wb") as ballast:

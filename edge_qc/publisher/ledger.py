@@ -1,8 +1,7 @@
-"""The outbox's SQLite file: its schema, its checks, and every statement that runs on it.
+"""The outbox's SQLite file: its schema and every statement that runs on it.
 
 Transactions and threads are ``outbox``'s. Write-ahead log with ``synchronous=FULL``: what was
-committed survives a power cut. A file that fails its check is set aside under another name, never
-deleted and never silently replaced.
+committed survives a power cut. What is done about a damaged file is ``recovery``'s.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,10 +21,6 @@ from edge_qc.publisher.messages import Kind
 
 SCHEMA_VERSION = 1
 WAITING, DELIVERED, DAMAGED = 0, 1, 2
-
-# What SQLite says where the file may be sound and its surroundings are not (its error codes
-# reached Python with 3.11 only).
-_NOT_CORRUPT = ("locked", "unable to open", "disk I/O", "disk is full", "readonly")
 
 _SCHEMA = """
 CREATE TABLE ledger (commits INTEGER NOT NULL);
@@ -109,17 +103,11 @@ def connect(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
-    """The ledger in ``file``, made where there is none, and what was wrong with the one found:
-    None, or why it was set aside and under which name.
+def prepare(file: Path) -> sqlite3.Connection:
+    """A connection to a ledger that passed its check, made where there is none.
 
-    Raises PublishError for a ledger of a later schema, sqlite3.Error or OSError where the disk
-    refuses.
+    Raises PublishError for a ledger of a later schema.
     """
-    fault = check(file) if file.exists() else None
-    if fault is not None:
-        aside = set_aside(file)
-        fault = f"{fault}; set aside as {aside.name}"
     connection = connect(file)
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
@@ -131,46 +119,7 @@ def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
     if version == 0:
         connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         sync_folder(file.parent)
-    return connection, fault
-
-
-def check(file: Path) -> str | None:
-    """What is wrong with a ledger's file; None where it is sound."""
-    try:
-        with closing(connect(file)) as connection:
-            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            finding = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
-            if finding != "ok":
-                return f"integrity check: {finding.splitlines()[-1][:200]}"
-            if version == SCHEMA_VERSION:
-                connection.execute("SELECT commits FROM ledger").fetchone()[0]
-                return None
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if version == 0 and tables:
-                return "it is an SQLite file, and no outbox"
-            return None
-    except sqlite3.OperationalError as error:
-        if any(phrase in str(error) for phrase in _NOT_CORRUPT):
-            raise
-        return str(error)
-    except (sqlite3.DatabaseError, TypeError) as error:
-        return str(error)
-
-
-def set_aside(file: Path) -> Path:
-    """Renames a ledger with its log, durably; its new name."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    aside = file.with_name(f"{file.name}.corrupt-{stamp}")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = file.with_name(f"{file.name}.corrupt-{stamp}-{number}")
-    for suffix in ("", "-wal", "-shm"):
-        part = file.with_name(file.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    sync_folder(file.parent)
-    return aside
+    return connection
 
 
 def commits(connection: sqlite3.Connection) -> int:
@@ -198,10 +147,10 @@ def add_message(
     connection.execute(
         "INSERT INTO message (kind, verdict_id, epoch, seq, payload, sha256, made_s)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (kind.value, verdict_id, epoch, seq, payload, _digest(payload), made_s),
+        (kind.value, verdict_id, epoch, seq, payload, digest(payload), made_s),
     )
     if verdict_id is not None:
-        connection.execute("DELETE FROM trigger WHERE verdict_id = ?", (verdict_id,))
+        drop_trigger(connection, verdict_id)
 
 
 def set_state(connection: sqlite3.Connection, state: int, rows: Iterable[int], now: float) -> None:
@@ -215,13 +164,20 @@ def count_commit(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("UPDATE ledger SET commits = ?", (number,))
 
 
-def triggers(connection: sqlite3.Connection) -> list[tuple[str, TriggerRecord]]:
-    """The triggers without a verdict, in the order of their times."""
-    found = [
-        (verdict_id, TriggerRecord.from_json(record))
-        for verdict_id, record in connection.execute("SELECT verdict_id, record FROM trigger")
-    ]
-    return sorted(found, key=lambda item: item[1].time)
+def triggers(connection: sqlite3.Connection) -> tuple[list[tuple[str, TriggerRecord]], list[str]]:
+    """The triggers without a verdict in the order of their times, and the ids of those whose record
+    cannot be read."""
+    found, damaged = [], []
+    for verdict_id, record in connection.execute("SELECT verdict_id, record FROM trigger"):
+        try:
+            found.append((verdict_id, TriggerRecord.from_json(record)))
+        except (ValueError, TypeError, KeyError):
+            damaged.append(verdict_id)
+    return sorted(found, key=lambda item: item[1].time), damaged
+
+
+def drop_trigger(connection: sqlite3.Connection, verdict_id: str) -> None:
+    connection.execute("DELETE FROM trigger WHERE verdict_id = ?", (verdict_id,))
 
 
 def count_waiting(connection: sqlite3.Connection) -> int:
@@ -248,7 +204,7 @@ def waiting(
             verdict_id,
             payload,
             made_s,
-            whole=kind in kinds and _digest(payload) == sha256,
+            whole=kind in kinds and digest(payload) == sha256,
         )
         for row, kind, epoch, seq, verdict_id, payload, made_s, sha256 in found
     ]
@@ -271,5 +227,5 @@ def prune(
     )
 
 
-def _digest(payload: str) -> bytes:
+def digest(payload: str) -> bytes:
     return hashlib.sha256(payload.encode()).digest()

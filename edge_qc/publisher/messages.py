@@ -152,18 +152,20 @@ class OutboxHealth(_Model):
 
 
 class HealthContent(_Model):
-    """The heartbeat. latency_ms: by name, such as ``p50`` and ``p99``."""
+    """The heartbeat. verdicts: by label since the start. latency_ms: by name, such as ``p50`` and
+    ``p99``."""
 
     time: datetime
     state: State
     uptime_s: Finite
-    verdicts: Count
+    verdicts: Mapping[str, Count]
     rate_per_s: Finite
     latency_ms: Mapping[str, Finite] = {}
     queue: Count = 0
     last_verdict_age_s: Finite | None = None
     cameras: Mapping[str, CameraHealth] = {}
     outbox: OutboxHealth | None = None
+    memory_bytes: Count = 0
     temperatures_c: Mapping[str, Finite] = {}
 
 

@@ -20,13 +20,11 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_qc.errors import EdgeQCError
 from edge_qc.publisher.ledger import Stored
@@ -35,10 +33,19 @@ from edge_qc.publisher.messages import (
     BundleRef,
     HealthContent,
     Kind,
+    Severity,
     State,
     StateContent,
 )
 from edge_qc.publisher.outbox import Outbox
+from edge_qc.publisher.transport import (
+    CONNECT_S,
+    Acknowledged,
+    Connected,
+    Disconnected,
+    Note,
+    open_client,
+)
 from edge_qc.publisher.wire import as_sent, stamped, utc_now
 from edge_qc.settings import MqttTable, StationTable
 
@@ -47,40 +54,16 @@ LATE_S = 5.0
 HEALTH_EXPIRES_S = 60
 
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
-_CONNECT_S = 10.0
 _ACK_S = 20.0
 _REST_S = 15.0
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Connected:
-    client: paho.Client
-    refused: str | None
-    receive_maximum: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Disconnected:
-    client: paho.Client
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Acknowledged:
-    client: paho.Client
-    mid: int
-    refused: str | None
-
-
-_Note = _Connected | _Disconnected | _Acknowledged | Literal["wake"]
-
-
 @dataclass(slots=True)
 class _Session:
-    """One connection. cursor: the last row sent. sent: by message id, the row and when. resting:
-    refused topics and until when."""
+    """One connection. cursor: the last row sent. sent: by message id, what and when. ready: read
+    from the outbox, to be sent next."""
 
     client: paho.Client
     window: int
@@ -99,11 +82,14 @@ class Publisher:
     def __init__(
         self, mqtt: MqttTable, station: StationTable, outbox: Outbox, *, late_s: float = LATE_S
     ) -> None:
-        """late_s: a verdict sent later than this after it was made is marked historical."""
+        """late_s: a verdict sent later than this after it was made is marked historical.
+        bundle: what the state names; set it once the bundle is accepted."""
+        self.bundle: BundleRef | None = None
         self._mqtt, self._station, self._outbox, self._late_s = mqtt, station, outbox, late_s
-        self._notes: queue.SimpleQueue[_Note] = queue.SimpleQueue()
+        self._notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._state = StateContent(state=State.STARTING, time=utc_now())
+        self._protocol = paho.MQTTv5
         self._state_told: StateContent | None = None
         self._health: HealthContent | None = None
         self._resting: dict[Kind, tuple[float, str]] = {}
@@ -129,15 +115,15 @@ class Publisher:
         self._outbox.on_commit(self._wake)
         self._thread.start()
 
-    def state(self, state: State, why: str = "", *, bundle: BundleRef | None = None) -> None:
+    def state(self, state: State, why: str = "") -> None:
         """What the station is doing from now on; sent at once when connected, and at the start of
-        every connection. bundle: None keeps the one named before."""
+        every connection."""
         with self._lock:
             self._state = StateContent(
                 state=state,
                 time=utc_now(),
                 why=why[:DETAIL_LIMIT],
-                bundle=bundle or self._state.bundle,
+                bundle=self.bundle,
             )
         self._wake()
 
@@ -187,7 +173,6 @@ class Publisher:
         """One connection from its start to its end, which is always an exception but when
         stopping."""
         client = self._client()
-        client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s)
         client.loop_start()
         try:
             session = self._await_connack(client)
@@ -205,52 +190,39 @@ class Publisher:
             client.loop_stop()
 
     def _client(self) -> paho.Client:
-        mqtt = self._mqtt
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"edge-qc.{self._station.site}.{self._station.name}",
-            protocol=paho.MQTTv5,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = _CONNECT_S
-        client.max_inflight_messages_set(2 * WINDOW)
-        if mqtt.username is not None:
-            password = mqtt.password()
-            client.username_pw_set(
-                mqtt.username, password.get_secret_value() if password is not None else None
-            )
-        if mqtt.ca_file is not None or mqtt.cert_file is not None:
-            client.tls_set(
-                ca_certs=str(mqtt.ca_file) if mqtt.ca_file else None,
-                certfile=str(mqtt.cert_file) if mqtt.cert_file else None,
-                keyfile=str(mqtt.key_file) if mqtt.key_file else None,
-            )
         will = StateContent(
             state=State.DEAD,
             time=utc_now(),
             why="the connection ended without a word",
-            bundle=self._state.bundle,
+            bundle=self.bundle,
+        )
+        client = open_client(
+            self._mqtt,
+            f"edge-qc.{self._station.site}.{self._station.name}",
+            self._notes.put,
+            protocol=self._protocol,
+            window=WINDOW,
         )
         client.will_set(self._topic(Kind.STATE), self._live(Kind.STATE, will), qos=1, retain=True)
-        client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
+        client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s)
         return client
 
     def _await_connack(self, client: paho.Client) -> _Session:
-        until_s = time.monotonic() + _CONNECT_S
+        until_s = time.monotonic() + CONNECT_S
         while True:
             try:
                 note = self._notes.get(timeout=max(0.0, until_s - time.monotonic()))
             except queue.Empty:
-                raise _Lost(f"{self._broker}: no answer to CONNECT in {_CONNECT_S:.0f} s") from None
+                raise _Lost(f"{self._broker}: no answer to CONNECT in {CONNECT_S:.0f} s") from None
             if note == "wake" or note.client is not client:
                 if self._stopping.is_set():
                     raise _Lost("stopped before the broker answered")
                 continue
-            if isinstance(note, _Disconnected):
+            if isinstance(note, Disconnected):
                 raise _Lost(f"{self._broker}: {note.why} before it accepted the connection")
-            if isinstance(note, _Connected):
+            if isinstance(note, Connected):
+                if note.wrong_protocol and self._protocol == paho.MQTTv5:
+                    self._step_down()
                 if note.refused is not None:
                     raise _Lost(
                         f"{self._broker} refuses the connection: {note.refused}. Correct [mqtt] "
@@ -269,8 +241,10 @@ class Publisher:
             self._publish_live(session, Kind.STATE, state, None)
             self._state_told = state
         if health is not None:
-            expiry = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            expiry.MessageExpiryInterval = HEALTH_EXPIRES_S
+            expiry = None
+            if self._protocol == paho.MQTTv5:
+                expiry = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+                expiry.MessageExpiryInterval = HEALTH_EXPIRES_S
             self._publish_live(session, Kind.HEALTH, health, expiry)
 
     def _fill(self, session: _Session) -> None:
@@ -283,6 +257,7 @@ class Publisher:
             session.cursor = 0
             session.ready.clear()
         held = tuple(self._resting)
+        in_flight = {message.row for message, _ in session.sent.values()}
         while len(session.sent) < session.window:
             if not session.ready:
                 session.ready.extend(self._outbox.waiting(session.cursor, WINDOW, held))
@@ -290,9 +265,7 @@ class Publisher:
                     return
             message = session.ready.popleft()
             session.cursor = message.row
-            if message.kind in held or any(
-                sent.row == message.row for sent, _ in session.sent.values()
-            ):
+            if message.kind in held or message.row in in_flight:
                 continue
             payload = as_sent(message.payload, self._is_historical(message))
             info = session.client.publish(self._topic(message.kind), payload, qos=1)
@@ -307,7 +280,7 @@ class Publisher:
 
     def _listen(self, session: _Session) -> None:
         """Waits for notes, and takes all that are there."""
-        notes: list[_Note] = []
+        notes: list[Note] = []
         try:
             notes.append(self._notes.get(timeout=self._patience_s(session)))
             while True:
@@ -319,9 +292,9 @@ class Publisher:
         for note in notes:
             if note == "wake" or note.client is not session.client:
                 continue
-            if isinstance(note, _Disconnected):
+            if isinstance(note, Disconnected):
                 lost = f"{self._broker}: {note.why}"
-            elif isinstance(note, _Acknowledged) and note.mid in session.sent:
+            elif isinstance(note, Acknowledged) and note.mid in session.sent:
                 message, _ = session.sent.pop(note.mid)
                 if note.refused is None:
                     rows.append(message.row)
@@ -341,6 +314,15 @@ class Publisher:
         until_s += [sent_s + _ACK_S for _, sent_s in session.sent.values()][:1]
         return max(0.0, min(until_s) - time.monotonic()) if until_s else None
 
+    def _step_down(self) -> None:
+        self._protocol = paho.MQTTv311
+        self._outbox.event(
+            "mqtt-3.1.1",
+            f"{self._broker} does not speak MQTT 5. Under 3.1.1 it acknowledges even what its "
+            "access rules drop: see that they allow this station's topics, or update it",
+            severity=Severity.WARNING,
+        )
+
     def _rest(self, kind: Kind, reason: str) -> None:
         self._resting[kind] = (
             time.monotonic() + _REST_S,
@@ -350,7 +332,7 @@ class Publisher:
 
     def _say_goodbye(self, session: _Session) -> None:
         dead = StateContent(
-            state=State.DEAD, time=utc_now(), why="stopped in order", bundle=self._state.bundle
+            state=State.DEAD, time=utc_now(), why="stopped in order", bundle=self.bundle
         )
         info = self._publish_live(session, Kind.STATE, dead, None)
         info.wait_for_publish(2.0)
@@ -381,35 +363,3 @@ class Publisher:
     @property
     def _broker(self) -> str:
         return f"broker {self._mqtt.host}:{self._mqtt.port}"
-
-    def _on_connect(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        flags: paho.ConnectFlags,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        refused = str(reason) if reason.is_failure else None
-        maximum = getattr(properties, "ReceiveMaximum", 65_535)
-        self._notes.put(_Connected(client, refused, maximum))
-
-    def _on_disconnect(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        flags: paho.DisconnectFlags,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        self._notes.put(_Disconnected(client, f"disconnected: {reason}"))
-
-    def _on_publish(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        mid: int,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        self._notes.put(_Acknowledged(client, mid, str(reason) if reason.is_failure else None))

@@ -1,0 +1,123 @@
+"""A ledger that fails its check: set aside under another name, never deleted, never silently
+replaced, and what is whole in it saved.
+
+The statements of a sound ledger are ``ledger``'s.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from edge_qc.publisher.disk import sync_folder
+from edge_qc.publisher.ledger import SCHEMA_VERSION, connect, digest, prepare
+
+# What SQLite says where the file may be sound and its surroundings are not (its error codes
+# reached Python with 3.11 only).
+_NOT_CORRUPT = ("locked", "unable to open", "disk I/O", "disk is full", "readonly")
+
+
+def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
+    """The ledger in ``file``, made where there is none, and what happened to the one found: None,
+    or why and under which name it was set aside, and what could be saved out of it.
+
+    Raises PublishError for a ledger of a later schema, sqlite3.Error or OSError where the disk
+    refuses.
+    """
+    fault = check(file) if file.exists() else None
+    if fault is None:
+        return prepare(file), None
+    aside = set_aside(file)
+    connection = prepare(file)
+    saved = salvage(aside, connection)
+    return connection, f"{fault}; set aside as {aside.name}, {saved} saved out of it"
+
+
+def check(file: Path) -> str | None:
+    """What is wrong with a ledger's file; None where it is sound."""
+    try:
+        with closing(connect(file)) as connection:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            finding = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            if finding != "ok":
+                return f"integrity check: {finding.splitlines()[-1][:200]}"
+            if version == SCHEMA_VERSION:
+                connection.execute("SELECT commits FROM ledger").fetchone()[0]
+                return None
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if version == 0 and tables:
+                return "it is an SQLite file, and no outbox"
+            return None
+    except sqlite3.OperationalError as error:
+        if any(phrase in str(error) for phrase in _NOT_CORRUPT):
+            raise
+        return str(error)
+    except (sqlite3.DatabaseError, TypeError) as error:
+        return str(error)
+
+
+def set_aside(file: Path) -> Path:
+    """Renames a ledger with its log, durably; its new name."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = file.with_name(f"{file.name}.corrupt-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = file.with_name(f"{file.name}.corrupt-{stamp}-{number}")
+    for suffix in ("", "-wal", "-shm"):
+        part = file.with_name(file.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    sync_folder(file.parent)
+    return aside
+
+
+def salvage(aside: Path, into: sqlite3.Connection) -> str:
+    """Copies what is whole and still owed out of a ledger that was set aside, in one transaction;
+    how much that was, in words. The copies keep their epoch and ``seq``."""
+    with closing(connect(aside, read_only=True)) as source:
+        into.execute("BEGIN IMMEDIATE")
+        messages = sum(
+            into.execute(
+                "INSERT OR IGNORE INTO message (kind, verdict_id, epoch, seq, payload, sha256)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                row,
+            ).rowcount
+            for row in _readable_messages(source)
+            if digest(row[4]) == row[5]
+        )
+        triggers = sum(
+            into.execute("INSERT OR IGNORE INTO trigger VALUES (?, ?, ?)", row).rowcount
+            for row in _readable_triggers(source)
+        )
+        into.execute("COMMIT")
+    return f"{messages} waiting messages and {triggers} triggers"
+
+
+def _readable_messages(source: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    """The waiting messages of a corrupt file, around the pages that cannot be read."""
+    ranges: list[tuple[int, int]] = []
+    with suppress(sqlite3.DatabaseError):
+        last = source.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()
+        ranges += [(1, int(last[0]))] if last else []
+    while ranges:
+        first, end = ranges.pop()
+        try:
+            yield from source.execute(
+                "SELECT kind, verdict_id, epoch, seq, payload, sha256 FROM message NOT INDEXED"
+                " WHERE row BETWEEN ? AND ? AND state = 0 ORDER BY row",
+                (first, end),
+            ).fetchall()
+        except sqlite3.DatabaseError:
+            if first < end:
+                middle = (first + end) // 2
+                ranges += [(middle + 1, end), (first, middle)]
+
+
+def _readable_triggers(source: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    with suppress(sqlite3.DatabaseError):
+        yield from source.execute("SELECT verdict_id, epoch, record FROM trigger")

@@ -1,0 +1,139 @@
+"""paho-mqtt, reduced to a client that turns every callback into a note.
+
+paho calls back on its own thread, where an exception would end that thread in silence: nothing is
+done there but to hand a note over. What the notes mean is ``mqtt``'s and ``subscriber``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_qc.settings import MqttTable
+
+CONNECT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker's answer to CONNECT. refused: its words, None where it accepted. receive_maximum:
+    how many messages it takes before it acknowledges one."""
+
+    client: paho.Client
+    refused: str | None
+    wrong_protocol: bool
+    receive_maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection ended."""
+
+    client: paho.Client
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A PUBACK. refused: the broker's words, None for success."""
+
+    client: paho.Client
+    mid: int
+    refused: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message of a subscription."""
+
+    client: paho.Client
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+Note = Connected | Disconnected | Acknowledged | Received | Literal["wake"]
+
+
+def open_client(
+    mqtt: MqttTable,
+    client_id: str,
+    notify: Callable[[Note], None],
+    *,
+    protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
+    window: int = 64,
+) -> paho.Client:
+    """A client with a clean start that never reconnects by itself; not connected yet.
+
+    Raises OSError (which ssl.SSLError is) or ValueError where its certificates cannot be used,
+    SettingsError where its password cannot be read.
+    """
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=protocol,
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = CONNECT_S
+    # The window is kept by the caller; paho must not queue behind its back.
+    client.max_inflight_messages_set(2 * window)
+    if mqtt.username is not None:
+        password = mqtt.password()
+        client.username_pw_set(
+            mqtt.username, password.get_secret_value() if password is not None else None
+        )
+    if mqtt.ca_file is not None or mqtt.cert_file is not None:
+        client.tls_set(
+            ca_certs=str(mqtt.ca_file) if mqtt.ca_file else None,
+            certfile=str(mqtt.cert_file) if mqtt.cert_file else None,
+            keyfile=str(mqtt.key_file) if mqtt.key_file else None,
+        )
+
+    def on_connect(
+        client: paho.Client,
+        _data: Any,
+        _flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        notify(
+            Connected(
+                client,
+                refused=str(reason) if reason.is_failure else None,
+                wrong_protocol=reason.getName() == "Unsupported protocol version",
+                receive_maximum=getattr(properties, "ReceiveMaximum", 65_535),
+            )
+        )
+
+    def on_disconnect(
+        client: paho.Client,
+        _data: Any,
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        notify(Disconnected(client, f"disconnected ({reason})"))
+
+    def on_publish(
+        client: paho.Client,
+        _data: Any,
+        mid: int,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        notify(Acknowledged(client, mid, str(reason) if reason.is_failure else None))
+
+    def on_message(client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        notify(Received(client, message.topic, bytes(message.payload), message.retain))
+
+    client.on_connect = on_connect
+    client.on_disconnect = on_disconnect
+    client.on_publish = on_publish
+    client.on_message = on_message
+    return client
