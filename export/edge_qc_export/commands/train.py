@@ -1,0 +1,130 @@
+"""``edge-qc train``: from labelled images to a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """``224``, or ``HEIGHTxWIDTH``."""
+
+    name = "pixels"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """(rows, columns)."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r}: wanted pixels such as 224, or HEIGHTxWIDTH", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("train", short_help="Train a classifier on labelled images.")
+@click.argument("data", type=_FILE)
+@click.option(
+    "--network",
+    default="cnn-basic",
+    show_default=True,
+    help="cnn-basic, cnn-deep, resnet18, resnet50, resnet101",
+)
+@click.option("--epochs", default=10, show_default=True)
+@click.option("--out", type=_FILE, help="Run folder.  [default: runs/TIME-NETWORK]")
+@click.option("--dies", type=_FILE, help="Die table, JSON.  [default: the challenge's]")
+@click.option(
+    "--costs", type=_FILE, help="Costs by class name, JSON.  [default: the challenge's pattern]"
+)
+@click.option(
+    "--size",
+    type=Size(),
+    default="224",
+    show_default=True,
+    help="Pixels of the view: 224, or HEIGHTxWIDTH.",
+)
+@click.option(
+    "--interpolation", type=click.Choice(["area", "nearest"]), default="area", show_default=True
+)
+@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--loss",
+    default="cross-entropy",
+    show_default=True,
+    help="cross-entropy, class-weighted, focal, cost",
+)
+@click.option(
+    "--loss-costs", type=_FILE, help="Costs for --loss cost alone.  [default: those of --costs]"
+)
+@click.option(
+    "--unfreeze",
+    type=int,
+    help="ResNets: how many of the last layers learn, counted as Keras does.  [default: all]",
+)
+@click.option(
+    "--dropout", type=float, help="Before the last layer.  [default: 0.5 in CNNs, 0 in ResNets]"
+)
+@click.option("--weights", help="imagenet, none, or a file.  [default: imagenet for ResNets]")
+@click.option("--learning-rate", default=1e-3, show_default=True)
+@click.option("--batch", default=32, show_default=True, help="Images a step, over all processes.")
+@click.option(
+    "--patience",
+    type=int,
+    default=5,
+    show_default=True,
+    help="Stop after so many epochs without a lower held-out cost; 0: never.",
+)
+@click.option("--augment", is_flag=True, help="Shift, light, focus and noise, at random.")
+@click.option("--no-cache", is_flag=True, help="Run the frozen trunk every epoch.")
+@click.option(
+    "--cache",
+    "cache_folder",
+    type=_FILE,
+    help="Keep views and activations here.  [default: in the run folder, until done]",
+)
+@click.option("--split", type=_FILE, help="Reuse a split.csv.")
+@click.option("--resume", is_flag=True, help="Go on after the last finished epoch in --out.")
+@click.option("--threads", type=int, help="CPU threads.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
+def command(
+    data: Path,
+    out: Path | None,
+    patience: int,
+    no_cache: bool,
+    as_json: bool,
+    network: str,
+    **options: object,
+) -> None:
+    """Train a classifier on the images in DATA and leave a run folder.
+
+    DATA is a folder in the challenge's layout, or with a folder per class. On several processes:
+    torchrun --nproc-per-node 2 -m edge_qc.cli train DATA …
+    """
+    import os
+    from datetime import datetime
+
+    from edge_qc_export.progress import ConsoleReporter, Reporter
+    from edge_qc_export.training import TrainingConfig, train
+
+    config = TrainingConfig(
+        data=data,
+        out=out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{network}",
+        network=network,
+        patience=patience or None,
+        cache=not no_cache,
+        **options,  # type: ignore[arg-type]
+    )
+    if os.environ.get("RANK", "0") != "0":
+        train(config, Reporter())
+        return
+    with ConsoleReporter() as reporter:
+        run = train(config, reporter)
+    if as_json:
+        click.echo(run.model_dump_json(indent=1))
+    else:
+        click.echo(run.folder)

@@ -1,0 +1,263 @@
+"""The epochs of a training: batches, optimiser, held-out figures, best epoch, resuming.
+
+Order of batches, dropout and augmentation follow from (seed, epoch) alone, so that an epoch
+continued from its checkpoint is the epoch that would have been. What is trained on what is put
+together in ``training``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge_qc.errors import DataError, EdgeQCError
+from edge_qc_export import checkpoints, metrics
+from edge_qc_export.costs import Costs
+from edge_qc_export.losses import Loss
+from edge_qc_export.networks import Network, learning_parameters
+from edge_qc_export.processes import Processes
+from edge_qc_export.progress import Reporter
+from edge_qc_export.trunk_cache import Change, Source, States
+
+
+class _Learner(nn.Module):
+    """The learning part as a module of its own, so that DistributedDataParallel can hold it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *states: Tensor) -> Tensor:
+        return self.network.learning(states)
+
+
+@dataclass
+class Outcome:
+    """Where training stands after an epoch. rank: how the best epoch compares (lower is better):
+    collapsed, mean cost, loss on the held-out part."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_rank: tuple[float, ...] = (math.inf,)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Epochs:
+    """One training. rows: into the source; targets: class indices of all rows."""
+
+    def __init__(
+        self,
+        network: Network,
+        source: Source,
+        targets: NDArray[np.int64],
+        held_out: NDArray[np.bool_],
+        classes: Sequence[str],
+        costs: Costs,
+        loss: Loss,
+        processes: Processes,
+        *,
+        folder: Path,
+        settings: Mapping[str, Any],
+        batch: int,
+        seed: int,
+        learning_rate: float,
+        change: Callable[[int], Change] | None = None,
+    ) -> None:
+        self._network, self._source, self._loss = network, source, loss
+        self._targets = torch.from_numpy(targets)
+        self._learn, self._held = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        self._classes, self._costs, self._processes = classes, costs, processes
+        self._folder, self._settings = folder, dict(settings)
+        self._batch, self._seed, self._change = batch, seed, change
+        self._learner = processes.joined(_Learner(network))
+        self._optimizer = torch.optim.Adam(
+            [parameter for _, parameter in learning_parameters(network)],
+            lr=learning_rate,
+            eps=1e-7,
+        )
+        cuda = processes.device.type == "cuda"
+        self._amp = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float16
+        self._scaler = torch.amp.GradScaler("cuda", enabled=cuda and self._amp == torch.float16)
+        self.outcome = Outcome()
+
+    def run(self, epochs: int, patience: int | None, reporter: Reporter) -> Outcome:
+        """Train up to ``epochs`` in all; stop earlier after ``patience`` epochs without a better
+        one. Raises EdgeQCError where the loss is not finite or a checkpoint cannot be written."""
+        outcome = self.outcome
+        while outcome.epoch < epochs:
+            if patience is not None and outcome.epoch - outcome.best_epoch >= patience:
+                break
+            began = time.monotonic()
+            reporter.begin(f"epoch {outcome.epoch + 1} of {epochs}", len(self._learn))
+            row: dict[str, Any] = {"epoch": outcome.epoch + 1}
+            row |= self._train(outcome.epoch + 1, reporter)
+            row |= self._measure()
+            row["seconds"] = round(time.monotonic() - began, 3)
+            self._keep(row)
+            outcome = self.outcome
+            reporter.epoch(row)
+        return outcome
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._processes.device.type != "cuda":
+            return nullcontext()
+        return torch.autocast("cuda", dtype=self._amp)
+
+    def _states(self, rows: NDArray[np.intp], change: Change | None = None) -> States:
+        with torch.no_grad(), self._autocast():
+            return self._source.states(rows, change)
+
+    def _train(self, epoch: int, reporter: Reporter) -> dict[str, float]:
+        count, rank = self._processes.count, self._processes.rank
+        order = np.random.default_rng([self._seed, epoch]).permutation(self._learn)
+        torch.manual_seed(
+            int(np.random.SeedSequence([self._seed, epoch, rank]).generate_state(1)[0])
+        )
+        change = self._change(epoch) if self._change is not None else None
+        self._network.train()
+        sums = torch.zeros(3, dtype=torch.float64)
+        # Parts of equal size, none so small that batch norm has nothing to average.
+        batches = np.array_split(order, max(1, round(len(order) / self._batch)))
+        for number, whole in enumerate(batches):
+            rows = whole[rank::count]
+            target = self._targets[rows].to(self._processes.device)
+            states = self._states(rows, change)
+            with self._autocast():
+                logits = self._learner(*states)
+            loss = self._loss(logits.float(), target)
+            value = loss.item()
+            if not math.isfinite(value):
+                where = f"epoch {epoch}, batch {number + 1}"
+                raise EdgeQCError(self._not_finite(value, where))
+            self._optimizer.zero_grad(set_to_none=True)
+            # The processes' gradients are averaged: weigh each by its share of the batch.
+            share = len(rows) * count / len(whole)
+            self._scaler.scale(loss * share).backward()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            right = (logits.argmax(1) == target).sum().item()
+            sums += torch.tensor([value * len(rows), right, len(rows)], dtype=torch.float64)
+            reporter.advance(len(whole))
+        loss_sum, right_sum, images = self._processes.total(sums).tolist()
+        return {"train_loss": loss_sum / images, "train_accuracy": right_sum / images}
+
+    def _not_finite(self, value: float, where: str) -> str:
+        done = self.outcome.epoch
+        kept = (
+            f"epochs 1 to {done} are whole in {self._folder}" if done else "no epoch was finished"
+        )
+        rate = self._settings["learning_rate"]
+        return (
+            f"the loss is {value} in {where}, with learning rate {rate}; "
+            f"{kept}. Train again with a smaller --learning-rate or another --loss"
+        )
+
+    def held_out_logits(self) -> Tensor:
+        """(n held out, C) float32 on the CPU, in the order of the samples."""
+        count, rank = self._processes.count, self._processes.rank
+        logits = torch.zeros(len(self._held), len(self._classes))
+        self._network.eval()
+        self._processes.share_buffers(self._network)
+        for start in range(rank * self._batch, len(self._held), self._batch * count):
+            rows = self._held[start : start + self._batch]
+            with torch.no_grad(), self._autocast():
+                answer = self._network.learning(self._states(rows))
+            logits[start : start + len(rows)] = answer.float().cpu()
+        return self._processes.total(logits)
+
+    def _measure(self) -> dict[str, Any]:
+        logits = self.held_out_logits()
+        targets = self._targets[self._held]
+        truth = [self._classes[index] for index in targets.tolist()]
+        said = [self._classes[index] for index in logits.argmax(1).tolist()]
+        labels = metrics.present_labels(truth, said, self._costs)
+        found = metrics.figures(metrics.confusion_matrix(truth, said, labels), self._costs, labels)
+        loss = self._loss(logits, targets).item()
+        if not math.isfinite(loss):
+            where = f"the held-out part after epoch {self.outcome.epoch + 1}"
+            raise EdgeQCError(self._not_finite(loss, where))
+        row: dict[str, Any] = {"held_out_loss": loss}
+        row |= {f"held_out_{name}": float(value) for name, value in found.items()}
+        row["collapsed"] = metrics.collapsed(truth, said)
+        return row
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        """Write the checkpoint: the best weights first, then the state that names them."""
+        outcome = self.outcome
+        rank = (float(row["collapsed"]), row["held_out_mean_cost"], row["held_out_loss"])
+        better = rank < outcome.best_rank
+        log = [*outcome.log, row]
+        best = (row["epoch"], rank) if better else (outcome.best_epoch, outcome.best_rank)
+        if self._processes.first:
+            if better:
+                weights = dict(self._network.state_dict())
+                checkpoints.write_tensors(self._folder / checkpoints.MODEL, weights)
+            state = {
+                "epoch": row["epoch"],
+                "best_epoch": best[0],
+                "best_rank": best[1],
+                "log": log,
+                "settings": self._settings,
+                "classes": list(self._classes),
+                "scaler": self._scaler.state_dict(),
+            }
+            checkpoints.write_tensors(self._folder / checkpoints.RESUME, self._tensors(), state)
+            checkpoints.write_log(self._folder, log)
+        self.outcome = Outcome(row["epoch"], best[0], best[1], log)
+        self._processes.wait()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"model.{name}": t for name, t in self._network.state_dict().items()}
+        for index, moments in self._optimizer.state_dict()["state"].items():
+            for name, value in moments.items():
+                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+        return tensors
+
+    def resume(self) -> None:
+        """Go on from the last epoch that was finished in the folder; from the start where none was.
+
+        Raises DataError where the checkpoint is of other classes or other settings.
+        """
+        file = self._folder / checkpoints.RESUME
+        if not file.exists():
+            return
+        tensors, state = checkpoints.read_tensors(file)
+        if state.get("classes") != list(self._classes):
+            raise DataError(
+                f"{file}: is of the classes {', '.join(state.get('classes', []))}; the data has "
+                f"{', '.join(self._classes)}. Train into another folder, or give the same data"
+            )
+        before = state["settings"]
+        changed = sorted(k for k in before if before[k] != self._settings.get(k))
+        if changed:
+            differences = ", ".join(
+                f"{k} {before[k]!r} -> {self._settings.get(k)!r}" for k in changed
+            )
+            raise DataError(
+                f"{file}: was made with other settings: {differences}. Resume with the same ones, "
+                "or train into another folder"
+            )
+        model = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+        self._network.load_state_dict(model)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, moment = name.split(".")
+                moments.setdefault(int(index), {})[moment] = tensor
+        whole = self._optimizer.state_dict()
+        self._optimizer.load_state_dict({**whole, "state": moments})
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+        self.outcome = Outcome(
+            state["epoch"], state["best_epoch"], tuple(state["best_rank"]), state["log"]
+        )

@@ -1,0 +1,144 @@
+"""The views of a data set, made once by ``edge_qc.view`` and kept as one memory-mapped array.
+
+Each picture is decoded once; what is wrong with it joins the faults of the tables, and all are
+raised together. Beside its pixels every view keeps a perceptual hash, by which ``splitting`` finds
+near-duplicates. Reading tables is ``dataset``'s work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from edge_qc.dies import Die
+from edge_qc.errors import DataError, EdgeQCError
+from edge_qc.view import Interpolation, view
+from edge_qc_export.dataset import Fault, Sample, raise_faults
+
+HASH_SIDE = 16
+"""The perceptual hash has 16 x 16 bits: at 8 x 8, different parts of one kind collide."""
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewStore:
+    """pixels: (n, H, W) uint8; hashes: (n, 256) bool. Rows are in the samples' order."""
+
+    pixels: NDArray[np.uint8]
+    hashes: NDArray[np.bool_]
+
+
+def make_views(
+    root: Path,
+    samples: Sequence[Sample],
+    dies: Mapping[str, Die],
+    size: tuple[int, int],
+    interpolation: Interpolation = "area",
+    *,
+    folder: Path | None = None,
+    faults: Sequence[Fault] = (),
+    advance: Progress = lambda _: None,
+) -> ViewStore:
+    """The views of ``samples`` at ``size`` (rows, columns).
+
+    folder: where the array is kept, and found again while pictures, die table and size are the
+    same; None keeps it in memory. faults: those of the tables, raised together with those of the
+    pictures as one DataError. advance: called with the number of views made since.
+    """
+    key = _key(samples, dies, size, interpolation)
+    names = (
+        None if folder is None else tuple(folder / f"{n}-{key}.npy" for n in ("views", "hashes"))
+    )
+    if names is not None and not faults and all(name.exists() for name in names):
+        advance(len(samples))
+        return ViewStore(np.load(names[0], mmap_mode="r"), np.load(names[1]))
+    pixels, partial = _room(len(samples), size, names)
+    hashes = np.zeros((len(samples), HASH_SIDE**2), np.bool_)
+
+    def make(index: int) -> Fault | None:
+        sample = samples[index]
+        try:
+            picture = _decode(sample.file)
+        except DataError as error:
+            return Fault(sample.table, sample.line, f"{sample.filename} {error}")
+        made = view(picture, dies[sample.die], size, interpolation).pixels[0]
+        pixels[index] = made
+        hashes[index] = imagehash.phash(Image.fromarray(made), hash_size=HASH_SIDE).hash.ravel()
+        return None
+
+    found = list(faults)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for fault in pool.map(make, range(len(samples))):
+            advance(1)
+            if fault is not None:
+                found.append(fault)
+    if found:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        raise_faults(root, sorted(found, key=lambda fault: (str(fault.file), fault.line)))
+    if names is not None and partial is not None:
+        pixels.flush()  # type: ignore[attr-defined]
+        np.save(names[1], hashes)
+        os.replace(partial, names[0])
+        pixels = np.load(names[0], mmap_mode="r")
+    return ViewStore(pixels, hashes)
+
+
+def _room(
+    count: int, size: tuple[int, int], names: tuple[Path, ...] | None
+) -> tuple[NDArray[np.uint8], Path | None]:
+    if names is None:
+        return np.empty((count, *size), np.uint8), None
+    partial = names[0].with_suffix(f".{os.getpid()}.partial")
+    try:
+        names[0].parent.mkdir(parents=True, exist_ok=True)
+        room = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, *size))
+    except OSError as error:
+        raise EdgeQCError(
+            f"views: {partial} cannot be written ({error.strerror}); "
+            f"{count * size[0] * size[1] / 2**20:.0f} MiB are wanted there"
+        ) from error
+    return room, partial
+
+
+def _decode(file: Path) -> NDArray[np.uint8]:
+    """An 8-bit grey picture, (H, W). Raises DataError that says what is wrong with it."""
+    try:
+        with Image.open(file) as picture:
+            if picture.mode != "L":
+                raise DataError(f"has the mode {picture.mode}, wanted L (8-bit grey)")
+            return np.asarray(picture, np.uint8)
+    except UnidentifiedImageError as error:
+        raise DataError("is not a picture") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot be decoded ({error})") from error
+
+
+def _key(
+    samples: Sequence[Sample],
+    dies: Mapping[str, Die],
+    size: tuple[int, int],
+    interpolation: Interpolation,
+) -> str:
+    digest = hashlib.sha256()
+    table = {name: die.model_dump() for name, die in sorted(dies.items())}
+    digest.update(json.dumps([table, size, interpolation]).encode())
+    for sample in samples:
+        try:
+            status = sample.file.stat()
+        except OSError:
+            continue
+        row = [sample.filename, sample.die, status.st_size, status.st_mtime_ns]
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()[:16]
