@@ -62,11 +62,10 @@ def open_station(settings: Settings) -> Iterator[Line]:
             report.views,
             report.latency_p50_ms,
         )
-        publisher.state(
-            State.READY,
-            f"accepted on {report.engine}",
-            bundle=BundleRef(id=inspection.bundle.id, version=inspection.bundle.manifest.version),
+        publisher.bundle = BundleRef(
+            id=inspection.bundle.id, version=inspection.bundle.manifest.version
         )
+        publisher.state(State.READY, f"accepted on {report.engine}")
         yield Line(
             inspection=inspection,
             cameras=cameras,

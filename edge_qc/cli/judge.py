@@ -27,12 +27,12 @@ def command(
     import time
     from datetime import datetime, timezone
 
-    from edge_qc.camera import read_image
+    from edge_qc.camera.images import read_image
     from edge_qc.decision import not_judged, unknown_die
     from edge_qc.errors import DataError, UsageError
     from edge_qc.inspection import open_inspection
     from edge_qc.parts import Frame, Reason, Verdict
-    from edge_qc.publisher.messages import verdict_fields
+    from edge_qc.publisher import verdict_content
 
     inspection = open_inspection(bundle_path, threads=threads, max_frame_age_s=math.inf)
     bundle = inspection.bundle
@@ -63,7 +63,17 @@ def command(
         verdict = judged(image)
         failed |= verdict.reason is not Reason.DECIDED
         if as_json:
-            documents.append({"image": str(image), "die": die, **verdict_fields(verdict)})
+            content = verdict_content(
+                verdict,
+                camera="judge",
+                die=die,
+                trigger_id=str(image),
+                time=datetime.now(timezone.utc),
+                image=image.name,
+                bundle_version=bundle.manifest.version,
+                engine=inspection.engine.name,
+            )
+            documents.append(content.model_dump(mode="json"))
         else:
             share = verdict.probabilities.get(verdict.label)
             odd = f"  drift p = {verdict.drift.p_value:.2g}" if verdict.drift else ""
