@@ -7,6 +7,7 @@ neither OpenCV nor the settings.
 
 from edge_qc.camera.backoff import Backoff
 from edge_qc.camera.events import CameraState, CameraStats, Deliver, Ended, Event, Fault
+from edge_qc.camera.images import read_image
 from edge_qc.camera.reader import Camera
 from edge_qc.camera.sources import (
     SCHEMES,
@@ -38,4 +39,5 @@ __all__ = [
     "blanked",
     "check_source",
     "open_source",
+    "read_image",
 ]

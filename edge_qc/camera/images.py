@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +25,8 @@ def read_image(file: Path) -> NDArray[np.uint8]:
 
     Raises DataError that names the file where it is missing, damaged, no image, or not of 8 bits.
     """
+    import cv2  # Here, so that what only names the room does not wait for it.
+
     try:
         data = file.read_bytes()
     except OSError as error:

@@ -1,0 +1,89 @@
+"""What a camera's process said, turned into the line's events, and counted."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.camera.events import Deliver, Fault
+from edge_qc.camera.triggers import Trigger
+from edge_qc.parts import Frame, Reason
+
+
+class Delivery:
+    """Makes the frames and faults of one camera and hands them to ``deliver``.
+
+    die: of a camera that sees one die. dies: those that can be judged, None for any.
+    """
+
+    def __init__(
+        self, camera: str, die: str | None, dies: Collection[str] | None, deliver: Deliver
+    ) -> None:
+        self.frames = self.faults = self.overruns = 0
+        self.last_frame_s: float | None = None
+        self._camera = camera
+        self._die = die
+        self._dies = dies
+        self._deliver = deliver
+
+    def item(
+        self, message: Mapping[str, Any], pixels: NDArray[np.uint8] | None, trigger: Trigger | None
+    ) -> None:
+        """Deliver a message of kind ``frame`` with its pixels, or of kind ``bad`` without."""
+        die, image = message["die"], message["image"]
+        if pixels is None:
+            self.fault(Reason(message["reason"]), message["detail"], trigger, message)
+            return
+        if self._dies is not None and die not in self._dies:
+            subject = f"image {image}: " if image else ""
+            known = ", ".join(self._dies)
+            detail = f"{subject}die {die!r} is unknown to the bundle, which knows {known}"
+            self.fault(Reason.FRAME, detail, trigger, message)
+            return
+        frame = Frame(
+            pixels=pixels,
+            camera=self._camera,
+            die=die,
+            trigger_id=trigger.trigger_id if trigger else uuid.uuid4().hex,
+            part_id=trigger.part_id if trigger and trigger.part_id else message["part_id"],
+            sequence=self.frames,
+            time=datetime.fromisoformat(message["time"]),
+            monotonic_s=message["monotonic_s"],
+            image=image,
+        )
+        self.frames += 1
+        self.last_frame_s = frame.monotonic_s
+        self._deliver(frame)
+
+    def overrun(self) -> None:
+        """Deliver the fault of one frame that was dropped."""
+        self.overruns += 1
+        self.fault(Reason.OVERRUN, "dropped: the line is slower than the camera")
+
+    def fault(
+        self,
+        reason: Reason,
+        detail: str,
+        trigger: Trigger | None = None,
+        message: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Deliver a fault; ``message`` names the image that it is about."""
+        named = message or {}
+        self.faults += 1
+        self._deliver(
+            Fault(
+                camera=self._camera,
+                die=named.get("die") or self._die,
+                trigger_id=trigger.trigger_id if trigger else uuid.uuid4().hex,
+                part_id=trigger.part_id if trigger and trigger.part_id else named.get("part_id"),
+                image=named.get("image"),
+                detail=detail,
+                reason=reason,
+                time=datetime.now(timezone.utc),
+            )
+        )

@@ -1,0 +1,133 @@
+"""``edge-qc view``: what the network will see of an image, for whoever sets up a camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_qc.cli.options import json_option
+
+if TYPE_CHECKING:
+    from edge_qc.parts import View
+
+
+@click.command("view")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--die", required=True, help="The die that the images show, as the table names it.")
+@click.option(
+    "--dies",
+    "dies_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Die table (JSON); the challenge's where none is given.",
+)
+@click.option("--nearest", is_flag=True, help="The benchmark's own pixels, not averages.")
+@click.option(
+    "--size",
+    default="224",
+    show_default=True,
+    help="224, WIDTHxHEIGHT, or full: the crop before resizing.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder."
+)
+@json_option
+def command(
+    images: tuple[Path, ...],
+    die: str,
+    dies_file: Path | None,
+    nearest: bool,
+    size: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write what the network will see of IMAGES of one die, as IMAGE.DIE.png in a folder.
+
+    Says how much of the view lies outside the photograph, where it does. An image that cannot be
+    read is left out, and named at the end with exit status 1.
+    """
+    import json
+
+    import cv2
+
+    from edge_qc.camera import read_image
+    from edge_qc.dies import CHALLENGE_DIES, read_dies
+    from edge_qc.errors import DataError, UsageError
+    from edge_qc.view import view
+
+    table = CHALLENGE_DIES if dies_file is None else read_dies(dies_file)
+    if die not in table:
+        where = "the challenge's table" if dies_file is None else str(dies_file)
+        raise UsageError(f"--die {die}: not in {where}, which has {', '.join(table)}")
+    rows_columns = _size(size)
+    files = [out / f"{image.stem}.{_file_name(die)}.png" for image in images]
+    for file in files:
+        if files.count(file) > 1:
+            raise UsageError(f"two images would be written to {file}: view them one by one")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror or error}") from error
+
+    documents = []
+    faults = []
+    for image, file in zip(images, files, strict=True):
+        try:
+            pixels = read_image(image)
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        seen = view(pixels, table[die], rows_columns, "nearest" if nearest else "area")
+        if not cv2.imwrite(str(file), seen.pixels[0]):
+            raise DataError(f"--out {out}: {file.name} cannot be written. Is the folder writable?")
+        outside = _outside(seen, pixels.shape[1], pixels.shape[0])
+        rows, columns = seen.pixels.shape[1:]
+        if as_json:
+            documents.append(
+                {
+                    "image": str(image),
+                    "die": die,
+                    "view": str(file),
+                    "width": columns,
+                    "height": rows,
+                    "outside": round(outside, 4),
+                    "to_frame": seen.to_frame.tolist(),
+                }
+            )
+        else:
+            click.echo(file)
+        if outside >= 0.01:
+            click.echo(f"{image}: {outside:.0%} of the view of {die} lies outside it", err=True)
+    if as_json:
+        click.echo(json.dumps(documents, indent=2))
+    if faults:
+        raise DataError("; ".join(faults))
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    """(rows, columns), None for ``full``. Raises UsageError."""
+    from edge_qc.errors import UsageError
+
+    if text == "full":
+        return None
+    width, _, height = text.partition("x")
+    numbers = [int(n) for n in (width, height or width) if n.isdecimal()]
+    if len(numbers) != 2 or not all(1 <= n <= 4096 for n in numbers):
+        raise UsageError(f"--size {text}: wanted 224, 160x720 (width by height) or full")
+    return numbers[1], numbers[0]
+
+
+def _file_name(die: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in die)
+
+
+def _outside(seen: View, width: int, height: int) -> float:
+    """Share of the view's pixels whose centres lie outside the photograph."""
+    import numpy as np
+
+    rows, columns = seen.pixels.shape[1:]
+    x, y = np.meshgrid(np.arange(columns) + 0.5, np.arange(rows) + 0.5)
+    across, down = np.tensordot(seen.to_frame, np.stack([x, y, np.ones_like(x)]), axes=1)
+    inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
+    return 1.0 - float(inside.mean())
