@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 HOST = "127.0.0.1"
 KINDS = ("mosquitto", "amqtt")
@@ -114,7 +115,7 @@ def _command(kind: str, folder: Path, port: int, extra: Sequence[str]) -> list[s
         "    allow_anonymous: true\n",
         encoding="utf-8",
     )
-    return [sys.executable, "-m", "amqtt.scripts.broker_script", "-c", str(settings)]
+    return [sys.executable, __file__, str(settings)]
 
 
 def _require_free(port: int) -> None:
@@ -143,5 +144,30 @@ def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise BrokerError(f"the broker {process.args!r} {how}:\n{said}")
 
 
+def _run_amqtt(settings: str) -> None:
+    """amqtt's own program, mended: it speaks MQTT 3.1.1 alone, and waits for ever for the rest of
+    an MQTT 5 CONNECT instead of refusing its version, as MQTT-3.1.2-2 demands and clients expect.
+    """
+    from amqtt.mqtt.connect import ConnectPayload
+    from amqtt.scripts.broker_script import main
+
+    read = ConnectPayload.from_stream.__func__
+
+    async def from_stream(cls: Any, reader: Any, fixed: Any, variable: Any) -> object:
+        if variable.proto_level != 4:
+            # Read to its end, or closing the socket would take the refusal with it.
+            await reader.read(fixed.remaining_length - variable.bytes_length)
+            return cls("of-another-version", will_topic="-", will_message=b"-")
+        return await read(cls, reader, fixed, variable)
+
+    ConnectPayload.from_stream = classmethod(from_stream)
+    sys.argv = ["amqtt", "-c", settings]
+    main()
+
+
 def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    _run_amqtt(sys.argv[1])

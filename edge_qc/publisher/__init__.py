@@ -23,6 +23,8 @@ from edge_qc.publisher.messages import (
 )
 from edge_qc.publisher.mqtt import Publisher
 from edge_qc.publisher.outbox import Outbox, OutboxStatus
+from edge_qc.publisher.subscriber import Subscription
+from edge_qc.publisher.transport import Received
 from edge_qc.publisher.wire import (
     json_schemas,
     parse_topic,
@@ -45,10 +47,12 @@ __all__ = [
     "PartContent",
     "PartMessage",
     "Publisher",
+    "Received",
     "Severity",
     "Space",
     "State",
     "StateMessage",
+    "Subscription",
     "TriggerRecord",
     "VerdictContent",
     "VerdictMessage",

@@ -58,7 +58,15 @@ class Received:
     retained: bool
 
 
-Note = Connected | Disconnected | Acknowledged | Received | Literal["wake"]
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A SUBACK. refused: the broker's words for the first topic that it refused."""
+
+    client: paho.Client
+    refused: str | None
+
+
+Note = Connected | Disconnected | Acknowledged | Received | Subscribed | Literal["wake"]
 
 
 def open_client(
@@ -129,11 +137,22 @@ def open_client(
     ) -> None:
         notify(Acknowledged(client, mid, str(reason) if reason.is_failure else None))
 
+    def on_subscribe(
+        client: paho.Client,
+        _data: Any,
+        _mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        notify(Subscribed(client, refused[0] if refused else None))
+
     def on_message(client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         notify(Received(client, message.topic, bytes(message.payload), message.retain))
 
     client.on_connect = on_connect
     client.on_disconnect = on_disconnect
     client.on_publish = on_publish
+    client.on_subscribe = on_subscribe
     client.on_message = on_message
     return client

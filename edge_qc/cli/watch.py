@@ -1,0 +1,210 @@
+"""``edge-qc watch``: verdicts live in a terminal, as a broker delivers them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_qc.cli.tally import Seen, Tally
+    from edge_qc.publisher import Subscription
+    from edge_qc.settings import MqttTable
+
+_REFRESH_S = 0.25
+
+
+@click.command("watch")
+@click.option("--broker", metavar="HOST[:PORT]", help="The broker; without --config.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A station's settings: its broker, its account, and its verdicts alone.",
+)
+@click.option("--username", help="The account at the broker.")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The account's password in a file.",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Connect by TLS, trusting this authority.",
+)
+@click.option("--count", type=click.IntRange(min=1), help="End after so many verdicts.")
+@click.option(
+    "--for", "for_s", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds."
+)
+@click.option("--json", "as_json", is_flag=True, help="Every message as one line of JSON.")
+def command(
+    broker: str | None,
+    config: Path | None,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+    count: int | None,
+    for_s: float | None,
+    as_json: bool,
+) -> int:
+    """Show verdicts as they arrive: the last ones, counts by class and die, rate, state.
+
+    Where standard output is no terminal it prints a line for each. Ends at Ctrl-C, or with --count
+    and --for by itself; exit status 1 where fewer than --count came in time.
+    """
+    import signal
+    import sys
+
+    from edge_qc.cli.tally import Tally
+    from edge_qc.publisher import Subscription
+
+    if (broker is None) == (config is None):
+        raise click.UsageError("give either --broker HOST[:PORT] or --config station.toml")
+    mqtt, topic = _address(broker, config, username, password_file, ca_file)
+    tally = Tally()
+    # As Ctrl-C, so that a live view gives the terminal back as it was.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        subscription = Subscription(mqtt, [topic])
+        try:
+            if as_json:
+                _follow(subscription, tally, count, for_s, _print_json)
+            elif sys.stdout.isatty():
+                _follow_live(subscription, tally, count, for_s, f"{mqtt.host}:{mqtt.port}")
+            else:
+                _follow(subscription, tally, count, for_s, _print_line)
+        finally:
+            subscription.close()
+    except KeyboardInterrupt:
+        return 0
+    if count is not None and tally.verdicts < count:
+        click.echo(f"edge-qc: {tally.verdicts} of {count} verdicts came in {for_s:g} s", err=True)
+        return 1
+    return 0
+
+
+def _address(
+    broker: str | None,
+    config: Path | None,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+) -> tuple[MqttTable, str]:
+    from pydantic import ValidationError
+
+    from edge_qc.errors import UsageError
+    from edge_qc.settings import MqttTable, read_settings
+
+    if config is not None:
+        settings = read_settings(config)
+        return settings.mqtt, f"{settings.station.root}/+"
+    assert broker is not None
+    host, port = broker, "1883"
+    if broker.startswith("[") or broker.count(":") == 1:
+        host, _, port = broker.rpartition(":") if not broker.endswith("]") else (broker, "", port)
+    try:
+        mqtt = MqttTable.model_validate(
+            {
+                "host": host.strip("[]"),
+                "port": port,
+                "username": username,
+                "password_file": password_file,
+                "ca_file": ca_file,
+            }
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise UsageError(
+            f"--broker {broker!r}: {fault['msg']}. Write it as HOST:PORT, such as localhost:1883"
+        ) from error
+    return mqtt, "edge-qc/v1/+/+/+"
+
+
+def _follow(
+    subscription: Subscription,
+    tally: Tally,
+    count: int | None,
+    for_s: float | None,
+    show: Callable[[bytes, Seen], None],
+    tick: Callable[[], None] | None = None,
+) -> None:
+    """Reads until the end that was asked for; ``tick``, where there is one, is called a few times
+    a second and shows trouble in its own way."""
+    import time
+
+    from edge_qc.cli.tally import plain
+
+    until_s = float("inf") if for_s is None else time.monotonic() + for_s
+    ticked_s, trouble = 0.0, None
+    while count is None or tally.verdicts < count:
+        now_s = time.monotonic()
+        if now_s >= until_s:
+            return
+        if tick is not None and now_s - ticked_s >= _REFRESH_S:
+            ticked_s = now_s
+            tick()
+        received = subscription.read(min(_REFRESH_S, until_s - now_s))
+        if received is not None:
+            seen = tally.add(received.topic, received.payload, time.monotonic())
+            if seen is not None:
+                show(received.payload, seen)
+        if tick is None and subscription.trouble != trouble:
+            trouble = subscription.trouble
+            click.echo(f"edge-qc: {plain(trouble or 'connected again')}", err=True)
+
+
+def _follow_live(
+    subscription: Subscription, tally: Tally, count: int | None, for_s: float | None, where: str
+) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    from edge_qc.cli.screen import picture
+
+    console = Console()
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+
+        def draw() -> None:
+            live.update(picture(tally, where, subscription.trouble, console.height), refresh=True)
+
+        _follow(subscription, tally, count, for_s, lambda _payload, _seen: None, draw)
+        draw()
+
+
+def _print_json(payload: bytes, seen: Seen) -> None:
+    import json
+
+    if seen.message is None:
+        fault = {"station": seen.station, "unreadable": seen.fault}
+        click.echo(json.dumps(fault))
+    else:
+        # One line, whatever white space the sender used; and what a terminal shows is ASCII.
+        click.echo(json.dumps(json.loads(payload)))
+
+
+def _print_line(_payload: bytes, seen: Seen) -> None:
+    from edge_qc.cli.tally import plain
+    from edge_qc.publisher import EventMessage, PartMessage, StateMessage, VerdictMessage
+
+    message, words = seen.message, [seen.station]
+    if message is None:
+        words += ["unreadable:", str(seen.fault)]
+    elif isinstance(message, VerdictMessage):
+        words += [message.camera, message.die or "-", message.part_id or message.image or "-"]
+        words += [message.label, message.disposition.value, message.time.isoformat()]
+        words += [message.reason.value, message.detail] if message.detail else []
+        words += ["duplicate"] if seen.duplicate else []
+        words += ["historical"] if message.historical else []
+    elif isinstance(message, PartMessage):
+        missing = f"missing {', '.join(message.missing)}" if message.missing else ""
+        words += ["part", message.part_id, message.label, message.disposition.value, missing]
+    elif isinstance(message, EventMessage):
+        words += [message.severity.value, message.event, message.detail]
+    elif isinstance(message, StateMessage):
+        words += ["state", message.state.value, message.why]
+    else:
+        return
+    click.echo("  ".join(plain(word) for word in words if word))
