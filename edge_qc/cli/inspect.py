@@ -1,0 +1,94 @@
+"""``edge-qc inspect``: what is in a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_qc.cli.options import json_option
+
+if TYPE_CHECKING:
+    from edge_qc.bundle import Bundle, Golden
+
+
+@click.command("inspect")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Demand a signature that this key verifies.",
+)
+@json_option
+def command(bundle: Path, public_key: Path | None, as_json: bool) -> None:
+    """Verify BUNDLE and show what it holds; a folder, or a .tar.zst of one."""
+    import json
+    import tempfile
+
+    from edge_qc.bundle import open_bundle, unpack_bundle
+    from edge_qc.cli.table import print_tree
+
+    with tempfile.TemporaryDirectory(prefix="edge-qc-") as folder:
+        path = unpack_bundle(bundle, Path(folder)) if bundle.is_file() else bundle
+        opened = open_bundle(path, public_key)
+        golden = opened.golden()
+    if as_json:
+        document = {
+            "id": opened.id,
+            "signed": opened.signed,
+            "golden_views": len(golden.labels),
+            "manifest": opened.manifest.model_dump(mode="json", exclude_none=True),
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    print_tree(f"bundle {bundle}", _summary(opened, golden, public_key is not None))
+
+
+def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
+    """The bundle in the words of whoever must decide whether to install it."""
+    from collections import Counter
+
+    from edge_qc.bundle import ANY_DIE
+
+    manifest = bundle.manifest
+    view = manifest.input
+    padim = manifest.padim
+    drift, rule = manifest.drift, manifest.decision
+    signature = ("valid" if checked else "not checked (--public-key)") if bundle.signed else "none"
+    return {
+        "id": bundle.id,
+        "name": manifest.name,
+        "version": manifest.version,
+        "created": manifest.created,
+        "producer": manifest.producer,
+        "signature": signature,
+        "network": f"{manifest.network}, {manifest.precision}, opset {manifest.opset}",
+        "view": f"{view.height}x{view.width} uint8, batch {view.batch}, {view.interpolation}",
+        "classes": {label: rule.dispositions[label].value for label in manifest.labels},
+        "dies": {
+            name: f"{die.angle:g} degrees, "
+            + (f"box {list(die.box)}" if die.box else f"center {list(die.center or ())}")
+            for name, die in manifest.dies.items()
+        },
+        "PaDiM": f"{padim.fit}, {padim.channels} channels of {', '.join(padim.layers)} on "
+        f"{padim.grid[0]}x{padim.grid[1]}, score {padim.score}",
+        "drift": {
+            "witnesses combined by": drift.combine,
+            "known parts called drift": f"{drift.alpha:.2%}",
+            "prior": f"{drift.prior:.2%}",
+            "held-out images": {
+                ("any die" if die == ANY_DIE else die): tail.count
+                for die, tail in drift.combined.items()
+            },
+        },
+        "decision": f"{rule.policy}, review margin {rule.review_margin:g}",
+        "temperature": f"{manifest.temperature:.3g}",
+        "golden views": {
+            f"{die} {label}": count
+            for (die, label), count in sorted(
+                Counter(zip(golden.dies, golden.labels, strict=True)).items()
+            )
+        },
+        "files": {name: f"{entry.size} bytes" for name, entry in manifest.files.items()},
+    }

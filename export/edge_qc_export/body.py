@@ -1,0 +1,86 @@
+"""The network's body as a traced graph of named layers, batch norm folded into convolutions.
+
+The body is everything up to the penultimate features and the levels; the head is not in it. A
+traced body can be run layer by layer, which is how ``precision`` finds what leaves half's range.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from edge_qc_export.networks import Network
+
+
+class _Body(nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        _, embedding, levels = self.network.forward_all(x)
+        return (embedding, *levels)
+
+
+class _Tracer(fx.Tracer):
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        try:
+            self.path_of_module(m)
+        except NameError:
+            # A layer without parameters that the network does not register: trace through it.
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+
+def trace_body(network: Network) -> fx.GraphModule:
+    """x float32 [N, channels, H, W] to (embedding, *levels), in evaluation mode, on a copy."""
+    body = _Body(copy.deepcopy(network)).eval()
+    traced = fx.GraphModule(body, _Tracer().trace(body))
+    graph = traced.graph
+    for node in list(graph.nodes):
+        if node.op == "call_module" and isinstance(traced.get_submodule(node.target), nn.Dropout):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    for node in list(graph.nodes):
+        _fold_batch_norm(traced, graph, node)
+    graph.lint()
+    traced.recompile()
+    traced.delete_all_unused_submodules()
+    traced.requires_grad_(False)
+    return traced.eval()
+
+
+def _fold_batch_norm(body: fx.GraphModule, graph: fx.Graph, node: fx.Node) -> None:
+    """conv -> batch norm becomes conv, where nothing else reads the convolution."""
+    if node.op != "call_module" or not isinstance(
+        norm := body.get_submodule(str(node.target)), nn.BatchNorm2d
+    ):
+        return
+    before = node.args[0]
+    if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+        return
+    conv = body.get_submodule(str(before.target))
+    if not isinstance(conv, nn.Conv2d):
+        return
+    fused = fuse_conv_bn_eval(conv.double(), norm.double()).float()
+    parent, _, name = str(before.target).rpartition(".")
+    setattr(body.get_submodule(parent), name, fused)
+    node.replace_all_uses_with(before)
+    graph.erase_node(node)
+
+
+def is_finite(value: object) -> bool:
+    """Whether a layer's answer holds neither infinity nor NaN."""
+    return not isinstance(value, Tensor) or bool(torch.isfinite(value).all())

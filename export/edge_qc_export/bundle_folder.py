@@ -1,0 +1,88 @@
+"""A bundle written: files, then the manifest that names them, its digest, its signature.
+
+Written beside its name and renamed when whole, so that a bundle is there complete or not at all.
+What a bundle holds is said in ``edge_qc.bundle``; what goes into this one is ``release``'s work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_qc.bundle import (
+    DIGEST,
+    MANIFEST,
+    SIGNATURE,
+    Bundle,
+    FileEntry,
+    Manifest,
+    open_bundle,
+)
+from edge_qc.errors import EdgeQCError, UsageError
+
+
+def require_free(out: Path) -> None:
+    """Raise UsageError where ``out`` is taken: a bundle is written once and never changed."""
+    if out.is_symlink() or out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UsageError(
+            f"bundle {out}: something is there already, and a bundle is never changed. "
+            "Give another --out, or remove it"
+        )
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The manifest as it is hashed and signed."""
+    document = manifest.model_dump(mode="json", exclude_none=True)
+    return (json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
+
+
+def write_bundle(
+    out: Path,
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    key: Ed25519PrivateKey | None,
+    prove: Callable[[Bundle], None],
+) -> Bundle:
+    """Write the bundle folder ``out`` and return it verified.
+
+    manifest: its ``files`` are filled in here. files: contents by name in the bundle. prove: called
+    with the bundle before it gets its name; what it raises leaves nothing behind.
+    """
+    require_free(out)
+    entries = {
+        name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        for name, content in sorted(files.items())
+    }
+    raw = manifest_bytes(manifest.model_copy(update={"files": entries}))
+    digest = hashlib.sha256(raw).hexdigest()
+    contents = {**files, MANIFEST: raw, DIGEST: f"{digest}  {MANIFEST}\n".encode()}
+    if key is not None:
+        contents[SIGNATURE] = key.sign(raw)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        for name, content in contents.items():
+            file = partial / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        prove(open_bundle(partial))
+        if out.is_dir():
+            out.rmdir()
+        os.replace(partial, out)
+    except OSError as error:
+        raise EdgeQCError(
+            f"bundle {out}: cannot be written ({error.strerror}); "
+            f"{sum(map(len, contents.values())) / 2**20:.1f} MiB are wanted there"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return open_bundle(out)

@@ -1,0 +1,192 @@
+"""``edge-qc export``: a training run becomes one bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.options import json_option
+
+
+@click.command("export")
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Default: bundles/ and RUN's name.")
+@click.option("--batch", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--fit",
+    type=click.Choice(["per-class", "pooled"]),
+    default="per-class",
+    show_default=True,
+    help="PaDiM with a mean for each class, or one for all.",
+)
+@click.option(
+    "--score",
+    type=click.Choice(["mean", "max"]),
+    default="mean",
+    show_default=True,
+    help="An image's drift: its mean or its largest patch distance.",
+)
+@click.option(
+    "--channels", type=click.IntRange(1), help="Of PaDiM; default: 100, or what the images allow."
+)
+@click.option("--grid", metavar="finest|ROWS", help="PaDiM's patches; default: at most 32 rows.")
+@click.option(
+    "--combine",
+    type=click.Choice(["fisher", "max", "padim", "embedding"]),
+    default="fisher",
+    show_default=True,
+    help="How the two witnesses of drift become one score.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="Share of known parts called drift at the threshold.",
+)
+@click.option(
+    "--prior",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of parts that are drift.",
+)
+@click.option(
+    "--policy",
+    type=click.Choice(["expected-cost", "threshold"]),
+    default="expected-cost",
+    show_default=True,
+    help="Least expected cost, or the report's rule.",
+)
+@click.option(
+    "--review-margin",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="REVIEW where another disposition costs less than 1 + this times as much.",
+)
+@click.option(
+    "--memory-limit",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    metavar="MIB",
+    help="What the fit of PaDiM may take.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the choice of channels.")
+@click.option("--name", help="Default: the run folder's.")
+@click.option(
+    "--version",
+    "number",
+    type=click.IntRange(1),
+    help="Must grow from bundle to bundle; default: the run's time in seconds.",
+)
+@click.option(
+    "--sign",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="KEY",
+    help="Sign with this private key ('edge-qc keygen').",
+)
+@json_option
+def command(
+    run: Path | None,
+    out: Path | None,
+    batch: int,
+    fit: str,
+    score: str,
+    channels: int | None,
+    grid: str | None,
+    combine: str,
+    alpha: float,
+    prior: float,
+    policy: str,
+    review_margin: float,
+    memory_limit: int,
+    seed: int,
+    name: str | None,
+    number: int | None,
+    sign: Path | None,
+    as_json: bool,
+) -> None:
+    """Turn the training run RUN (default: the newest below runs/) into one bundle: PaDiM and the
+    classifier in one ONNX graph, calibrated, with the golden answers that a station's engine must
+    reproduce."""
+    import json
+    from typing import Any, cast
+
+    from edge_qc.errors import UsageError
+    from edge_qc_export.checkpoints import load_run
+    from edge_qc_export.fitting import FitSettings
+    from edge_qc_export.progress import ConsoleReporter
+    from edge_qc_export.release import ReleaseSettings, release
+
+    if grid is not None and grid != "finest" and not grid.isdecimal():
+        raise UsageError(f"grid {grid!r}: wanted 'finest' or a number of rows")
+    folder = _newest_run() if run is None else run
+    settings = ReleaseSettings(
+        fit=FitSettings(
+            fit=cast(Any, fit),
+            score=cast(Any, score),
+            channels=channels,
+            grid=grid if grid is None or grid == "finest" else int(grid),  # type: ignore[arg-type]
+            seed=seed,
+            memory_limit=memory_limit * 2**20,
+        ),
+        batch=batch,
+        combine=cast(Any, combine),
+        alpha=alpha,
+        prior=prior,
+        policy=cast(Any, policy),
+        review_margin=review_margin,
+        version=number,
+        name=name,
+        sign=sign,
+    )
+    loaded = load_run(folder)
+    target = Path("bundles") / folder.resolve().name if out is None else out
+    with ConsoleReporter() as reporter:
+        released = release(loaded, target, settings, reporter)
+    bundle, manifest = released.bundle, released.bundle.manifest
+    answer = {
+        "bundle": str(bundle.path),
+        "id": bundle.id,
+        "version": manifest.version,
+        "signed": bundle.signed,
+        "run": str(folder),
+        "network": manifest.network,
+        "precision": manifest.precision,
+        "padim": {
+            "fit": manifest.padim.fit,
+            "channels": manifest.padim.channels,
+            "grid": list(manifest.padim.grid),
+            "parameter_bytes": released.fitted.padim.bytes,
+        },
+        "temperature": manifest.temperature,
+        "golden_views": released.acceptance.views,
+        "differences": released.acceptance.differences,
+        "bytes": sum(entry.size for entry in manifest.files.values()),
+    }
+    if as_json:
+        click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+        return
+    size = answer["bytes"]
+    assert isinstance(size, int)
+    click.echo(f"bundle: {bundle.path}  ({size / 2**20:.1f} MiB, version {manifest.version})")
+    click.echo(f"id: {bundle.id}{'' if bundle.signed else '  (not signed)'}")
+    click.echo(
+        f"PaDiM: {manifest.padim.fit}, {manifest.padim.channels} channels on "
+        f"{manifest.padim.grid[0]}x{manifest.padim.grid[1]}"
+    )
+    click.echo(f"accepted by ONNX Runtime on {released.acceptance.views} golden views")
+
+
+def _newest_run() -> Path:
+    from edge_qc.errors import UsageError
+
+    runs = sorted(Path("runs").glob("*/run.json"), key=lambda file: file.stat().st_mtime)
+    if not runs:
+        raise UsageError(
+            "no run below ./runs: name the RUN folder, or make one with 'edge-qc train DATA'"
+        )
+    return runs[-1].parent

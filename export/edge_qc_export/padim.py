@@ -1,0 +1,269 @@
+"""PaDiM: a Gaussian for every patch position, and the squared Mahalanobis distance to it.
+
+Defard, Setkov, Loesch and Audigier (2020), *PaDiM: a Patch Distribution Modeling Framework for
+Anomaly Detection and Localization*. ``fit`` turns the moments of a
+streaming pass (``moments``) into a ``Whitening`` W with ||W (x - mean)||^2, by Cholesky. Two fits:
+``pooled`` has one mean a position; ``per-class`` has a mean for every class and one covariance that
+they share (as linear discriminant analysis has), and the distance is the least over the classes.
+
+The nested form: channels are ordered from the coarsest level to the finest. Patches that share a
+coarse feature share its rows of the Cholesky factor, so those are kept once for the group, and a
+coarse feature meets the rows of all its patches in one product. The distances are those of the
+full form. Nothing here knows of networks, files or thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edge_qc.errors import DataError, UsageError
+from edge_qc_export.moments import CHUNK, Fit, Moments, spread_groups
+from edge_qc_export.patches import Grid, Layout, spread
+
+
+@dataclass(frozen=True, slots=True)
+class Regularisation:
+    """What makes a covariance invertible and its estimate steadier.
+
+    shrinkage: how far the correlations go towards none, in [0, 1]; None takes the oracle
+    approximating intensity of Chen, Wiesel, Eldar and Hero (2010), one for all positions so that
+    the nested form stays exact. relative: added to each variance, as a share of the channel's mean
+    variance over the positions. absolute: added to each variance as it is.
+    """
+
+    shrinkage: float | None = None
+    relative: float = 0.01
+    absolute: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """What the graph needs. weights: of each stage (patches, rows, channels), where the rows are
+    those of the patch's own channels and then, stage by stage, those of the finer patches inside
+    it. means: (groups, patches, channels) of each stage, whitened. shrinkage: what was used."""
+
+    layout: Layout
+    weights: tuple[Tensor, ...]
+    means: tuple[Tensor, ...]
+    shrinkage: float
+
+    @property
+    def bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in (*self.weights, *self.means))
+
+
+def fit(moments: Moments, kind: Fit, regularisation: Regularisation) -> Whitening:
+    """The whitening of every position, float32, computed in float64.
+
+    Raises DataError where there are too few images for the channels, a class has none, or the
+    features do not vary.
+    """
+    layout, counts = moments.layout, moments.counts
+    groups = len(counts) if kind == "per-class" else 1
+    images = int(counts.sum())
+    if kind == "per-class" and bool((counts == 0).any()):
+        empty = [i for i, count in enumerate(counts.tolist()) if count == 0]
+        raise DataError(
+            f"PaDiM per class: classes {empty} have no training image, wanted at least one each"
+        )
+    if images - groups <= layout.width:
+        raise DataError(
+            f"PaDiM: {images} training images for {layout.width} channels at each patch, wanted "
+            f"more than {layout.width + groups}. Add images, or give --channels at most "
+            f"{images - groups - 1}"
+        )
+    rows = moments.scatter(kind)
+    shrinkage = regularisation.shrinkage
+    if shrinkage is None:
+        shrinkage = oracle_shrinkage(rows, layout, images - groups)
+    _regularise(rows, layout, shrinkage, regularisation)
+    whitening = _cholesky(rows, layout)
+    means = [
+        torch.einsum(
+            "pcd,kpd->kpc",
+            whitening[i],
+            torch.cat(
+                [
+                    spread_groups(mean, layout.stages[j].grid, stage.grid)
+                    for j, mean in enumerate(moments.means(kind)[: i + 1])
+                ],
+                dim=2,
+            ),
+        )
+        for i, stage in enumerate(layout.stages)
+    ]
+    return Whitening(
+        layout=layout,
+        weights=tuple(w.float().contiguous() for w in _by_source(whitening, layout)),
+        means=tuple(mean.float().contiguous() for mean in means),
+        shrinkage=shrinkage,
+    )
+
+
+def oracle_shrinkage(rows: Sequence[Tensor], layout: Layout, freedom: int) -> float:
+    """The intensity of Chen et al. (2010, eq. 23) for the correlations, over all positions."""
+    p = layout.width
+    squares = 0.0
+    variances = _variances(rows, layout)
+    for i, stage in enumerate(layout.stages):
+        known = torch.cat(
+            [spread(variances[j], layout.stages[j].grid, stage.grid) for j in range(i + 1)], dim=1
+        )
+        floor = 1e-12 * float(known.mean()) + 1e-300
+        scale = (variances[i][:, :, None] * known[:, None, :]).clamp_min(floor**2)
+        squared = rows[i] ** 2 / scale
+        before = layout.before(i)
+        cross, own = squared[:, :, :before].sum(), squared[:, :, before:].sum()
+        squares += float(2 * cross + own) / stage.patches
+    numerator = (1 - 2 / p) * squares + p**2
+    denominator = (freedom + 1 - 2 / p) * (squares - p)
+    return 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
+
+
+def _variances(rows: Sequence[Tensor], layout: Layout) -> list[Tensor]:
+    return [
+        torch.diagonal(stage[:, :, layout.before(i) :], dim1=1, dim2=2)
+        for i, stage in enumerate(rows)
+    ]
+
+
+def _regularise(
+    rows: list[Tensor], layout: Layout, shrinkage: float, regularisation: Regularisation
+) -> None:
+    """In place: correlations shrunk, variances raised by what is the same at every position."""
+    for i, variance in enumerate(_variances(rows, layout)):
+        channel = variance.mean(dim=0)
+        overall = float(channel.mean())
+        if not overall > 0 and regularisation.absolute == 0:
+            raise DataError(
+                f"PaDiM: the features of stage {layout.stages[i].grid} are the same in every "
+                "training image. Train the network, or give images that differ"
+            )
+        # A channel that is silent everywhere must not make its first murmur an infinite distance.
+        raised = regularisation.relative * channel.clamp_min(1e-2 * overall)
+        wanted = variance + raised + regularisation.absolute
+        rows[i] *= 1 - shrinkage
+        torch.diagonal(rows[i][:, :, layout.before(i) :], dim1=1, dim2=2).copy_(wanted)
+
+
+def _cholesky(rows: Sequence[Tensor], layout: Layout) -> list[Tensor]:
+    """(patches, channels, channels so far) of each stage: the rows of the inverse factor."""
+    inverse: list[Tensor] = []
+    for i, stage in enumerate(layout.stages):
+        before = layout.before(i)
+        result = torch.empty_like(rows[i])
+        for start in range(0, stage.patches, CHUNK):
+            part = slice(start, start + CHUNK)
+            own = rows[i][part, :, before:]
+            if before:
+                known = _known_inverse(inverse, layout, i, part)
+                lower = rows[i][part, :, :before] @ known.transpose(1, 2)
+                own = own - lower @ lower.transpose(1, 2)
+            factor, info = torch.linalg.cholesky_ex(own)
+            if bool((info != 0).any()):
+                raise DataError(
+                    f"PaDiM: the covariance of stage {stage.grid} is not positive definite. Give a "
+                    "larger shrinkage, or fewer channels"
+                )
+            eye = torch.eye(stage.width, dtype=own.dtype).expand_as(own)
+            own_inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
+            result[part, :, before:] = own_inverse
+            if before:
+                result[part, :, :before] = -own_inverse @ (lower @ known)
+        inverse.append(result)
+    return inverse
+
+
+def _known_inverse(inverse: Sequence[Tensor], layout: Layout, index: int, part: slice) -> Tensor:
+    """(patches of ``part``, known, known): the inverse factor of the coarser stages, lower
+    triangular, at these patches of stage ``index``."""
+    stage = layout.stages[index]
+    patches = torch.arange(stage.patches)[part]
+    known = torch.zeros(len(patches), layout.before(index), layout.before(index)).double()
+    for j in range(index):
+        coarse = layout.stages[j].grid
+        row = patches // stage.grid[1] * coarse[0] // stage.grid[0]
+        column = patches % stage.grid[1] * coarse[1] // stage.grid[1]
+        first, last = layout.before(j), layout.before(j + 1)
+        known[:, first:last, :last] = inverse[j][row * coarse[1] + column]
+    return known
+
+
+def _by_source(whitening: Sequence[Tensor], layout: Layout) -> list[Tensor]:
+    """Rows by the stage whose features they meet, as ``Whitening.weights`` holds them."""
+    weights = []
+    for j, source in enumerate(layout.stages):
+        blocks = []
+        for i in range(j, len(layout.stages)):
+            stage = layout.stages[i]
+            block = whitening[i][:, :, layout.before(j) : layout.before(j + 1)]
+            rows, columns = stage.grid[0] // source.grid[0], stage.grid[1] // source.grid[1]
+            block = block.reshape(
+                source.grid[0], rows, source.grid[1], columns, stage.width, source.width
+            )
+            block = block.permute(0, 2, 1, 3, 4, 5)
+            blocks.append(block.reshape(source.patches, -1, source.width))
+        weights.append(torch.cat(blocks, dim=1))
+    return weights
+
+
+def patch_distances(
+    features: Sequence[Tensor], layout: Layout, weights: Sequence[Tensor], means: Sequence[Tensor]
+) -> Tensor:
+    """(N, gh, gw): squared Mahalanobis distance of each patch, the least over the groups.
+
+    features: (patches, channels, N) of each stage. Used by the checks and, traced, by the graph.
+    """
+    stages = layout.stages
+    products = [weight @ x for weight, x in zip(weights, features, strict=True)]
+    images = features[0].shape[2]
+    offsets = [0] * len(stages)
+    total: Tensor | None = None
+    for i, stage in enumerate(stages):
+        white: Tensor | None = None
+        for j in range(i + 1):
+            group = stage.patches // stages[j].patches
+            rows = products[j][:, offsets[j] : offsets[j] + group * stage.width]
+            offsets[j] += group * stage.width
+            rows = _to_fine(rows, stages[j].grid, stage.grid, stage.width, images)
+            white = rows if white is None else white + rows
+        assert white is not None
+        difference = white[None] - means[i][:, :, :, None]
+        distance = (difference * difference).sum(dim=2)
+        if total is None:
+            total = distance
+        else:
+            total = _add_coarse(total, distance, stages[i - 1].grid, stage.grid)
+    assert total is not None
+    return total.amin(dim=0).permute(1, 0).reshape(images, *layout.grid)
+
+
+def _to_fine(rows: Tensor, coarse: Grid, fine: Grid, width: int, images: int) -> Tensor:
+    """(coarse patches, group x width, N) to (fine patches, width, N)."""
+    if coarse == fine:
+        return rows
+    down, across = fine[0] // coarse[0], fine[1] // coarse[1]
+    cells = rows.reshape(coarse[0], coarse[1], down, across * width * images)
+    return cells.permute(0, 2, 1, 3).reshape(fine[0] * fine[1], width, images)
+
+
+def _add_coarse(total: Tensor, distance: Tensor, coarse: Grid, fine: Grid) -> Tensor:
+    """(groups, fine patches, N): the coarser stages' sum added to each patch's own."""
+    groups, _, images = distance.shape
+    down, across = fine[0] // coarse[0], fine[1] // coarse[1]
+    wide = total.reshape(groups, coarse[0], 1, coarse[1], 1, images)
+    own = distance.reshape(groups, coarse[0], down, coarse[1], across, images)
+    return (wide + own).reshape(groups, fine[0] * fine[1], images)
+
+
+def score_from_distances(distances: Tensor, score: str) -> Tensor:
+    """(N,): the image's score from its patches (N, gh, gw): the largest, or the mean."""
+    if score == "max":
+        return distances.flatten(1).amax(dim=1)
+    if score == "mean":
+        return distances.flatten(1).mean(dim=1)
+    raise UsageError(f"PaDiM: score {score!r}, wanted 'max' or 'mean'")
