@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
-from edge_qc_export.dataset import CHALLENGE_CLASSES, label_from_text
+from edge_qc_export.dataset import CHALLENGE_CLASSES
+from edge_qc_export.tables import label_from_text
 
 Costs = Mapping[str, Mapping[str, float]]
 

@@ -2,7 +2,8 @@
 
 Tables and folders become samples; every fault of a table is collected with its file and line, so
 that all are reported at once (those of the pictures are added where they are decoded, in
-``view_store``). Nothing here decodes a picture, splits a set or knows a cost.
+``view_store``). Nothing here decodes a picture, splits a set or knows
+a cost.
 
 The challenge's layout (Challenge Data ENS no. 157): ``input_train/*.png`` with ``Y_train.csv``
 (an unnamed index column, ``filename,window,lib,Label``), ``input_test/*.png`` with
@@ -14,8 +15,6 @@ The challenge's layout (Challenge Data ENS no. 157): ``input_train/*.png`` with 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,14 @@ from typing import Literal
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
+from edge_qc_export.tables import (
+    Fault,
+    Lines,
+    label_from_text,
+    raise_faults,
+    read_lookup,
+    read_table,
+)
 
 Part = Literal["train", "test"]
 
@@ -55,35 +62,6 @@ class Sample:
     group: str | None
     table: Path
     line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that must be mended before the set can be used. line 0: no line."""
-
-    file: Path
-    line: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
-
-
-def raise_faults(root: Path, faults: Sequence[Fault]) -> None:
-    """Raise one DataError that lists all faults, if there are any."""
-    if not faults:
-        return
-    listed = "\n".join(f"  {fault}" for fault in faults)
-    raise DataError(
-        f"data {root}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}:\n{listed}\n"
-        "Mend the tables and pictures named above, or take their rows out, and call again"
-    )
-
-
-def label_from_text(text: str) -> str:
-    """A class name as written in a table: ``Drift`` in any case is DRIFT, the rest stays."""
-    text = text.strip()
-    return DRIFT if text.casefold() == DRIFT.casefold() else text
 
 
 def ordered_classes(labels: Iterable[str]) -> tuple[str, ...]:
@@ -126,49 +104,16 @@ def read_samples(
     return tuple(samples)
 
 
-def read_table(
-    file: Path, columns: Sequence[str], faults: list[Fault]
-) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a table with their line numbers: ``;`` or ``,``, with or without BOM, columns
-    found by name (case does not matter), others left aside."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        faults.append(Fault(file, 0, f"cannot be read ({error.strerror})"))
-        return []
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        faults.append(Fault(file, line, "is not UTF-8; save it as UTF-8"))
-        return []
-    head = text.split("\n", 1)[0]
-    delimiter = ";" if head.count(";") > head.count(",") else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip().casefold() for name in next(reader, [])]
-    missing = [name for name in columns if name.casefold() not in header]
-    if missing:
-        faults.append(
-            Fault(file, 1, f"has no column {', '.join(missing)}; wanted {', '.join(columns)}")
-        )
-        return []
-    places = {name: header.index(name.casefold()) for name in columns}
-    rows = []
-    for row in reader:
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != len(header):
-            text = f"has {len(row)} cells, wanted {len(header)}"
-            faults.append(Fault(file, reader.line_num, text))
-            continue
-        rows.append((reader.line_num, {name: row[at].strip() for name, at in places.items()}))
-    return rows
-
-
 def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Sample]:
     table = root / (TRAIN_TABLE if part == "train" else TEST_TABLE)
     folder = root / f"input_{part}"
     columns = ["filename", "window", "lib"] + (["Label"] if part == "train" else [])
-    truth = _lookup(root / TRUTH_TABLE, "Label", faults) if part == "test" else {}
-    groups = _lookup(root / GROUPS_TABLE, "group", faults)
+    truth: Lines = {}
+    if part == "test" and (root / TRUTH_TABLE).exists():
+        truth = read_lookup(root / TRUTH_TABLE, "Label", faults)
+    groups: Lines = {}
+    if (root / GROUPS_TABLE).exists():
+        groups = read_lookup(root / GROUPS_TABLE, "group", faults)
     samples: list[Sample] = []
     lines: dict[str, int] = {}
     for line, row in read_table(table, columns, faults):
@@ -177,7 +122,7 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
             faults.append(Fault(table, line, f"{name} is named twice, first in line {lines[name]}"))
             continue
         lines[name] = line
-        label = row["Label"] if part == "train" else truth.pop(name, None)
+        label = row["Label"] if part == "train" else truth.pop(name, (0, None))[1]
         samples.append(
             Sample(
                 filename=name,
@@ -185,25 +130,14 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
                 die=row["lib"],
                 window=row["window"],
                 label=None if label is None else label_from_text(label),
-                group=groups.get(name),
+                group=groups[name][1] if name in groups else None,
                 table=table,
                 line=line,
             )
         )
-    for name in truth:
-        faults.append(Fault(root / TRUTH_TABLE, 0, f"{name} is not in {TEST_TABLE}"))
+    for name, (line, _) in truth.items():
+        faults.append(Fault(root / TRUTH_TABLE, line, f"{name} is not in {TEST_TABLE}"))
     return samples
-
-
-def _lookup(file: Path, column: str, faults: list[Fault]) -> dict[str, str]:
-    if not file.exists():
-        return {}
-    found: dict[str, str] = {}
-    for line, row in read_table(file, ["filename", column], faults):
-        if row["filename"] in found:
-            faults.append(Fault(file, line, f"{row['filename']} is named twice"))
-        found[row["filename"]] = row[column]
-    return found
 
 
 def _folder_samples(

@@ -142,7 +142,7 @@ class Epochs:
             self._optimizer.zero_grad(set_to_none=True)
             # The processes' gradients are averaged: weigh each by its share of the batch.
             share = len(rows) * count / len(whole)
-            self._scaler.scale(loss * share).backward()
+            torch.autograd.backward(self._scaler.scale(loss * share))
             self._scaler.step(self._optimizer)
             self._scaler.update()
             right = (logits.argmax(1) == target).sum().item()

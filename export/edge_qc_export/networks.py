@@ -142,7 +142,7 @@ class ResidualNetwork(Network):
         assert isinstance(trunk, ResNet)
         self.level_names = ("layer1", "layer2", "layer3")
         self.input_channels, self.embedding_size = 3, trunk.fc.in_features
-        trunk.fc = nn.Identity()  # type: ignore[assignment]
+        trunk.fc = nn.Identity()
         self.trunk = trunk
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.embedding_size, classes)

@@ -23,7 +23,8 @@ from PIL import Image, UnidentifiedImageError
 from edge_qc.dies import Die
 from edge_qc.errors import DataError, EdgeQCError
 from edge_qc.view import Interpolation, view
-from edge_qc_export.dataset import Fault, Sample, raise_faults
+from edge_qc_export.dataset import Sample
+from edge_qc_export.tables import Fault, raise_faults
 
 HASH_SIDE = 16
 """The perceptual hash has 16 x 16 bits: at 8 x 8, different parts of one kind collide."""
@@ -73,6 +74,12 @@ def make_views(
         except DataError as error:
             return Fault(sample.table, sample.line, f"{sample.filename} {error}")
         made = view(picture, dies[sample.die], size, interpolation).pixels[0]
+        if not made.any() and picture.any():
+            height, width = picture.shape
+            text = f"of {width}x{height} pixels lies wholly outside the box of {sample.die}"
+            return Fault(
+                sample.table, sample.line, f"{sample.filename} {text}; is this the set's die table?"
+            )
         pixels[index] = made
         hashes[index] = imagehash.phash(Image.fromarray(made), hash_size=HASH_SIDE).hash.ravel()
         return None
