@@ -3,7 +3,7 @@
 Everything that follows from counts is a function of the confusion matrix, over any leading axes,
 so that the bootstrap draws matrices and not images: drawing n images with replacement is the same
 as drawing the matrix's cells from a multinomial. Calibration and drift need each image and are in
-``rates``. Costs come from ``costs``.
+``rates``, intervals in ``scoring``. Costs come from ``costs``.
 
 PWA (penalty-weighted accuracy) has two definitions in use, both named here:
 ``pwa_challenge`` = 1 - total / (n max C), the challenge's; ``pwa_report`` = 1 - total / (sum over
@@ -35,7 +35,6 @@ FIGURES = (
     "accuracy",
     "macro_f1",
 )
-RATES = ("escape_rate", "overkill_rate", "accuracy")
 
 
 def present_labels(truth: Sequence[str], predicted: Sequence[str], costs: Costs) -> tuple[str, ...]:
@@ -90,13 +89,19 @@ def figures(
             "pwa_challenge": 1 - total / (n * matrix.max()),
             "pwa_report": 1 - total / (true @ worst),
             "pwa_skill": np.where((constant == 0) & (total == 0), 1.0, 1 - total / constant),
-            "pwa_balanced": np.nanmean(1 - by_class / (true * worst), axis=-1),
+            "pwa_balanced": _mean_of_known(1 - by_class / (true * worst)),
             "escape_rate": (said[..., good] - right[..., good]) / (n - true[..., good]),
             "overkill_rate": 1 - right[..., good] / true[..., good],
             "accuracy": right.sum(-1) / n,
-            "macro_f1": np.nanmean(f1, axis=-1),
+            "macro_f1": _mean_of_known(f1),
             "mean_cost": total / n,
         }
+
+
+def _mean_of_known(values: Floats) -> Floats:
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0).sum(-1) / known.sum(-1), np.float64)
 
 
 def best_constant(truth: Sequence[str], costs: Costs) -> str:

@@ -1,0 +1,193 @@
+"""A trained run, or a bundle, asked about labelled pictures.
+
+``evaluate`` gives what the run's classifier says: logits and embeddings, from which report and
+study draw. It never says DRIFT: the detector is fitted at export. ``judge`` gives what a station
+with the bundle would say: the same engine, the same decision. What the answers are worth is
+reckoned in ``scoring``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_qc import decision
+from edge_qc.bundle import Bundle
+from edge_qc.engine import open_engine
+from edge_qc.engine.acceptance import accept
+from edge_qc.errors import DataError
+from edge_qc.parts import DRIFT
+from edge_qc_export.checkpoints import SPLIT, Run
+from edge_qc_export.costs import Costs
+from edge_qc_export.dataset import TRUTH_TABLE, Sample, read_samples
+from edge_qc_export.embedding import EmbeddingMoments, embedding_distances, fit_embedding
+from edge_qc_export.networks import normalised
+from edge_qc_export.scoring import Scores, score
+from edge_qc_export.splitting import held_out_by, read_split
+from edge_qc_export.view_store import make_views
+
+Advance = Callable[[int], None]
+
+SPLITS = ("train", "held-out", "test")
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What was said of n labelled pictures.
+
+    labels: the truth, DRIFT among them. predicted: n labels. probabilities: (n, C) of the classes,
+    or (n, C + 1) with DRIFT last from a bundle. logits: (n, C); embeddings: (n, E), empty from a
+    bundle. drift_scores: (n,), the higher the odder; None where nothing was asked of drift.
+    """
+
+    classes: tuple[str, ...]
+    filenames: tuple[str, ...]
+    dies: tuple[str, ...]
+    labels: tuple[str, ...]
+    predicted: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    logits: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+    drift_scores: NDArray[np.float64] | None = None
+
+    def score(self, costs: Costs, chosen: Sequence[bool] | None = None) -> Scores:
+        """The figures of all pictures, or of those ``chosen``."""
+        rows = [i for i in range(len(self.labels)) if chosen is None or chosen[i]]
+        order = (*self.classes, DRIFT)
+        confidence = [self.probabilities[i, order.index(self.predicted[i])] for i in rows]
+        drift = self.drift_scores if any(self.labels[i] == DRIFT for i in rows) else None
+        return score(
+            [self.labels[i] for i in rows],
+            [self.predicted[i] for i in rows],
+            costs,
+            confidence=np.array(confidence),
+            drift_scores=None if drift is None else drift[rows],
+        )
+
+
+def labelled(data: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Those whose truth is known. Raises DataError where there are none."""
+    known = tuple(sample for sample in samples if sample.label is not None)
+    if not known:
+        raise DataError(
+            f"data {data}: the truth of its {len(samples)} test images is not known. "
+            f"Write it to {TRUTH_TABLE} (filename,Label), or evaluate --split held-out"
+        )
+    return known
+
+
+def samples_of_split(run: Run, data: Path, split: str) -> tuple[Sample, ...]:
+    """The labelled samples of ``train`` (those learnt from), ``held-out`` or ``test``.
+
+    Raises DataError where the data is at fault, is not what the run was split on, or the truth of
+    its test part is not known.
+    """
+    if split == "test":
+        return labelled(data, read_samples(data, "test", run.dies, (*run.classes, DRIFT)))
+    samples = read_samples(data, "train", run.dies, run.classes)
+    file = run.folder / SPLIT
+    held_out = held_out_by(read_split(file), samples, file)
+    wanted = split == "held-out"
+    return tuple(s for s, out in zip(samples, held_out, strict=True) if bool(out) is wanted)
+
+
+def evaluate(
+    run: Run,
+    samples: Sequence[Sample],
+    *,
+    device: str | None = None,
+    advance: Advance = lambda _: None,
+) -> Evaluation:
+    """What the run's classifier says of samples, by the most probable class.
+
+    advance: called with the number of images done since. Raises DataError for pictures at fault.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network = run.load_network().to(place)
+    views = make_views(run.data, samples, run.dies, run.size, run.interpolation)
+    logits = np.empty((len(samples), len(run.classes)), np.float32)
+    embeddings = np.empty((len(samples), network.embedding_size), np.float32)
+    for start in range(0, len(samples), _BATCH):
+        rows = slice(start, min(start + _BATCH, len(samples)))
+        pixels = torch.from_numpy(views.pixels[rows]).to(place)
+        with torch.inference_mode():
+            answer, embedding, _ = network.forward_all(normalised(pixels, run.mean, run.std))
+        logits[rows], embeddings[rows] = answer.cpu().numpy(), embedding.cpu().numpy()
+        advance(rows.stop - rows.start)
+    scaled = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    exponentials = np.exp(scaled)
+    return Evaluation(
+        classes=run.classes,
+        filenames=tuple(sample.filename for sample in samples),
+        dies=tuple(sample.die for sample in samples),
+        labels=tuple(str(sample.label) for sample in samples),
+        predicted=tuple(run.classes[index] for index in logits.argmax(1)),
+        probabilities=exponentials / exponentials.sum(1, keepdims=True),
+        logits=logits,
+        embeddings=embeddings,
+    )
+
+
+def embedding_drift(learnt: Evaluation, asked: Evaluation) -> NDArray[np.float64]:
+    """(n,): squared Mahalanobis distance of the asked embeddings to the nearest class of those
+    learnt from: the embedding's witness of drift, as the bundle will have it.
+
+    Raises DataError where too little was learnt to fit it.
+    """
+    place = {label: index for index, label in enumerate(learnt.classes)}
+    moments = EmbeddingMoments(learnt.embeddings.shape[1], len(learnt.classes))
+    labels = torch.tensor([place[label] for label in learnt.labels])
+    moments.update(torch.from_numpy(learnt.embeddings), labels)
+    whitening = fit_embedding(moments, 256)
+    distances = embedding_distances(torch.from_numpy(asked.embeddings), whitening)
+    return distances.numpy().astype(np.float64)
+
+
+def judge(
+    bundle: Bundle, root: Path, samples: Sequence[Sample], *, advance: Advance = lambda _: None
+) -> Evaluation:
+    """What a station with this bundle would say of samples: ONNX Runtime and the decision.
+
+    Raises DataError for pictures at fault, AcceptanceError where the engine does not reproduce the
+    bundle's golden answers.
+    """
+    manifest = bundle.manifest
+    size = manifest.input.height, manifest.input.width
+    views = make_views(root, samples, manifest.dies, size, manifest.input.interpolation)
+    engine = open_engine(bundle)
+    fresh = decision.Circumstances(
+        frame_age_s=0.0, max_frame_age_s=1.0, accepted=True, running=True
+    )
+    predicted, probabilities, logits, drift = [], [], [], []
+    try:
+        accept(bundle, engine)
+        for start in range(0, len(samples), manifest.input.batch):
+            part = samples[start : start + manifest.input.batch]
+            readings = engine.infer(views.pixels[start : start + len(part), np.newaxis])
+            for sample, reading in zip(part, readings, strict=True):
+                verdict = decision.judge(bundle, sample.die, reading, fresh)
+                assert verdict.drift is not None
+                predicted.append(verdict.label)
+                probabilities.append([verdict.probabilities[name] for name in manifest.labels])
+                logits.append(reading.logits)
+                drift.append(verdict.drift.score)
+            advance(len(part))
+    finally:
+        engine.close()
+    return Evaluation(
+        classes=manifest.classes,
+        filenames=tuple(sample.filename for sample in samples),
+        dies=tuple(sample.die for sample in samples),
+        labels=tuple(str(sample.label) for sample in samples),
+        predicted=tuple(predicted),
+        probabilities=np.array(probabilities),
+        logits=np.stack(logits),
+        embeddings=np.empty((len(samples), 0), np.float32),
+        drift_scores=np.array(drift),
+    )

@@ -1,0 +1,123 @@
+"""``edge-qc evaluate`` put together: what to ask, of which pictures, by which costs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edge_qc.bundle import MANIFEST, open_bundle
+from edge_qc.errors import EdgeQCError, UsageError
+from edge_qc.parts import DRIFT
+from edge_qc_export.checkpoints import load_run
+from edge_qc_export.costs import Costs, costs_for, read_costs
+from edge_qc_export.dataset import read_samples
+from edge_qc_export.evaluation import (
+    Evaluation,
+    embedding_drift,
+    evaluate,
+    judge,
+    labelled,
+    samples_of_split,
+)
+from edge_qc_export.progress import Reporter
+from edge_qc_export.scoring import Scores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """An evaluation and its scores: over all pictures, over those of known classes where drift is
+    among them, and by die."""
+
+    judged_by: str
+    split: str
+    evaluation: Evaluation
+    scores: Scores
+    known: Scores | None
+    by_die: dict[str, Scores]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The scores' document with ``judged_by``, ``split``, ``known``, ``by_die``, ``notes``."""
+        return {
+            "judged_by": self.judged_by,
+            "split": self.split,
+            **self.scores.as_json(),
+            "known": None if self.known is None else self.known.as_json(),
+            "by_die": {die: scores.as_json() for die, scores in self.by_die.items()},
+            "notes": list(self.notes),
+        }
+
+    def write_predictions(self, file: Path) -> None:
+        """``filename,Label`` with Drift spelt as the challenge does."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["filename", "Label"])
+        for name, label in zip(self.evaluation.filenames, self.evaluation.predicted, strict=True):
+            writer.writerow([name, "Drift" if label == DRIFT else label])
+        try:
+            file.write_text(text.getvalue(), encoding="utf-8")
+        except OSError as error:
+            raise EdgeQCError(f"{file}: cannot be written ({error.strerror})") from error
+
+
+def measure(
+    folder: Path, data: Path, split: str, costs_file: Path | None, reporter: Reporter
+) -> Measurement:
+    """Ask the run or bundle in ``folder`` about the pictures of a split of ``data``."""
+    given = None if costs_file is None else read_costs(costs_file)
+    if (folder / MANIFEST).exists():
+        by = "bundle"
+        bundle = open_bundle(folder)
+        if split != "test":
+            raise UsageError(
+                f"bundle {folder}: does not know which pictures were {split}; evaluate its run, or "
+                "take --split test"
+            )
+        classes: tuple[str, ...] = bundle.manifest.classes
+        costs: Costs = bundle.manifest.costs
+        samples = read_samples(data, "test", bundle.manifest.dies, (*classes, DRIFT))
+        samples = labelled(data, samples)
+        reporter.begin("judge", len(samples))
+        evaluation = judge(bundle, data, samples, advance=reporter.advance)
+    else:
+        by = "run"
+        run = load_run(folder)
+        classes, costs = run.classes, run.costs
+        samples = samples_of_split(run, data, split)
+        reporter.begin("evaluate", len(samples))
+        evaluation = evaluate(run, samples, advance=reporter.advance)
+        if DRIFT in evaluation.labels:
+            learnt = samples_of_split(run, run.data, "train")
+            reporter.begin("features of what was learnt", len(learnt))
+            drift = embedding_drift(evaluate(run, learnt, advance=reporter.advance), evaluation)
+            evaluation = replace(evaluation, drift_scores=drift)
+    costs = costs if given is None else costs_for(given, classes, f"costs {costs_file}")
+    return _measured(by, split, evaluation, costs)
+
+
+def _measured(by: str, split: str, evaluation: Evaluation, costs: Costs) -> Measurement:
+    known = [label != DRIFT for label in evaluation.labels]
+    scores = evaluation.score(costs)
+    notes = []
+    if by == "run" and not all(known):
+        notes.append(
+            "a run's classifier never says Drift: its drift images all count as errors. The "
+            "bundle's verdicts say Drift; 'known' leaves drift images out"
+        )
+    if scores.collapsed:
+        notes.append("COLLAPSED: one label is said of all images, whatever the PWA")
+    return Measurement(
+        judged_by=by,
+        split=split,
+        evaluation=evaluation,
+        scores=scores,
+        known=None if all(known) or not any(known) else evaluation.score(costs, known),
+        by_die={
+            die: evaluation.score(costs, [other == die for other in evaluation.dies])
+            for die in sorted(set(evaluation.dies))
+        },
+        notes=tuple(notes),
+    )
