@@ -23,6 +23,7 @@ from edge_qc.publisher.transport import (
     Note,
     Received,
     Subscribed,
+    cut,
     open_client,
 )
 from edge_qc.settings import MqttTable
@@ -71,7 +72,7 @@ class Subscription:
         client, self._client = self._client, None
         if client is not None:
             client.disconnect()
-            client.loop_stop()
+            cut(client)
 
     def _reconnect(self, until_s: float) -> None:
         """Tries once, when it is time to; else waits for that or for ``until_s``."""

@@ -6,6 +6,8 @@ done there but to hand a note over. What the notes mean is ``mqtt``'s and ``subs
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -156,3 +158,15 @@ def open_client(
     client.on_subscribe = on_subscribe
     client.on_message = on_message
     return client
+
+
+def cut(client: paho.Client) -> None:
+    """Ends a client whose loop runs, without a DISCONNECT unless one was sent: the broker then
+    publishes its last will."""
+    with contextlib.suppress(OSError):
+        if isinstance(connection := client.socket(), socket.socket):
+            connection.shutdown(socket.SHUT_RDWR)
+    client.loop_stop()
+    with contextlib.suppress(OSError):
+        if isinstance(connection := client.socket(), socket.socket):
+            connection.close()

@@ -1,0 +1,155 @@
+"""One connection to the broker: what is in flight on it, what came back, what rests.
+
+A message leaves the outbox at its PUBACK: success, and *no matching subscribers*, which MQTT counts
+as success. Where the broker refuses (*not authorized*, *quota exceeded*, …) the message stays, and
+its topic rests for a while so that its order is kept. Making connections, and again, is ``mqtt``'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge_qc.publisher.ledger import Stored
+from edge_qc.publisher.messages import Kind
+from edge_qc.publisher.outbox import Outbox
+from edge_qc.publisher.transport import Acknowledged, Disconnected, Note
+from edge_qc.publisher.wire import as_sent
+
+ACK_S = 20.0
+REST_S = 15.0
+
+_READ_AHEAD = 64
+
+
+class Lost(Exception):
+    """The connection is of no more use; the message says why."""
+
+
+class Session:
+    """Belongs to the sender's thread alone."""
+
+    def __init__(
+        self, client: paho.Client, root: str, outbox: Outbox, *, window: int, late_s: float
+    ) -> None:
+        """root: of the station's topics. window: how many messages may be unacknowledged."""
+        self._client, self._root, self._outbox = client, root, outbox
+        self._window, self._late_s = window, late_s
+        self._cursor = 0
+        self._ready: deque[Stored] = deque()
+        self._sent: dict[int, tuple[Stored, float]] = {}
+        self._resting: dict[Kind, tuple[float, str]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages of the outbox wait for their acknowledgement."""
+        return len(self._sent)
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """What the broker refuses at the moment, in words."""
+        return tuple(
+            f"the broker refuses {self._topic(kind)}: {reason}. Nothing is lost; allow that topic "
+            "to this station's account"
+            for kind, (_, reason) in self._resting.items()
+        )
+
+    def publish_now(
+        self, kind: Kind, payload: bytes, expiry_s: int | None = None
+    ) -> paho.MQTTMessageInfo:
+        """Publishes what describes the moment: retained, past the outbox. Raises Lost."""
+        properties = None
+        if expiry_s is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = expiry_s
+        return self._publish(kind, payload, retain=True, properties=properties)
+
+    def fill(self) -> None:
+        """Sends from the outbox until the window is full. Raises Lost."""
+        now_s = time.monotonic()
+        rested = [kind for kind, (until_s, _) in self._resting.items() if until_s <= now_s]
+        if rested:
+            self._resting = {k: rest for k, rest in self._resting.items() if k not in rested}
+            self._cursor = 0
+            self._ready.clear()
+        held = tuple(self._resting)
+        in_flight = {message.row for message, _ in self._sent.values()}
+        while len(self._sent) < self._window:
+            if not self._ready:
+                self._ready.extend(self._outbox.waiting(self._cursor, _READ_AHEAD, held))
+                if not self._ready:
+                    return
+            message = self._ready.popleft()
+            self._cursor = message.row
+            if message.kind in held or message.row in in_flight:
+                continue
+            info = self._publish(message.kind, as_sent(message.payload, self._is_late(message)))
+            self._sent[info.mid] = message, now_s
+
+    def listen(self, notes: queue.SimpleQueue[Note], at_most_s: float | None = None) -> None:
+        """Waits for notes, and takes all that are there. Raises Lost."""
+        taken: list[Note] = []
+        with contextlib.suppress(queue.Empty):
+            taken.append(notes.get(timeout=self._patience_s(at_most_s)))
+            while True:
+                taken.append(notes.get_nowait())
+        self._acknowledge(
+            [
+                note
+                for note in taken
+                if isinstance(note, Acknowledged) and note.client is self._client
+            ]
+        )
+        for note in taken:
+            if isinstance(note, Disconnected) and note.client is self._client:
+                raise Lost(note.why)
+        oldest_s = min((sent_s for _, sent_s in self._sent.values()), default=None)
+        if oldest_s is not None and time.monotonic() - oldest_s > ACK_S:
+            raise Lost(f"no acknowledgement in {ACK_S:.0f} s")
+
+    def _acknowledge(self, notes: Sequence[Acknowledged]) -> None:
+        rows = []
+        for note in notes:
+            message, _ = self._sent.pop(note.mid, (None, 0.0))
+            if message is None:
+                continue
+            if note.refused is None:
+                rows.append(message.row)
+            else:
+                until_s = time.monotonic() + REST_S
+                self._resting = {**self._resting, message.kind: (until_s, note.refused)}
+        if rows:
+            self._outbox.delivered(rows)
+
+    def _publish(
+        self, kind: Kind, payload: bytes, retain: bool = False, properties: Properties | None = None
+    ) -> paho.MQTTMessageInfo:
+        info = self._client.publish(self._topic(kind), payload, 1, retain, properties)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            # paho has queued it all the same: the client goes, and its queue with it.
+            raise Lost(f"sending failed: {paho.error_string(info.rc)}")
+        return info
+
+    def _is_late(self, message: Stored) -> bool:
+        if message.epoch != self._outbox.epoch or message.made_s is None:
+            return True
+        return time.monotonic() - message.made_s > self._late_s
+
+    def _patience_s(self, at_most_s: float | None) -> float | None:
+        """How long nothing but a note can give the sender work; None: for ever."""
+        until_s = [until_s for until_s, _ in self._resting.values()]
+        until_s += [sent_s + ACK_S for _, sent_s in self._sent.values()]
+        if at_most_s is not None:
+            until_s.append(time.monotonic() + at_most_s)
+        return max(0.0, min(until_s) - time.monotonic()) if until_s else None
+
+    def _topic(self, kind: Kind) -> str:
+        return f"{self._root}/{kind.value}"
