@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +17,23 @@ _WINDOW_VERDICTS = 2_000
 
 
 class Health:
-    """Counts verdicts; used from one thread. verdicts: made since the start."""
+    """Counts verdicts; used from one thread."""
 
     def __init__(self) -> None:
         self._started_s = time.monotonic()
-        self.verdicts = 0
+        self._labels: Counter[str] = Counter()
         self._recent: deque[tuple[float, float]] = deque(maxlen=_WINDOW_VERDICTS)
         self._last_s: float | None = None
 
-    def count(self, total_ms: float) -> None:
+    def count(self, label: str, total_ms: float) -> None:
         """Note one verdict; total_ms: from the frame to the verdict."""
         self._last_s = time.monotonic()
-        self.verdicts += 1
+        self._labels[label] += 1
         self._recent.append((self._last_s, total_ms))
 
     def snapshot(self) -> dict[str, object]:
-        """The figures of now: verdicts since the start; rate (1/s) and latency (ms) over the last
-        minute; age of the last verdict (s, None before the first); resident memory
+        """The figures of now: verdicts by label since the start; rate (1/s) and latency (ms) over
+        the last minute; age of the last verdict (s, None before the first); resident memory
         (bytes); temperatures (degrees Celsius, by zone)."""
         now = time.monotonic()
         while self._recent and now - self._recent[0][0] > _WINDOW_S:
@@ -44,7 +44,7 @@ class Health:
             span = max(now - self._recent[0][0], 1e-3)
         return {
             "uptime_s": now - self._started_s,
-            "verdicts": self.verdicts,
+            "verdicts": dict(self._labels),
             "rate_per_s": len(latencies) / span,
             "latency_ms": {
                 "p50": float(np.percentile(latencies, 50)),

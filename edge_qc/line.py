@@ -184,7 +184,7 @@ class Line:
         total_ms = 0.0
         if isinstance(event, Frame):
             total_ms = (time.monotonic() - event.monotonic_s) * 1e3
-        self._health.count(total_ms)
+        self._health.count(verdict.label, total_ms)
         log.debug("%s %s %s %s", event.camera, event.image or event.trigger_id, verdict.label, "")
         if (
             self._joiner is not None

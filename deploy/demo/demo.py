@@ -154,9 +154,7 @@ def write_settings(folder: Path, bundle: Path, host: str, port: int) -> Path:
     return file
 
 
-def run_line(
-    settings: Path, broker: str, expected: int, folder: Path
-) -> list[dict[str, object]]:
+def run_line(settings: Path, broker: str, expected: int, folder: Path) -> list[dict[str, object]]:
     """Start a subscriber, a live view and the daemon; the verdicts that crossed the broker."""
     received = folder / "verdicts.jsonl"
     log = folder / "station.log"
