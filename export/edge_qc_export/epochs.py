@@ -43,13 +43,22 @@ class _Learner(nn.Module):
 
 @dataclass
 class Outcome:
-    """Where training stands after an epoch. rank: how the best epoch compares (lower is better):
-    collapsed, mean cost, loss on the held-out part."""
+    """Where training stands after an epoch. best_rank: see ``_rank``; the log's rows are those of
+    ``log.csv``."""
 
     epoch: int = 0
     best_epoch: int = 0
     best_rank: tuple[float, ...] = (math.inf,)
     log: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[float, ...]:
+    """How an epoch compares, lower is better: by the held-out cost of deciding at least expected
+    cost. Where that is no better than a constant prediction's, cost says nothing of the network
+    (the cheapest constant rejects every part) and the loss decides."""
+    useful = row["held_out_decided_skill"] > 0
+    cost = row["held_out_decided_cost"] if useful else 0.0
+    return float(row["collapsed"]), float(not useful), cost, row["held_out_loss"]
 
 
 class Epochs:
@@ -188,13 +197,21 @@ class Epochs:
             raise EdgeQCError(self._not_finite(loss, where))
         row: dict[str, Any] = {"held_out_loss": loss}
         row |= {f"held_out_{name}": float(value) for name, value in found.items()}
+        decided = metrics.least_cost_labels(
+            logits.double().softmax(1).numpy(), self._costs, self._classes
+        )
+        found = metrics.figures(
+            metrics.confusion_matrix(truth, decided, labels), self._costs, labels
+        )
+        row["held_out_decided_cost"] = float(found["mean_cost"])
+        row["held_out_decided_skill"] = float(found["pwa_skill"])
         row["collapsed"] = metrics.collapsed(truth, said)
         return row
 
     def _keep(self, row: dict[str, Any]) -> None:
         """Write the checkpoint: the best weights first, then the state that names them."""
         outcome = self.outcome
-        rank = (float(row["collapsed"]), row["held_out_mean_cost"], row["held_out_loss"])
+        rank = _rank(row)
         better = rank < outcome.best_rank
         log = [*outcome.log, row]
         best = (row["epoch"], rank) if better else (outcome.best_epoch, outcome.best_rank)

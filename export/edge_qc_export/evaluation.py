@@ -166,7 +166,7 @@ def judge(
     )
     predicted, probabilities, logits, drift = [], [], [], []
     try:
-        accept(bundle, engine)
+        accept(bundle, engine, decision.label_of)
         for start in range(0, len(samples), manifest.input.batch):
             part = samples[start : start + manifest.input.batch]
             readings = engine.infer(views.pixels[start : start + len(part), np.newaxis])

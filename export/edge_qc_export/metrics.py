@@ -111,6 +111,12 @@ def best_constant(truth: Sequence[str], costs: Costs) -> str:
     return labels[int((counts @ cost_matrix(costs, labels)).argmin())]
 
 
+def least_cost_labels(probabilities: Floats, costs: Costs, classes: Sequence[str]) -> list[str]:
+    """The class at least expected cost for each row of probabilities (n, C)."""
+    chosen = (probabilities @ cost_matrix(costs, classes)).argmin(1)
+    return [classes[index] for index in chosen]
+
+
 def collapsed(truth: Sequence[str], predicted: Sequence[str]) -> bool:
     """Whether one label is said of all images although there are several."""
     return len(set(predicted)) == 1 and len(set(truth)) > 1

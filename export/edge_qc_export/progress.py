@@ -79,11 +79,12 @@ class ConsoleReporter(Reporter):
     def epoch(self, row: Mapping[str, Any]) -> None:
         collapsed = "  [bold red]COLLAPSED: one class for all[/]" if row["collapsed"] else ""
         self._console.print(
-            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, held out: "
+            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}; held out: "
             f"loss {row['held_out_loss']:.4f}, accuracy {row['held_out_accuracy']:.4f}, "
-            f"cost {row['held_out_mean_cost']:.2f}, PWA skill {row['held_out_pwa_skill']:+.4f}"
-            f"{collapsed}"
+            f"cost {row['held_out_decided_cost']:.2f}, skill {row['held_out_decided_skill']:+.4f}"
+            f"{collapsed}",
+            soft_wrap=True,
         )
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
