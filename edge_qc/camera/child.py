@@ -37,7 +37,7 @@ _REPEATS = 3
 class _Child:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._free: queue.LifoQueue[int] = queue.LifoQueue()
         self._triggers: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
         self._ring: Ring | None = None
         self._overruns = 0
@@ -185,7 +185,7 @@ class _Child:
                 self._ring.close()
             self._ring = Ring.for_frames_of(pixels.size)
             self.send("ring", fd=self._ring.fd, slot_bytes=self._ring.slot_bytes)
-            for slot in range(SLOTS):
+            for slot in reversed(range(SLOTS)):
                 self._free.put(slot)
         try:
             return self._free.get(block=wait)

@@ -21,6 +21,7 @@ from edge_qc.camera.sources import BadImage, EndOfStream, Grab, SourceRequest
 from edge_qc.errors import CameraError, SettingsError
 
 _OPEN_TIMEOUT_MS = 10_000
+_BACKLOG_S = 2.0
 _OLDEST_S = 3600.0
 """A buffer's age beyond this means that the driver's clock is not the monotonic one."""
 
@@ -221,10 +222,23 @@ class V4l2Source(_LiveSource):
 
 
 class RtspSource(_LiveSource):
-    """A network camera, by FFmpeg."""
+    """A network camera, by FFmpeg. When it took a frame it does not say: the time is that of
+    arrival."""
 
     def __init__(self, request: SourceRequest) -> None:
         super().__init__(request, _capture(request, request.uri, cv2.CAP_FFMPEG))
+        self._pass_over_backlog()
+
+    def _pass_over_backlog(self) -> None:
+        """FFmpeg gathers half a second of frames to learn what they are, and then gives them all
+        at once: leave them out, until a frame takes as long to come as it took to happen."""
+        until_s = time.monotonic() + _BACKLOG_S
+        last: tuple[float, float] | None = None
+        while time.monotonic() < until_s and self._capture.grab():
+            now = time.monotonic(), self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+            if last is not None and now[1] - last[1] < 2.0 * (now[0] - last[0]):
+                break
+            last = now
 
     @staticmethod
     def check(request: SourceRequest) -> None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from edge_qc.errors import CameraError
 
-SLOTS = 4
-"""Frames that may wait between the process that grabs and the one that judges."""
+SLOTS = 8
+"""Frames that may wait between the process that grabs and the one that judges. A slot takes memory
+from its first use on, and the one freed last is used first: most are never touched."""
 
 
 class Ring:

@@ -54,7 +54,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def image_folder(tmp_path: Path) -> Path:
     """Six images, two of them larger, and a table that knows five of them."""
     folder = tmp_path / "images"
     folder.mkdir()
@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def video(tmp_path: Path) -> Path:
+def video_file(tmp_path: Path) -> Path:
     """Thirty frames, each a grey step brighter, without loss."""
     file = tmp_path / "film.mkv"
     writer = cv2.VideoWriter(

@@ -19,7 +19,7 @@ from edge_qc.camera.files import FolderSource
 from edge_qc.camera.sources import BadImage, Grab, SourceRequest
 from edge_qc.errors import CameraError
 
-PERIOD_S = 0.01
+PERIOD_S = 0.02
 
 
 class ScriptedCamera:

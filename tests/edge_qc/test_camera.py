@@ -18,15 +18,15 @@ from tests.edge_qc.cameras import SOON_S, Start, picture, steps
 # Folders
 
 
-def test_a_folder_gives_each_image_once_in_order_and_ends(start: Start, folder):
+def test_a_folder_gives_each_image_once_in_order_and_ends(start: Start, image_folder):
     """Pixels, name, die, part, trigger id and sequence are right, whatever the image's size."""
-    (folder / "4.png").unlink()
-    watched = start(f"file://{folder}", table=folder.parent / "table.csv")
+    (image_folder / "4.png").unlink()
+    watched = start(f"file://{image_folder}", table=image_folder.parent / "table.csv")
     frames = watched.to_end()
     assert [frame.image for frame in frames] == ["0.png", "1.png", "2.png", "3.png", "5.png"]
     for frame in frames:
         i = int(frame.image[0])
-        assert np.array_equal(frame.pixels, cv2.imread(str(folder / frame.image), -1))
+        assert np.array_equal(frame.pixels, cv2.imread(str(image_folder / frame.image), -1))
         assert (frame.die, frame.part_id) == (f"Die0{i % 4 + 1}", f"part-{i // 2}")
         assert frame.camera == "north"
         assert not frame.pixels.flags.writeable
@@ -36,13 +36,15 @@ def test_a_folder_gives_each_image_once_in_order_and_ends(start: Start, folder):
     assert watched.camera.stats.frames == 5
 
 
-def test_a_bad_image_is_a_fault_that_names_it_and_the_others_are_judged(start: Start, folder):
+def test_a_bad_image_is_a_fault_that_names_it_and_the_others_are_judged(start: Start, image_folder):
     """Truncated, not in the table, of an unknown die, black: each its own fault, in its place."""
-    whole = (folder / "0.png").read_bytes()
-    (folder / "0.png").write_bytes(whole[: len(whole) // 2])
-    cv2.imwrite(str(folder / "1.png"), np.full((48, 64), 3, np.uint8))
+    whole = (image_folder / "0.png").read_bytes()
+    (image_folder / "0.png").write_bytes(whole[: len(whole) // 2])
+    cv2.imwrite(str(image_folder / "1.png"), np.full((48, 64), 3, np.uint8))
     watched = start(
-        f"file://{folder}", table=folder.parent / "table.csv", dies=("Die01", "Die02", "Die04")
+        f"file://{image_folder}",
+        table=image_folder.parent / "table.csv",
+        dies=("Die01", "Die02", "Die04"),
     )
     events = watched.to_end()
     assert [event.image for event in events] == [f"{i}.png" for i in range(6)]
@@ -57,23 +59,25 @@ def test_a_bad_image_is_a_fault_that_names_it_and_the_others_are_judged(start: S
     assert watched.camera.stats.faults == 4
 
 
-def test_a_folder_waits_for_a_slow_line_and_drops_nothing(start: Start, folder):
+def test_a_folder_waits_for_a_slow_line_and_drops_nothing(start: Start, image_folder):
     """With one larger image after another the shared memory is exchanged meanwhile."""
     gate = threading.Event()
     watched = start(
-        f"file://{folder}", loop=True, deliver=lambda _: gate.wait(SOON_S), timeout_s=0.5
+        f"file://{image_folder}", loop=True, deliver=lambda _: gate.wait(SOON_S), timeout_s=0.5
     )
     time.sleep(1.5)
     assert watched.events.qsize() == 0
     gate.set()
     frames = watched.frames(60)
     assert [frame.image for frame in frames] == [f"{i % 6}.png" for i in range(60)]
-    assert all(np.array_equal(f.pixels, cv2.imread(str(folder / f.image), -1)) for f in frames[:12])
+    assert all(
+        np.array_equal(f.pixels, cv2.imread(str(image_folder / f.image), -1)) for f in frames[:12]
+    )
     assert watched.camera.stats.overruns == 0
 
 
-def test_the_pace_is_kept_to_fps(start: Start, folder):
-    watched = start(f"file://{folder}", loop=True, fps=50)
+def test_the_pace_is_kept_to_fps(start: Start, image_folder):
+    watched = start(f"file://{image_folder}", loop=True, fps=50)
     frames = watched.frames(12)
     assert frames[11].monotonic_s - frames[5].monotonic_s >= 0.8 * 6 / 50
 
@@ -88,20 +92,20 @@ def test_one_image_shown_twice_in_a_folder_is_no_frozen_camera(start: Start, tmp
 # Videos
 
 
-def test_a_video_gives_every_frame_once_and_ends(start: Start, video):
-    events = start(f"file://{video}").to_end()
+def test_a_video_gives_every_frame_once_and_ends(start: Start, video_file):
+    events = start(f"file://{video_file}").to_end()
     assert steps(events) == list(range(30))
 
 
-def test_a_looped_video_starts_again(start: Start, video):
-    frames = start(f"file://{video}", loop=True).frames(70)
+def test_a_looped_video_starts_again(start: Start, video_file):
+    frames = start(f"file://{video_file}", loop=True).frames(70)
     assert steps(frames) == [i % 30 for i in range(70)]
 
 
-def test_a_truncated_video_says_so(start: Start, video):
-    data = video.read_bytes()
-    video.write_bytes(data[: len(data) // 2])
-    events = start(f"file://{video}").to_end()
+def test_a_truncated_video_says_so(start: Start, video_file):
+    data = video_file.read_bytes()
+    video_file.write_bytes(data[: len(data) // 2])
+    events = start(f"file://{video_file}").to_end()
     assert isinstance(events[-1], Fault)
     assert "truncated" in events[-1].detail
     assert events[-1].reason is Reason.FRAME
@@ -132,6 +136,6 @@ def test_settings_that_can_never_work_are_refused_at_the_start(keys, message):
     assert camera.stop()
 
 
-def test_a_die_that_the_bundle_does_not_know_is_refused_at_the_start(start: Start, folder):
+def test_a_die_that_the_bundle_does_not_know_is_refused_at_the_start(start: Start, image_folder):
     with pytest.raises(SettingsError, match="knows Die01"):
-        start(f"file://{folder}", die="Die09", dies=("Die01",))
+        start(f"file://{image_folder}", die="Die09", dies=("Die01",))

@@ -19,7 +19,9 @@ from tests.edge_qc.cameras import SOON_S, Start, lives, steps, wait_until
 
 
 @pytest.mark.parametrize("kind", ["SIGKILL", "SIGSTOP"])
-def test_a_killed_or_hanging_process_is_replaced_and_no_frame_is_lost(start: Start, video, kind):
+def test_a_killed_or_hanging_process_is_replaced_and_no_frame_is_lost(
+    start: Start, video_file, kind
+):
     """The replay goes on at the very next frame; in between there is one fault of the camera."""
     seen = threading.Semaphore(0)
     go_on = threading.Event()
@@ -29,7 +31,7 @@ def test_a_killed_or_hanging_process_is_replaced_and_no_frame_is_lost(start: Sta
         if watched.camera.stats.frames == 10:
             go_on.wait(SOON_S)
 
-    watched = start(f"file://{video}", timeout_s=0.4, fps=500, deliver=hold_the_tenth)
+    watched = start(f"file://{video_file}", timeout_s=0.4, fps=500, deliver=hold_the_tenth)
     for _ in range(10):
         assert seen.acquire(timeout=SOON_S)
     os.kill(watched.camera.stats.pid, getattr(signal, kind))
@@ -44,13 +46,13 @@ def test_a_killed_or_hanging_process_is_replaced_and_no_frame_is_lost(start: Sta
 
 
 def test_a_source_that_hangs_in_opening_is_killed_while_others_go_on(
-    start: Start, tmp_path, folder
+    start: Start, tmp_path, image_folder
 ):
     """OpenCV waits for ever on a pipe into which nobody writes."""
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)
     hanging = start(f"file://{pipe}", open_timeout_s=1.0, name="south")
-    other = start(f"file://{folder}", loop=True, fps=50)
+    other = start(f"file://{image_folder}", loop=True, fps=50)
     fault = hanging.fault()
     assert fault.reason is Reason.CAMERA
     assert "south" in fault.detail
@@ -77,16 +79,16 @@ def test_a_missing_device_is_one_fault_until_it_is_there(start: Start, tmp_path)
     assert (tmp_path / "count").read_text().count("opened") == 4
 
 
-def test_a_file_that_crashes_its_decoder_twice_is_left_out(start: Start, folder, monkeypatch):
+def test_a_file_that_crashes_its_decoder_twice_is_left_out(start: Start, image_folder, monkeypatch):
     """By name of the source and number, and what follows is judged."""
     monkeypatch.setitem(SCHEMES, "folder", "scripted_camera:PoisonedFolder")
-    events = start(f"file://{folder}").to_end()
+    events = start(f"file://{image_folder}").to_end()
     assert [type(event) for event in events] == [Frame] * 2 + [Fault] * 2 + [Frame] * 3
     assert [event.reason for event in events[2:4]] == [Reason.CAMERA, Reason.FRAME]
     assert "item 3 of" in events[3].detail
 
 
-def test_when_the_station_dies_its_camera_processes_die_too(tmp_path, folder):
+def test_when_the_station_dies_its_camera_processes_die_too(tmp_path, image_folder):
     """SIGKILL of the station leaves no process behind, not even one whose source hangs."""
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)
@@ -97,7 +99,7 @@ def test_when_the_station_dies_its_camera_processes_die_too(tmp_path, folder):
         cameras = [
             Camera(CameraTable(name=f"c{{i}}", source=f"file://{{path}}", die="Die01", loop=True,
                                fps=20))
-            for i, path in enumerate(({str(folder)!r}, {str(pipe)!r}))
+            for i, path in enumerate(({str(image_folder)!r}, {str(pipe)!r}))
         ]
         for camera in cameras:
             camera.start(lambda event: None)
@@ -116,11 +118,11 @@ def test_when_the_station_dies_its_camera_processes_die_too(tmp_path, folder):
     wait_until(lambda: not any(lives(pid) for pid in pids))
 
 
-def test_stopping_leaves_no_process_and_no_descriptor(start: Start, folder):
+def test_stopping_leaves_no_process_and_no_descriptor(start: Start, image_folder):
     """A camera that is started and stopped many times holds nothing."""
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        watched = start(f"file://{folder}", loop=True)
+        watched = start(f"file://{image_folder}", loop=True)
         watched.frames(8)
         pid = watched.camera.stats.pid
         assert watched.camera.stop()
@@ -129,7 +131,7 @@ def test_stopping_leaves_no_process_and_no_descriptor(start: Start, folder):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_an_error_in_the_line_fails_the_camera_loudly(start: Start, folder, monkeypatch):
+def test_an_error_in_the_line_fails_the_camera_loudly(start: Start, image_folder, monkeypatch):
     """It does not go on as if its frames had arrived."""
     raised = []
     monkeypatch.setattr(threading, "excepthook", raised.append)
@@ -137,7 +139,7 @@ def test_an_error_in_the_line_fails_the_camera_loudly(start: Start, folder, monk
     def broken(_: Event) -> None:
         raise RuntimeError("the line is broken")
 
-    watched = start(f"file://{folder}", deliver=broken)
+    watched = start(f"file://{image_folder}", deliver=broken)
     wait_until(lambda: bool(raised))
     assert watched.camera.stop()
     assert watched.camera.stats.state is CameraState.FAILED
