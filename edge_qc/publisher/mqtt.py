@@ -27,7 +27,7 @@ from edge_qc.publisher.messages import (
     StateContent,
 )
 from edge_qc.publisher.outbox import Outbox
-from edge_qc.publisher.session import Lost, Session
+from edge_qc.publisher.session import Lost, Resting, Session
 from edge_qc.publisher.transport import CONNECT_S, Connected, Disconnected, Note, cut, open_client
 from edge_qc.publisher.wire import stamped, utc_now
 from edge_qc.settings import MqttTable, StationTable
@@ -63,6 +63,8 @@ class Publisher:
         self._sent_state: StateContent | None = None
         self._health: HealthContent | None = None
         self._why: str | None = f"{self._broker}: not connected yet"
+        self._resting: Resting = {}
+        self._unreachable = False
         self._connected = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -106,7 +108,9 @@ class Publisher:
         if self._thread.is_alive():
             with self._lock:
                 # A station that stops at once has still to say why.
-                self._lock.wait_for(lambda: self._state_told is self._state, _GOODBYE_S)
+                self._lock.wait_for(
+                    lambda: self._unreachable or self._state_told is self._state, _GOODBYE_S
+                )
         self._stopping.set()
         self._wake()
         if self._thread.is_alive():
@@ -139,12 +143,24 @@ class Publisher:
     def _serve(self) -> None:
         """One connection from its start to its end, which is always an error but when stopping."""
         client = self._client()
-        client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s)
+        try:
+            client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s)
+            self._unreachable = False
+        except OSError:
+            with self._lock:
+                self._unreachable = True
+                self._lock.notify_all()
+            raise
         client.loop_start()
         try:
             window = min(WINDOW, self._await_connack(client))
             session = Session(
-                client, self._station.root, self._outbox, window=window, late_s=self._late_s
+                client,
+                self._station.root,
+                self._outbox,
+                self._resting,
+                window=window,
+                late_s=self._late_s,
             )
             self._feed(session)
             client.disconnect()

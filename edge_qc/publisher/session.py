@@ -29,6 +29,9 @@ REST_S = 15.0
 
 _READ_AHEAD = 64
 
+Resting = dict[Kind, tuple[float, str]]
+"""Kinds that the broker refused: until when they rest (``time.monotonic``), and its words."""
+
 
 class Lost(Exception):
     """The connection is of no more use; the message says why."""
@@ -38,15 +41,23 @@ class Session:
     """Belongs to the sender's thread alone."""
 
     def __init__(
-        self, client: paho.Client, root: str, outbox: Outbox, *, window: int, late_s: float
+        self,
+        client: paho.Client,
+        root: str,
+        outbox: Outbox,
+        resting: Resting,
+        *,
+        window: int,
+        late_s: float,
     ) -> None:
-        """root: of the station's topics. window: how many messages may be unacknowledged."""
+        """root: of the station's topics. resting: outlives the session, since a broker may end a
+        connection on which it refused something. window: how many messages may be unacknowledged.
+        """
         self._client, self._root, self._outbox = client, root, outbox
-        self._window, self._late_s = window, late_s
+        self._resting, self._window, self._late_s = resting, window, late_s
         self._cursor = 0
         self._ready: deque[Stored] = deque()
         self._sent: dict[int, tuple[Stored, float]] = {}
-        self._resting: dict[Kind, tuple[float, str]] = {}
 
     @property
     def in_flight(self) -> int:
@@ -77,7 +88,8 @@ class Session:
         now_s = time.monotonic()
         rested = [kind for kind, (until_s, _) in self._resting.items() if until_s <= now_s]
         if rested:
-            self._resting = {k: rest for k, rest in self._resting.items() if k not in rested}
+            for kind in rested:
+                del self._resting[kind]
             self._cursor = 0
             self._ready.clear()
         held = tuple(self._resting)
@@ -125,7 +137,7 @@ class Session:
                 rows.append(message.row)
             else:
                 until_s = time.monotonic() + REST_S
-                self._resting = {**self._resting, message.kind: (until_s, note.refused)}
+                self._resting[message.kind] = until_s, note.refused
         if rows:
             self._outbox.delivered(rows)
 

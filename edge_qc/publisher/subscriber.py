@@ -66,7 +66,7 @@ class Subscription:
             if isinstance(note, Received):
                 return note
             if isinstance(note, Disconnected):
-                self._lose(note.why)
+                self._lose(f"broker {self._mqtt.host}:{self._mqtt.port}: {note.why}")
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -143,5 +143,5 @@ class Subscription:
                     self._notes.put(message)
                 return note
             if isinstance(note, Disconnected):
-                raise PublishError(f"{where}: {note.why} before it answered")
+                raise PublishError(f"{where}: {note.why} before the broker answered")
             early.append(note)

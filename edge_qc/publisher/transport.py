@@ -128,7 +128,8 @@ def open_client(
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        notify(Disconnected(client, f"disconnected ({reason})"))
+        why = "" if reason.getName() == "Unspecified error" else f": {reason}"
+        notify(Disconnected(client, f"the connection was lost{why}"))
 
     def on_publish(
         client: paho.Client,
