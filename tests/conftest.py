@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "deploy" / "demo"))
 
 from broker import KINDS, missing, running_broker
 
+pytest_plugins = ["tests.trained"]
+
 
 @pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.broker) for kind in KINDS])
 def broker(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
@@ -28,4 +30,12 @@ def mosquitto() -> Iterator[tuple[str, int]]:
     if (why := missing("mosquitto")) is not None:
         pytest.skip(why)
     with running_broker("mosquitto") as address:
+        yield address
+
+
+@pytest.fixture
+def any_broker() -> Iterator[tuple[str, int]]:
+    """Host and port of a running broker of the first kind that is installed. Mark with
+    ``broker``."""
+    with running_broker() as address:
         yield address

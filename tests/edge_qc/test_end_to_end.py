@@ -10,7 +10,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,7 +112,7 @@ def test_one_image_from_png_to_mqtt(
     for image, message, said in zip(images, messages, json.loads(judged.stdout), strict=True):
         assert message["image"] == image.name
         for key in ("label", "disposition", "reason", "probabilities", "drift", "expected_cost"):
-            assert message[key] == pytest.approx(said[key]), key
+            assert message[key] == said[key], key
         pixels = np.asarray(Image.open(image))
         cut = view(pixels, bundle.manifest.dies["Die02"], (spec.height, spec.width))
         (reading,) = engine.infer(cut.pixels[np.newaxis])
@@ -125,7 +124,7 @@ def test_one_image_from_png_to_mqtt(
 
 
 def test_every_message_keeps_its_schema(
-    trained: Trained, broker: tuple[str, int], tmp_path: Path
+    trained: Trained, any_broker: tuple[str, int], tmp_path: Path
 ) -> None:
     """State, health, event, part and verdict of a running daemon all validate."""
     jsonschema = pytest.importorskip("jsonschema")
@@ -135,9 +134,9 @@ def test_every_message_keeps_its_schema(
     table.write_text("filename,lib,part\n" + "\n".join(rows) + "\n")
     camera = folder_camera(tmp_path, images).replace('die = "Die01"', f'table = "{table}"')
     settings = station_toml(
-        tmp_path, trained, broker, camera, 'part_dies = ["Die01"]\nhealth_every_s = 0.2'
+        tmp_path, trained, any_broker, camera, 'part_dies = ["Die01"]\nhealth_every_s = 0.2'
     )
-    with watching(broker, "--for", "12") as watch:
+    with watching(any_broker, "--for", "12") as watch:
         assert run(settings, "--until-end").returncode == 0
         output, _ = watch.communicate(timeout=30)
     schemas = json_schemas()
@@ -151,7 +150,7 @@ def test_every_message_keeps_its_schema(
 
 
 def test_bad_images_are_not_judged_and_the_rest_is(
-    trained: Trained, broker: tuple[str, int], tmp_path: Path
+    trained: Trained, any_broker: tuple[str, int], tmp_path: Path
 ) -> None:
     """A truncated image and a text file among good ones: NOT_JUDGED with the file named, nothing
     lost, exit status 0."""
@@ -160,8 +159,8 @@ def test_bad_images_are_not_judged_and_the_rest_is(
     source = tmp_path / "cam"
     (source / images[1].name).write_bytes(images[1].read_bytes()[:2000])
     (source / "zzz.png").write_text("not an image")
-    with watching(broker, "--count", "4", "--for", "40") as watch:
-        done = run(station_toml(tmp_path, trained, broker, camera), "--until-end")
+    with watching(any_broker, "--count", "4", "--for", "40") as watch:
+        done = run(station_toml(tmp_path, trained, any_broker, camera), "--until-end")
         assert done.returncode == 0, done.stderr
         output, _ = watch.communicate(timeout=30)
     labels = {message["image"]: message for message in verdicts_in(output)}
@@ -200,11 +199,11 @@ def test_without_a_broker_nothing_is_lost(
     assert len({message["verdict_id"] for message in messages}) == 6
 
 
-def test_sigterm_drains(trained: Trained, broker: tuple[str, int], tmp_path: Path) -> None:
+def test_sigterm_drains(trained: Trained, any_broker: tuple[str, int], tmp_path: Path) -> None:
     """SIGTERM: what was triggered is judged and delivered, exit status 0, state DEAD said."""
     camera = folder_camera(tmp_path, images_of(trained, "Die01")[:3]) + "loop = true\nfps = 20\n"
-    settings = station_toml(tmp_path, trained, broker, camera)
-    with watching(broker, "--for", "15") as watch:
+    settings = station_toml(tmp_path, trained, any_broker, camera)
+    with watching(any_broker, "--for", "15") as watch:
         daemon = subprocess.Popen(
             [*EDGE_QC, "run", "--config", settings], stderr=subprocess.PIPE, text=True
         )
@@ -228,7 +227,7 @@ def test_sigterm_drains(trained: Trained, broker: tuple[str, int], tmp_path: Pat
 
 
 def test_a_flipped_byte_in_the_bundle_stops_the_station(
-    trained: Trained, broker: tuple[str, int], tmp_path: Path
+    trained: Trained, any_broker: tuple[str, int], tmp_path: Path
 ) -> None:
     """FAULT on the broker, exit status 78, the file named, no traceback."""
     altered = tmp_path / "bundle"
@@ -237,8 +236,10 @@ def test_a_flipped_byte_in_the_bundle_stops_the_station(
     model[len(model) // 2] ^= 1
     (altered / "model.onnx").write_bytes(model)
     camera = folder_camera(tmp_path, images_of(trained, "Die01")[:1])
-    settings = station_toml(tmp_path, Trained(trained.data, trained.run, altered), broker, camera)
-    with watching(broker, "--for", "8") as watch:
+    settings = station_toml(
+        tmp_path, Trained(trained.data, trained.run, altered), any_broker, camera
+    )
+    with watching(any_broker, "--for", "8") as watch:
         done = run(settings)
         output, _ = watch.communicate(timeout=30)
     assert done.returncode == 78
@@ -315,4 +316,4 @@ def test_the_pipe_that_closes_early_is_no_failure(trained: Trained) -> None:
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert "Traceback" not in done.stderr
-    assert sys.executable
+    assert len(done.stdout.splitlines()) == 1
