@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_qc import decision
 from edge_qc.bundle import Bundle, open_bundle
-from edge_qc.engine import Engine, open_engine
+from edge_qc.engine import DeviceOptions, Engine, open_engine
 from edge_qc.engine.acceptance import AcceptanceReport, accept
 from edge_qc.errors import EngineError
 from edge_qc.parts import Frame, Reason, Verdict, View
@@ -107,14 +107,17 @@ def open_inspection(
     public_key: Path | None = None,
     engine: str = "onnxruntime",
     threads: int = 2,
+    device: DeviceOptions | None = None,
     max_frame_age_s: float = 10.0,
 ) -> Inspection:
     """Verify the bundle, open the engine and let it prove itself on the golden views.
 
+    device: for an engine on a device; with it a plan may be built first, which takes minutes.
+
     Raises BundleError, EngineError or AcceptanceError; what was opened is closed again.
     """
     bundle = open_bundle(bundle_path, public_key)
-    opened = open_engine(bundle, engine, threads)
+    opened = open_engine(bundle, engine, threads, device)
     try:
         acceptance = accept(bundle, opened, decision.label_of)
     except BaseException:

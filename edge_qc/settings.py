@@ -52,10 +52,22 @@ class BundleTable(_Table):
 
 
 class EngineTable(_Table):
-    """[engine]: what runs the model."""
+    """[engine]: what runs the model. threads is of onnxruntime, the rest of tensorrt.
 
-    kind: Literal["onnxruntime"] = "onnxruntime"
+    build_at_start: build a plan before the line starts where none serves; without it such a station
+    refuses to start until ``edge-qc build`` was run. workspace_mb: device memory that a build may
+    try tactics with. memory: mapped (zero-copy) where the GPU shares the machine's memory.
+    timeout_s: how long one answer may take.
+    """
+
+    kind: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
     threads: int = Field(default=2, ge=1, le=64)
+    build_at_start: bool = True
+    workspace_mb: int = Field(default=1024, ge=16, le=65_536)
+    optimization_level: int = Field(default=3, ge=0, le=5)
+    cuda_graph: bool = True
+    memory: Literal["auto", "mapped", "copied"] = "auto"
+    timeout_s: Seconds = 2.0
 
 
 class CameraTable(_Table):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.bundle import OUTPUTS, Bundle
-from edge_qc.engine import padded, readings_from_outputs
+from edge_qc.engine import DeviceOptions, padded, readings_from_outputs
 from edge_qc.errors import EngineError
 from edge_qc.parts import Reading
 
@@ -14,7 +14,7 @@ from edge_qc.parts import Reading
 class OnnxRuntimeEngine:
     """A session of the bundle's graph. Not shared between threads."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
+    def __init__(self, bundle: Bundle, threads: int, device: DeviceOptions | None = None) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()

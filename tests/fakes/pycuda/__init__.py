@@ -1,0 +1,1 @@
+"""A stand-in for pycuda on a machine without a GPU: see ``driver``."""
