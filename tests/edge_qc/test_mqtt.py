@@ -152,8 +152,8 @@ def test_acknowledgements_that_never_come_are_noticed(
 
 
 def test_kill_nine_loses_nothing(mosquitto: tuple[str, int], tmp_path: Path) -> None:
-    """SIGKILL, three times: every trigger that was durable has exactly one verdict, repeated at most
-    as it was; those that were open are not judged; numbers have no gap in any epoch."""
+    """SIGKILL, three times: every trigger that was durable has exactly one verdict, repeated at
+    most as it was; those that were open are not judged; numbers have no gap in any epoch."""
     accepted: list[str] = []
     host, port = mosquitto
     with Ear(mosquitto) as ear:
