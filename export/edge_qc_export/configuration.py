@@ -26,10 +26,11 @@ class TrainingConfig:
     data: the data set; out: the run folder. dies, costs, loss_costs: JSON files; None takes the
     challenge's dies and pattern of costs, and ``costs`` for the cost loss. size: (rows, columns) of
     the view. split: a file to reuse. unfreeze, dropout, weights: see ``build_network``; weights
-    None is imagenet for a ResNet and none for a CNN. patience: epochs without a lower held-out cost
-    (see ``epochs``) before training stops; None never. augment: alter views at random
-    (``augmentation``); the trunk is then run every epoch. cache: keep a frozen trunk's activations; cache_folder: where, and where
-    views are kept for other runs to find; None: in the run folder until the run is done.
+    None is imagenet for a ResNet and none for a CNN. patience: epochs without a better one (see
+    ``epochs``) before training stops; None never. augment: alter views at random
+    (``augmentation``); the frozen trunk is then run every epoch. cache: keep a frozen trunk's
+    activations for later epochs. cache_folder: where views are kept for other runs to find; None:
+    in the run folder, until the run is done.
     """
 
     data: Path

@@ -112,23 +112,38 @@ def split(
 def _both_sides(
     samples: Sequence[Sample], members: dict[int, list[int]], held_out: NDArray[np.bool_]
 ) -> None:
-    """Move a group of each class that is on one side alone; DataError where there is only one."""
+    """Move groups of each class that is on one side alone; DataError where that cannot help."""
+    groups_of: dict[str, list[int]] = defaultdict(list)
+    for group, rows in members.items():
+        for label in {str(samples[index].label) for index in rows}:
+            groups_of[label].append(group)
+
+    def one_sided() -> list[str]:
+        sides = {n: {bool(held_out[members[g][0]]) for g in own} for n, own in groups_of.items()}
+        return sorted(label for label, found in sides.items() if len(found) == 1)
+
+    def harm(group: int) -> tuple[int, int, int]:
+        """How many classes would be on one side alone were this group moved."""
+        rows = members[group]
+        held_out[rows] = ~held_out[rows]
+        count = len(one_sided())
+        held_out[rows] = ~held_out[rows]
+        return count, len(rows), rows[0]
+
+    for _ in range(2 * len(groups_of)):
+        lacking = [label for label in one_sided() if len(groups_of[label]) > 1]
+        if not lacking:
+            break
+        rows = members[min(groups_of[lacking[0]], key=harm)]
+        held_out[rows] = ~held_out[rows]
     faults = []
-    for label in sorted({str(sample.label) for sample in samples}):
-        own = [g for g, rows in members.items() if any(samples[i].label == label for i in rows)]
-        sides = {bool(held_out[members[group][0]]) for group in own}
-        if len(sides) == 2:
-            continue
-        if len(own) == 1:
-            sample = samples[members[own[0]][0]]
-            text = (
-                f"all images of the class {label!r} are near-duplicates or of one group with "
-                f"{sample.filename}: it cannot be both learnt and held out; add images"
-            )
-            faults.append(Fault(sample.table, sample.line, text))
-            continue
-        smallest = min(own, key=lambda group: (len(members[group]), members[group][0]))
-        held_out[members[smallest]] = not next(iter(sides))
+    for label in one_sided():
+        sample = next(sample for sample in samples if sample.label == label)
+        text = (
+            f"all images of the class {label!r} are near-duplicates, or of too few groups, such as "
+            f"that of {sample.filename}: it cannot be both learnt and held out; add images"
+        )
+        faults.append(Fault(sample.table, sample.line, text))
     if faults:
         raise_faults(samples[0].table.parent, faults)
 
