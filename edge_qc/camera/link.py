@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import edge_qc
 from edge_qc.camera.ring import Ring
-from edge_qc.camera.sources import SourceRequest, source_class
+from edge_qc.camera.sources import SourceRequest, blanked, source_class
 from edge_qc.errors import CameraError
 
 _MESSAGE_BYTES = 65_536
@@ -120,16 +120,20 @@ class Link:
         del self._stderr[:-_STDERR_BYTES]
         return bool(data)
 
-    def last_words(self) -> str:
-        """How the process ended, and the last line that it wrote; for a process that is gone."""
+    def ending(self) -> str:
+        """How the process ended; for one that is gone."""
         try:
             status = self._process.wait(_FAREWELL_S)
         except subprocess.TimeoutExpired:
             return "closed its socket and lives on"
+        return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+
+    def last_lines(self) -> str:
+        """`` (…)`` with the last lines that the process, FFmpeg or GStreamer wrote on standard
+        error; empty where there are none."""
         self.drain_stderr()
         lines = self._stderr.decode(errors="replace").strip().splitlines()
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return f"{how}: {lines[-1][:300]}" if lines else how
+        return f" ({blanked(' | '.join(lines[-3:]))[:600]})" if lines else ""
 
     def close(self, *, kill: bool = False) -> None:
         """End the process: by closing the socket, and by SIGKILL where that is not enough."""

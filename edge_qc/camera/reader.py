@@ -216,7 +216,8 @@ class Camera:
             if link.channel.fileno() in ready:
                 message = link.receive()
                 if message is None:
-                    raise _Died(f"camera {self.name}: its process {link.last_words()}")
+                    how = f"its process {link.ending()}{link.last_lines()}"
+                    raise _Died(f"camera {self.name}: {how}")
                 self._take(link, message)
                 if message["kind"] == "open":
                     opened_s = time.monotonic()
@@ -259,7 +260,7 @@ class Camera:
         elif kind == "end":
             raise EndOfStream(f"camera {self.name}: {message['detail']}")
         elif kind == "error":
-            raise CameraError(f"camera {self.name}: {message['detail']}")
+            raise CameraError(f"camera {self.name}: {message['detail']}{link.last_lines()}")
 
     def _lose(self, error: CameraError) -> None:
         self._state = CameraState.LOST
