@@ -94,7 +94,7 @@ def edge_qc(*arguments: object) -> None:
 
 
 def lay_out_cameras(data: Path, folder: Path) -> dict[str, list[str]]:
-    """A table of images for each camera, and a video for one of them; the images by die."""
+    """A folder and a table of images for each camera, a video for one of them; images by die."""
     with (data / "win_and_lib.csv").open(newline="", encoding="utf-8") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: row["filename"])
     frames: dict[str, list[str]] = {}
@@ -107,6 +107,11 @@ def lay_out_cameras(data: Path, folder: Path) -> dict[str, list[str]]:
             mine = [name for name in mine if shapes[name] == largest]
             film(data, mine, largest, folder / "die04.avi")
         else:
+            seen = folder / die.lower()
+            shutil.rmtree(seen, ignore_errors=True)
+            seen.mkdir()
+            for name in mine:
+                shutil.copy(data / "input_test" / name, seen)
             with (folder / f"{die.lower()}.csv").open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(["filename", "lib", "part"])
@@ -135,7 +140,7 @@ def film(data: Path, names: list[str], shape: tuple[int, int], file: Path) -> No
 def write_settings(folder: Path, bundle: Path, host: str, port: int) -> Path:
     cameras = []
     for die in DIES:
-        source = f"file://{folder}/data/input_test"
+        source = f"file://{folder}/{die.lower()}"
         which = f'table = "{die.lower()}.csv"'
         if die == FILMED:
             source, which = f"file://{folder}/die04.avi", f'die = "{die}"'
