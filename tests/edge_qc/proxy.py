@@ -53,6 +53,7 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
+            server.settimeout(None)
             self.connections += 1
             self._open |= {client, server}
             for source, sink in ((client, server), (server, client)):

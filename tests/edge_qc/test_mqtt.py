@@ -241,6 +241,34 @@ def test_a_topic_that_is_not_allowed_waits_and_the_others_go_on(
         publisher.close()
 
 
+def test_what_rested_comes_on_the_same_connection(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker's rules change while the station stays connected."""
+    monkeypatch.setattr("edge_qc.publisher.session.REST_S", 0.5)
+    rules = tmp_path / "rules"
+    rules.write_text("topic write edge-qc/v1/s/n/state\ntopic read #\n")
+    # With max_queued_messages 0, mosquitto 2.0.11 ends the connection on which it refuses.
+    extra = [f"acl_file {rules}", "max_queued_messages 1000"]
+    with running_broker("mosquitto", None, extra) as address, Ear(address) as ear:
+        publisher = open_publisher(outbox, tmp_path, address)
+        judge(outbox, 30)
+        wait_until(lambda: "Not authorized" in str(publisher.trouble))
+        judge(outbox, 5)
+        rules.write_text("topic readwrite #\n")
+        (mosquitto,) = (
+            int(child)
+            for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            if "mosquitto" in Path(f"/proc/{child}/comm").read_text()
+        )
+        os.kill(mosquitto, signal.SIGHUP)
+        assert publisher.drain(20)
+        wait_until(lambda: len(ear.verdicts) == 35)
+        assert numbers(ear.verdicts) == list(range(1, 36))
+        assert [state["state"] for state in ear.of("state")] == ["STARTING"]
+        publisher.close()
+
+
 def test_an_error_in_the_sender_does_not_end_it(
     mosquitto: tuple[str, int], outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -340,7 +340,8 @@ def test_verdicts_on_accepted_triggers_wait_for_room(tmp_path: Path) -> None:
         ballast = tmp_path / "outbox.sqlite.ballast"
         assert ballast.exists()
         for number in range(200):
-            outbox.trigger(f"v{number}", record())
+            recorded = outbox.trigger(f"v{number}", record())
+        recorded.result(10)
         database = outbox._writer._db
         pages = database.execute("PRAGMA page_count").fetchone()[0]
         database.execute(f"PRAGMA max_page_count = {pages}")
