@@ -88,9 +88,15 @@ class Link:
     def receive(self) -> dict[str, Any] | None:
         """The next message, None where the process is gone; waits for it."""
         try:
-            data, ancillary, _, _ = self.channel.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(4))
+            try:
+                received = self.channel.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(4))
+            except ConnectionResetError:
+                # Said once where the process went without reading all of ours; what it had sent
+                # before is still there.
+                received = self.channel.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(4))
         except OSError:
             return None
+        data, ancillary, _, _ = received
         if not data:
             return None
         message: dict[str, Any] = json.loads(data)

@@ -76,6 +76,13 @@ def test_a_folder_waits_for_a_slow_line_and_drops_nothing(start: Start, image_fo
     assert watched.camera.stats.overruns == 0
 
 
+def test_a_line_slower_than_the_reading_gets_the_last_images_too(start: Start, image_folder):
+    """The reader has ended, its last images are still on the way."""
+    watched = start(f"file://{image_folder}", deliver=lambda _: time.sleep(0.15))
+    assert [event.image for event in watched.to_end()] == [f"{i}.png" for i in range(6)]
+    assert watched.camera.stats.faults == 0
+
+
 def test_the_pace_is_kept_to_fps(start: Start, image_folder):
     watched = start(f"file://{image_folder}", loop=True, fps=50)
     frames = watched.frames(12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
@@ -11,7 +13,7 @@ from edge_qc.camera import Ended, Fault
 from edge_qc.camera.ring import SLOTS
 from edge_qc.errors import CameraError
 from edge_qc.parts import Frame, Reason
-from tests.edge_qc.cameras import SOON_S, Start, wait_until
+from tests.edge_qc.cameras import SOON_S, Start, lives, wait_until
 
 # What live cameras do wrong
 
@@ -78,6 +80,24 @@ def test_a_live_camera_that_outruns_the_line_tells_every_dropped_frame(start: St
     stats = watched.camera.stats
     assert stats.overruns == stats.faults
     assert stats.overruns >= 5
+
+
+def test_frames_that_were_accepted_outlive_the_camera(start: Start, tmp_path):
+    """A camera's process that is killed takes none of the frames with it that it handed over,
+    though it left messages of the station's unread."""
+    gate = threading.Semaphore(0)
+    watched = start(f"scripted:{tmp_path}/count?", deliver=lambda _: gate.acquire(timeout=SOON_S))
+    wait_until(lambda: watched.camera.stats.frames > 0)
+    time.sleep(0.5)
+    pid = watched.camera.stats.pid
+    os.kill(pid, signal.SIGSTOP)
+    gate.release(3)
+    watched.frames(3)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not lives(pid))
+    gate.release(100)
+    watched.frames(SLOTS - 2)
+    assert "signal 9" in watched.fault().detail
 
 
 def test_fps_thins_a_live_camera_out(start: Start, tmp_path):
