@@ -10,7 +10,6 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -49,7 +48,7 @@ def trace_body(network: Network) -> fx.GraphModule:
     traced = fx.GraphModule(body, _Tracer().trace(body))
     graph = traced.graph
     for node in list(graph.nodes):
-        if node.op == "call_module" and isinstance(traced.get_submodule(node.target), nn.Dropout):
+        if isinstance(module_of(traced, node), nn.Dropout):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
     graph.eliminate_dead_code()
@@ -64,15 +63,11 @@ def trace_body(network: Network) -> fx.GraphModule:
 
 def _fold_batch_norm(body: fx.GraphModule, graph: fx.Graph, node: fx.Node) -> None:
     """conv -> batch norm becomes conv, where nothing else reads the convolution."""
-    if node.op != "call_module" or not isinstance(
-        norm := body.get_submodule(str(node.target)), nn.BatchNorm2d
-    ):
+    norm, before = module_of(body, node), node.args[0] if node.args else None
+    if not isinstance(norm, nn.BatchNorm2d) or not isinstance(before, fx.Node):
         return
-    before = node.args[0]
-    if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
-        return
-    conv = body.get_submodule(str(before.target))
-    if not isinstance(conv, nn.Conv2d):
+    conv = module_of(body, before)
+    if not isinstance(conv, nn.Conv2d) or len(before.users) > 1:
         return
     fused = fuse_conv_bn_eval(conv.double(), norm.double()).float()
     parent, _, name = str(before.target).rpartition(".")
@@ -81,6 +76,6 @@ def _fold_batch_norm(body: fx.GraphModule, graph: fx.Graph, node: fx.Node) -> No
     graph.erase_node(node)
 
 
-def is_finite(value: object) -> bool:
-    """Whether a layer's answer holds neither infinity nor NaN."""
-    return not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
+def module_of(body: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module that a layer calls, if it is one."""
+    return body.get_submodule(str(node.target)) if node.op == "call_module" else None

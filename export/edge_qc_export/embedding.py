@@ -10,6 +10,7 @@ networks or thresholds.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +61,8 @@ class EmbeddingWhitening:
     Full form, ``residual`` 0: the distance to a class is ||s A - mean||^2 with A = ``weights``
     (E, E). Short form: ``weights`` are k orthonormal directions U (E, k); the distance is
     ||s U / roots - mean||^2 + ||s - s U U^T - residual_mean||^2 / residual.
-    means: (classes, E or k). roots: (k,). residual_means: (classes, E).
+    means: (classes, E or k). roots: (k,). residual_means: (classes, E). centres: (classes, E), the
+    class means times ``inverse_scale``, float64.
     """
 
     inverse_scale: Tensor
@@ -68,6 +70,7 @@ class EmbeddingWhitening:
     means: Tensor
     roots: Tensor
     residual_means: Tensor
+    centres: Tensor
     residual: float
     shrinkage: float
 
@@ -106,28 +109,52 @@ def fit_embedding(
         shrinkage = _oracle(correlation, freedom)
     correlation *= 1 - shrinkage
     torch.diagonal(correlation).fill_(1.0)
-    scaled = means / scale
+    centres = means / scale
     if size <= rank:
         factor = torch.linalg.cholesky(correlation)
         eye = torch.eye(size, dtype=torch.float64)
         weights = torch.linalg.solve_triangular(factor, eye, upper=False).T
-        roots, residual_means, residual = torch.ones(size), torch.zeros_like(means), 0.0
-        white = scaled @ weights
+        roots, residual = torch.ones(size), 0.0
     else:
         values, vectors = torch.linalg.eigh(correlation)
         kept = min(rank, freedom)
         weights, roots = vectors[:, -kept:], values[-kept:].sqrt()
         residual = float(values[:-kept].mean())
-        residual_means = scaled - scaled @ weights @ weights.T
-        white = scaled @ weights / roots
-    return EmbeddingWhitening(
-        inverse_scale=(1 / scale).float(),
-        weights=weights.float().contiguous(),
-        means=white.float(),
-        roots=roots.float(),
+    return _with_weights(
+        EmbeddingWhitening(
+            inverse_scale=(1 / scale).float(),
+            weights=weights,
+            means=centres,
+            roots=roots.float(),
+            residual_means=centres,
+            centres=centres,
+            residual=residual,
+            shrinkage=shrinkage,
+        ),
+        weights.float(),
+    )
+
+
+def stored_in_half(whitening: EmbeddingWhitening) -> EmbeddingWhitening:
+    """The whitening with weights that half holds. Raises DataError where it cannot hold them."""
+    weights = whitening.weights.half().float()
+    if not bool(torch.isfinite(weights).all()):
+        raise DataError(
+            "precision fp16: the whitening of the embedding does not fit into half. Export without "
+            "--fp16"
+        )
+    return _with_weights(whitening, weights)
+
+
+def _with_weights(whitening: EmbeddingWhitening, weights: Tensor) -> EmbeddingWhitening:
+    """The means by the weights as they are stored, so that their rounding acts on e - mean."""
+    projected = whitening.centres @ weights.double()
+    residual_means = whitening.centres - projected @ weights.double().T
+    return dataclasses.replace(
+        whitening,
+        weights=weights.contiguous(),
+        means=(projected / whitening.roots).float(),
         residual_means=residual_means.float(),
-        residual=residual,
-        shrinkage=shrinkage,
     )
 
 

@@ -19,9 +19,10 @@ from edge_qc.errors import UsageError
 from edge_qc_export.embedding import EmbeddingMoments, EmbeddingWhitening, fit_embedding
 from edge_qc_export.graph import Features
 from edge_qc_export.moments import Fit, Moments
-from edge_qc_export.padim import Regularisation, Whitening, fit
+from edge_qc_export.padim import Regularisation, fit
 from edge_qc_export.patches import Layout, choose_channels, plan_layout, stage_features
 from edge_qc_export.run_views import LabelledViews
+from edge_qc_export.whitening import Score, Whitening
 
 Advance = Callable[[int], None]
 
@@ -42,7 +43,7 @@ class FitSettings:
     """
 
     fit: Fit = "per-class"
-    score: Literal["max", "mean"] = "mean"
+    score: Score = "mean"
     channels: int | None = None
     grid: int | Literal["finest"] | None = None
     directions: int = _USUAL_DIRECTIONS
@@ -163,3 +164,15 @@ def answers(
     assert whole[1] is not None
     assert whole[2] is not None
     return Answers(whole[0], whole[1], whole[2], whole[3])
+
+
+def joined_answers(one: Answers, other: Answers | None) -> Answers:
+    """Both, in order; distances are left behind."""
+    if other is None:
+        return one
+    return Answers(
+        np.concatenate([one.logits, other.logits]),
+        np.concatenate([one.drift, other.drift]),
+        np.concatenate([one.embedding_distance, other.embedding_distance]),
+        None,
+    )

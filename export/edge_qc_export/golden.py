@@ -26,7 +26,7 @@ _CANDIDATES = 12
 
 
 def choose_golden(bundle: Bundle, module: nn.Module, sources: Sequence[LabelledViews]) -> Golden:
-    """The golden views and answers.
+    """The golden views and answers of ``module``, which is FP32.
 
     bundle: carries the manifest whose rule and tolerances decide. sources: views in the order in
     which they are preferred. Raises DataError where no view qualifies.

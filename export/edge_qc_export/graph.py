@@ -1,7 +1,7 @@
 """One module that answers everything in one pass, and its ONNX.
 
 ``OnePass`` takes the uint8 view, normalises it, runs the trunk once and gives logits, patch
-distances, drift and embedding distance. ``write_onnx`` makes of it a graph of opset 18 that a
+distances, drift and embedding distance. ``onnx_from_module`` makes of it a graph of opset 18 that a
 strict checker takes, with operators that TensorRT 10.3 supports, the same bytes each time.
 How distances are fitted lives in ``padim`` and ``embedding``, what runs in half in ``precision``.
 """
@@ -12,9 +12,9 @@ import contextlib
 import io
 import logging
 import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,8 +23,8 @@ from edge_qc.errors import EdgeQCError
 from edge_qc_export.body import trace_body
 from edge_qc_export.embedding import EmbeddingWhitening, embedding_distances
 from edge_qc_export.networks import Network
-from edge_qc_export.padim import Whitening, patch_distances, score_from_distances
 from edge_qc_export.patches import Layout, stage_features
+from edge_qc_export.whitening import Score, Whitening, patch_distances, score_from_distances
 
 if TYPE_CHECKING:
     import onnx
@@ -44,19 +44,28 @@ may hold."""
 
 
 class Features(nn.Module):
-    """The network without its head: uint8 views to embedding and levels, in one pass."""
+    """The network without its head: uint8 views to embedding and levels, in one pass.
+
+    body: what computes them from normalised views; None traces the network's own.
+    """
 
     mean: Tensor
     factor: Tensor
 
-    def __init__(self, network: Network, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        body: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         channels = network.input_channels
         means = torch.tensor(mean if len(mean) == channels else mean * channels)
         stds = torch.tensor(std if len(std) == channels else std * channels)
         self.register_buffer("mean", (means / stds).reshape(1, channels, 1, 1))
         self.register_buffer("factor", (1 / (255 * stds)).reshape(1, channels, 1, 1))
-        self.body = trace_body(network)
+        self.body = trace_body(network) if body is None else body
 
     def normalised(self, view: Tensor) -> Tensor:
         """(N, channels, H, W) float32 of uint8 (N, 1, H, W), grey repeated:
@@ -84,7 +93,7 @@ class OnePass(nn.Module):
         features: Features,
         padim: Whitening,
         embedding: EmbeddingWhitening,
-        score: Literal["max", "mean"],
+        score: Score,
     ) -> None:
         super().__init__()
         self.features = features
@@ -95,6 +104,9 @@ class OnePass(nn.Module):
         for i, (weights, means) in enumerate(zip(padim.weights, padim.means, strict=True)):
             self.register_buffer(f"padim_weights_{i}", weights)
             self.register_buffer(f"padim_means_{i}", means)
+        for i, scales in enumerate(padim.scales):
+            self.register_buffer(f"padim_scales_{i}", scales)
+        self._scaled = len(padim.scales) > 0
         self._residual = embedding.residual
         self.register_buffer("embedding_inverse_scale", embedding.inverse_scale)
         self.register_buffer("embedding_weights", embedding.weights)
@@ -106,8 +118,11 @@ class OnePass(nn.Module):
         """Logits (N, C), distances (N, gh, gw), drift (N,), embedding distance (N,), float32."""
         embedding, levels = self.features(view)
         embedding = embedding.float()
+        patches = stage_features(levels, self.layout)
+        if self._scaled:
+            patches = [x * self.get_buffer(f"padim_scales_{i}") for i, x in enumerate(patches)]
         distances = patch_distances(
-            [stage.float() for stage in stage_features(levels, self.layout)],
+            patches,
             self.layout,
             [self.get_buffer(f"padim_weights_{i}") for i in range(self._stages)],
             [self.get_buffer(f"padim_means_{i}") for i in range(self._stages)],
@@ -117,6 +132,7 @@ class OnePass(nn.Module):
             weights=self.embedding_weights,
             means=self.embedding_means,
             roots=self.embedding_roots,
+            centres=self.embedding_means,
             residual_means=self.embedding_residual_means,
             residual=self._residual,
             shrinkage=0.0,
@@ -129,17 +145,19 @@ class OnePass(nn.Module):
         )
 
 
-def write_onnx(module: nn.Module, size: tuple[int, int], batch: int, file: Path) -> None:
-    """Write the module's graph. size: (rows, columns) of the view. Raises EdgeQCError where the
-    exporter fails or the graph holds what TensorRT does not support."""
-    graph = onnx_from_module(module, size, batch)
-    file.write_bytes(graph.SerializeToString(deterministic=True))
-
-
 def onnx_from_module(
-    module: nn.Module, size: tuple[int, int], batch: int, outputs: tuple[str, ...] = OUTPUTS
+    module: nn.Module,
+    size: tuple[int, int],
+    batch: int,
+    *,
+    outputs: tuple[str, ...] = OUTPUTS,
+    half_weights: bool = False,
 ) -> onnx.ModelProto:
-    """The module's graph, checked: opset 18, input ``view`` uint8 (batch, 1, rows, columns)."""
+    """The module's graph, checked: opset 18, input ``view`` uint8 (batch, 1, rows, columns).
+
+    half_weights: keep the weights of both whitenings as half, and cast them. Raises EdgeQCError
+    where the exporter fails or the graph holds what TensorRT does not support.
+    """
     import onnx
 
     example = torch.zeros(batch, 1, *size, dtype=torch.uint8)
@@ -160,6 +178,8 @@ def onnx_from_module(
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     _strip(model)
+    if half_weights:
+        _store_weights_in_half(model)
     onnx.checker.check_model(model, full_check=True)
     foreign = sorted({node.op_type for node in model.graph.node} - TENSORRT_OPERATORS)
     if foreign:
@@ -167,6 +187,31 @@ def onnx_from_module(
             f"the graph holds {', '.join(foreign)}, which TensorRT 10.3 does not support"
         )
     return model
+
+
+def _store_weights_in_half(model: onnx.ModelProto) -> None:
+    """The whitening's weights, already rounded to half, as half with a Cast to FP32 behind them:
+    half the file, the same numbers."""
+    import onnx
+
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if not tensor.name.startswith(("padim_weights", "embedding_weights")):
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            raise EdgeQCError(f"{tensor.name} was not rounded to half before the graph was made")
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}_half"))
+        casts.append(
+            onnx.helper.make_node(
+                "Cast", [f"{name}_half"], [name], f"cast_{name}", to=onnx.TensorProto.FLOAT
+            )
+        )
+    for cast in reversed(casts):
+        graph.node.insert(0, cast)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -41,29 +41,30 @@ class Moments:
     @staticmethod
     def memory_bytes(layout: Layout, classes: int) -> int:
         """What the moments and the fit from them take at most, known before a byte is taken."""
-        moments = fitted = chunk = 0
+        moments = weights = chunk = 0
         for i, stage in enumerate(layout.stages):
             known = layout.before(i) + stage.width
             moments += 8 * stage.patches * stage.width * (known + classes)
-            fitted += 4 * stage.patches * stage.width * (known + classes)
-            chunk = max(chunk, 8 * min(CHUNK, stage.patches) * 6 * known**2)
-        return moments + 2 * fitted + chunk
+            weights += 4 * stage.patches * stage.width * known
+            chunk = max(chunk, 8 * min(CHUNK, stage.patches) * 4 * known**2)
+        # The moments, the covariance that becomes the factor, and the weights in float32.
+        return 2 * moments + 2 * weights + chunk
 
     def update(self, features: Sequence[Tensor], labels: Tensor) -> None:
-        """Add images. features: (patches, channels, N) of each stage; labels: (N,) of class."""
+        """Add images. features: (patches, N, channels) of each stage; labels: (N,) of class."""
         if not self._shift:
             # Moments about a point near the mean lose no digits; any such point will do.
-            self._shift = [stage.mean(dim=2, keepdim=True) for stage in features]
+            self._shift = [stage.mean(dim=1, keepdim=True) for stage in features]
         centred = [x - shift for x, shift in zip(features, self._shift, strict=True)]
         one_hot = torch.nn.functional.one_hot(labels, len(self.counts)).to(torch.float32)
         self.counts += one_hot.sum(dim=0)
         stages = self.layout.stages
         for i, stage in enumerate(stages):
-            self.sums[i] += torch.einsum("pcn,nk->kpc", centred[i], one_hot)
+            self.sums[i] += torch.einsum("pnc,nk->kpc", centred[i], one_hot)
             known = torch.cat(
-                [spread(centred[j], stages[j].grid, stage.grid) for j in range(i + 1)], dim=1
+                [spread(centred[j], stages[j].grid, stage.grid) for j in range(i + 1)], dim=2
             )
-            self.products[i] += centred[i] @ known.transpose(1, 2)
+            self.products[i] += centred[i].transpose(1, 2) @ known
 
     def means(self, fit: Fit) -> list[Tensor]:
         """(groups, patches, channels) of each stage: one group, or one a class."""
@@ -72,7 +73,7 @@ class Moments:
         else:
             counts, sums = self.counts, self.sums
         return [
-            total / counts[:, None, None] + shift[None, :, :, 0]
+            total / counts[:, None, None] + shift[None, :, 0]
             for total, shift in zip(sums, self._shift, strict=True)
         ]
 

@@ -7,9 +7,8 @@ streaming pass (``moments``) into a ``Whitening`` W with ||W (x - mean)||^2, by 
 they share (as linear discriminant analysis has), and the distance is the least over the classes.
 
 The nested form: channels are ordered from the coarsest level to the finest. Patches that share a
-coarse feature share its rows of the Cholesky factor, so those are kept once for the group, and a
-coarse feature meets the rows of all its patches in one product. The distances are those of the
-full form. Nothing here knows of networks, files or thresholds.
+coarse feature share its rows of the Cholesky factor, so those are computed and kept once for the
+group; the distances are those of the full form. How they are applied lives in ``whitening``.
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edge_qc.errors import DataError, UsageError
-from edge_qc_export.moments import CHUNK, Fit, Moments, spread_groups
-from edge_qc_export.patches import Grid, Layout, spread
+from edge_qc.errors import DataError
+from edge_qc_export.moments import CHUNK, Fit, Moments
+from edge_qc_export.patches import Layout, spread
+from edge_qc_export.whitening import Whitening, whitened_centres
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +38,6 @@ class Regularisation:
     shrinkage: float | None = None
     relative: float = 0.01
     absolute: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Whitening:
-    """What the graph needs. weights: of each stage (patches, rows, channels), where the rows are
-    those of the patch's own channels and then, stage by stage, those of the finer patches inside
-    it. means: (groups, patches, channels) of each stage, whitened. shrinkage: what was used."""
-
-    layout: Layout
-    weights: tuple[Tensor, ...]
-    means: tuple[Tensor, ...]
-    shrinkage: float
-
-    @property
-    def bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in (*self.weights, *self.means))
 
 
 def fit(moments: Moments, kind: Fit, regularisation: Regularisation) -> Whitening:
@@ -81,25 +65,13 @@ def fit(moments: Moments, kind: Fit, regularisation: Regularisation) -> Whitenin
     if shrinkage is None:
         shrinkage = oracle_shrinkage(rows, layout, images - groups)
     _regularise(rows, layout, shrinkage, regularisation)
-    whitening = _cholesky(rows, layout)
-    means = [
-        torch.einsum(
-            "pcd,kpd->kpc",
-            whitening[i],
-            torch.cat(
-                [
-                    spread_groups(mean, layout.stages[j].grid, stage.grid)
-                    for j, mean in enumerate(moments.means(kind)[: i + 1])
-                ],
-                dim=2,
-            ),
-        )
-        for i, stage in enumerate(layout.stages)
-    ]
+    weights = tuple(_by_source(_cholesky(rows, layout), layout))
+    centres = tuple(moments.means(kind))
     return Whitening(
         layout=layout,
-        weights=tuple(w.float().contiguous() for w in _by_source(whitening, layout)),
-        means=tuple(mean.float().contiguous() for mean in means),
+        weights=weights,
+        means=whitened_centres(centres, layout, weights),
+        centres=centres,
         shrinkage=shrinkage,
     )
 
@@ -150,17 +122,15 @@ def _regularise(
         torch.diagonal(rows[i][:, :, layout.before(i) :], dim1=1, dim2=2).copy_(wanted)
 
 
-def _cholesky(rows: Sequence[Tensor], layout: Layout) -> list[Tensor]:
-    """(patches, channels, channels so far) of each stage: the rows of the inverse factor."""
-    inverse: list[Tensor] = []
+def _cholesky(rows: list[Tensor], layout: Layout) -> list[Tensor]:
+    """The rows of the inverse factor, in place of the covariance's."""
     for i, stage in enumerate(layout.stages):
         before = layout.before(i)
-        result = torch.empty_like(rows[i])
         for start in range(0, stage.patches, CHUNK):
             part = slice(start, start + CHUNK)
             own = rows[i][part, :, before:]
             if before:
-                known = _known_inverse(inverse, layout, i, part)
+                known = _known_inverse(rows, layout, i, part)
                 lower = rows[i][part, :, :before] @ known.transpose(1, 2)
                 own = own - lower @ lower.transpose(1, 2)
             factor, info = torch.linalg.cholesky_ex(own)
@@ -171,11 +141,10 @@ def _cholesky(rows: Sequence[Tensor], layout: Layout) -> list[Tensor]:
                 )
             eye = torch.eye(stage.width, dtype=own.dtype).expand_as(own)
             own_inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
-            result[part, :, before:] = own_inverse
+            rows[i][part, :, before:] = own_inverse
             if before:
-                result[part, :, :before] = -own_inverse @ (lower @ known)
-        inverse.append(result)
-    return inverse
+                rows[i][part, :, :before] = -own_inverse @ (lower @ known)
+    return rows
 
 
 def _known_inverse(inverse: Sequence[Tensor], layout: Layout, index: int, part: slice) -> Tensor:
@@ -207,63 +176,5 @@ def _by_source(whitening: Sequence[Tensor], layout: Layout) -> list[Tensor]:
             )
             block = block.permute(0, 2, 1, 3, 4, 5)
             blocks.append(block.reshape(source.patches, -1, source.width))
-        weights.append(torch.cat(blocks, dim=1))
+        weights.append(torch.cat(blocks, dim=1).transpose(1, 2).float().contiguous())
     return weights
-
-
-def patch_distances(
-    features: Sequence[Tensor], layout: Layout, weights: Sequence[Tensor], means: Sequence[Tensor]
-) -> Tensor:
-    """(N, gh, gw): squared Mahalanobis distance of each patch, the least over the groups.
-
-    features: (patches, channels, N) of each stage. Used by the checks and, traced, by the graph.
-    """
-    stages = layout.stages
-    products = [weight @ x for weight, x in zip(weights, features, strict=True)]
-    images = features[0].shape[2]
-    offsets = [0] * len(stages)
-    total: Tensor | None = None
-    for i, stage in enumerate(stages):
-        white: Tensor | None = None
-        for j in range(i + 1):
-            group = stage.patches // stages[j].patches
-            rows = products[j][:, offsets[j] : offsets[j] + group * stage.width]
-            offsets[j] += group * stage.width
-            rows = _to_fine(rows, stages[j].grid, stage.grid, stage.width, images)
-            white = rows if white is None else white + rows
-        assert white is not None
-        difference = white[None] - means[i][:, :, :, None]
-        distance = (difference * difference).sum(dim=2)
-        if total is None:
-            total = distance
-        else:
-            total = _add_coarse(total, distance, stages[i - 1].grid, stage.grid)
-    assert total is not None
-    return total.amin(dim=0).permute(1, 0).reshape(images, *layout.grid)
-
-
-def _to_fine(rows: Tensor, coarse: Grid, fine: Grid, width: int, images: int) -> Tensor:
-    """(coarse patches, group x width, N) to (fine patches, width, N)."""
-    if coarse == fine:
-        return rows
-    down, across = fine[0] // coarse[0], fine[1] // coarse[1]
-    cells = rows.reshape(coarse[0], coarse[1], down, across * width * images)
-    return cells.permute(0, 2, 1, 3).reshape(fine[0] * fine[1], width, images)
-
-
-def _add_coarse(total: Tensor, distance: Tensor, coarse: Grid, fine: Grid) -> Tensor:
-    """(groups, fine patches, N): the coarser stages' sum added to each patch's own."""
-    groups, _, images = distance.shape
-    down, across = fine[0] // coarse[0], fine[1] // coarse[1]
-    wide = total.reshape(groups, coarse[0], 1, coarse[1], 1, images)
-    own = distance.reshape(groups, coarse[0], down, coarse[1], across, images)
-    return (wide + own).reshape(groups, fine[0] * fine[1], images)
-
-
-def score_from_distances(distances: Tensor, score: str) -> Tensor:
-    """(N,): the image's score from its patches (N, gh, gw): the largest, or the mean."""
-    if score == "max":
-        return distances.flatten(1).amax(dim=1)
-    if score == "mean":
-        return distances.flatten(1).mean(dim=1)
-    raise UsageError(f"PaDiM: score {score!r}, wanted 'max' or 'mean'")

@@ -127,23 +127,23 @@ def plan_layout(
 
 
 def stage_features(levels: Sequence[Tensor], layout: Layout) -> list[Tensor]:
-    """The chosen features of each stage, (patches, channels, N), from the coarsest.
+    """The chosen features of each stage, (patches, N, channels), from the coarsest.
 
     levels: features (N, c, h, w) of each level of the network. Used by the fit and, traced, by the
-    graph.
+    graph. Levels may be half; the features are float32.
     """
     features = []
     for stage in layout.stages:
         parts = [
             resample(
-                levels[level].index_select(1, torch.tensor(channels)),
+                levels[level].index_select(1, torch.tensor(channels)).float(),
                 layout.sizes[level],
                 stage.grid,
             )
             for level, channels in zip(stage.levels, stage.channels, strict=True)
         ]
         together = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-        features.append(together.flatten(2).permute(2, 1, 0))
+        features.append(together.flatten(2).permute(2, 0, 1))
     return features
 
 

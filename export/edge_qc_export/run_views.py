@@ -38,6 +38,18 @@ class LabelledViews:
         return np.array([place[label] for label in self.labels], np.int64)
 
 
+def joined(one: LabelledViews, other: LabelledViews | None) -> LabelledViews:
+    """Both, in order."""
+    if other is None:
+        return one
+    return LabelledViews(
+        pixels=np.concatenate([one.pixels, other.pixels]),
+        labels=one.labels + other.labels,
+        dies=one.dies + other.dies,
+        names=one.names + other.names,
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RunViews:
     """test is None where the data set has no test part with a known truth."""

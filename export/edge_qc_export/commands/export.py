@@ -12,6 +12,7 @@ from edge_qc.cli.options import json_option
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: bundles/ and RUN's name.")
+@click.option("--fp16", is_flag=True, help="The network in half, where it passes the gate.")
 @click.option("--batch", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option(
     "--fit",
@@ -92,6 +93,7 @@ from edge_qc.cli.options import json_option
 def command(
     run: Path | None,
     out: Path | None,
+    fp16: bool,
     batch: int,
     fit: str,
     score: str,
@@ -119,7 +121,8 @@ def command(
     from edge_qc_export.checkpoints import load_run
     from edge_qc_export.fitting import FitSettings
     from edge_qc_export.progress import ConsoleReporter
-    from edge_qc_export.release import ReleaseSettings, release
+    from edge_qc_export.release import release
+    from edge_qc_export.release_manifest import ReleaseSettings
 
     if grid is not None and grid != "finest" and not grid.isdecimal():
         raise UsageError(f"grid {grid!r}: wanted 'finest' or a number of rows")
@@ -133,6 +136,7 @@ def command(
             seed=seed,
             memory_limit=memory_limit * 2**20,
         ),
+        fp16=fp16,
         batch=batch,
         combine=cast(Any, combine),
         alpha=alpha,
