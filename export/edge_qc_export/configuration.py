@@ -29,8 +29,8 @@ class TrainingConfig:
     None is imagenet for a ResNet and none for a CNN. patience: epochs without a better one (see
     ``epochs``) before training stops; None never. augment: alter views at random
     (``augmentation``); the frozen trunk is then run every epoch. cache: keep a frozen trunk's
-    activations for later epochs. cache_folder: where views are kept for other runs to find; None:
-    in the run folder, until the run is done.
+    activations for later epochs. cache_folder: where these are, and where views are kept
+    for other runs to find; None: in the run folder, until the run is done.
     """
 
     data: Path

@@ -22,12 +22,16 @@ from torch import Tensor, nn
 
 from edge_qc.errors import DataError, EdgeQCError
 from edge_qc_export import checkpoints, metrics
+from edge_qc_export.batch_norm import measure_batch_norm
 from edge_qc_export.costs import Costs
 from edge_qc_export.losses import Loss
 from edge_qc_export.networks import Network, learning_parameters
 from edge_qc_export.processes import Processes
 from edge_qc_export.progress import Reporter
 from edge_qc_export.trunk_cache import Change, Source, States
+
+_NORM_IMAGES = 1024
+"""From so many of the epoch's images at most the statistics of batch norm are measured anew."""
 
 
 class _Learner(nn.Module):
@@ -157,8 +161,16 @@ class Epochs:
             right = (logits.argmax(1) == target).sum().item()
             sums += torch.tensor([value * len(rows), right, len(rows)], dtype=torch.float64)
             reporter.advance(len(whole))
+        self._measure_batch_norm(order[:_NORM_IMAGES])
         loss_sum, right_sum, images = self._processes.total(sums).tolist()
         return {"train_loss": loss_sum / images, "train_accuracy": right_sum / images}
+
+    def _measure_batch_norm(self, rows: NDArray[np.intp]) -> None:
+        count, rank = self._processes.count, self._processes.rank
+        batches = np.array_split(rows, max(1, round(len(rows) / self._batch)))
+        with self._autocast():
+            shares = (self._states(whole[rank::count]) for whole in batches)
+            measure_batch_norm(self._network, shares, self._processes)
 
     def _not_finite(self, value: float, where: str) -> str:
         done = self.outcome.epoch
@@ -176,7 +188,6 @@ class Epochs:
         count, rank = self._processes.count, self._processes.rank
         logits = torch.zeros(len(self._held), len(self._classes))
         self._network.eval()
-        self._processes.share_buffers(self._network)
         for start in range(rank * self._batch, len(self._held), self._batch * count):
             rows = self._held[start : start + self._batch]
             with torch.no_grad(), self._autocast():

@@ -64,7 +64,7 @@ class ConvolutionalNetwork(Network):
     0.25; then flatten, dense, ReLU, dropout 0.5, dense.
 
     Initialised as Keras does (Glorot uniform, zero bias; batch norm's epsilon 0.001). Batch norm's
-    momentum stays torch's 0.1: Keras's 0.01 needs hundreds of steps before evaluation mode works.
+    running averages are measured anew after every epoch (``batch_norm``), whatever their momentum.
     """
 
     def __init__(

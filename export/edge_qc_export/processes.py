@@ -43,12 +43,6 @@ class Processes:
             dist.all_reduce(values)
         return values
 
-    def share_buffers(self, module: nn.Module) -> None:
-        """Give all processes the first one's batch norm statistics."""
-        if self.count > 1:
-            for buffer in module.buffers():
-                dist.broadcast(buffer, 0)
-
     def joined(self, module: nn.Module) -> nn.Module:
         """The module whose gradients are averaged over processes."""
         if self.count == 1:

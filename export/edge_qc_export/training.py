@@ -80,7 +80,7 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
             source = CachedSource(
                 plain,
                 len(data.samples),
-                config.own_cache,
+                (config.cache_folder or config.own_cache) / f"trunk-{config.out.name}",
                 config.batch,
                 processes,
                 reporter.advance,

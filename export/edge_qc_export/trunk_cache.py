@@ -7,6 +7,7 @@ training cannot tell them apart.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,7 @@ class CachedSource:
         processes: Processes,
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._device = processes.device
+        self._device, self._folder = processes.device, folder
         shapes = [tensor.shape[1:] for tensor in plain.states(np.arange(1))]
         self._files = [folder / f"trunk-{index}.npy" for index in range(len(shapes))]
         wanted = sum(int(np.prod(shape)) for shape in shapes) * count * 4
@@ -109,5 +110,8 @@ class CachedSource:
         return tuple(torch.from_numpy(array[rows]).to(self._device) for array in self._arrays)
 
     def close(self) -> None:
+        """Delete the file."""
         for file in self._files:
             file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
