@@ -24,6 +24,7 @@ _STATION = {
     "judge": "Judge images without cameras and broker.",
     "view": "Write what the network will see of an image.",
     "inspect": "Show a bundle.",
+    "build": "Build a bundle's TensorRT plan on this device, and accept it.",
     "accept": "Run the golden views through an engine and compare.",
     "watch": "Show verdicts live as a broker delivers them.",
     "outbox": "Show, export or verify what has not been delivered.",

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from edge_qc.cli.options import json_option, threads_option
+from edge_qc.cli.device import commissioned, commissioning_options, show
 
 
 @click.command("accept")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--engine", default="onnxruntime", show_default=True)
-@threads_option
-@json_option
-def command(bundle: Path, engine: str, threads: int, as_json: bool) -> None:
-    """Run the golden views of BUNDLE through an engine and compare with the reference answers.
+@commissioning_options
+def command(bundle: Path | None, as_json: bool, **options: Any) -> None:
+    """Run the golden views of BUNDLE, or of the station's bundle, through an engine and compare.
 
-    Exit status 78 and a table of what differed where the engine is refused.
+    Prints what machine this is, latencies and the largest differences; keep them with --out. Exit
+    status 78 and a table of what differed where the engine is refused. With TensorRT a plan is
+    built first where none serves.
     """
-    import dataclasses
-    import json
-
-    from edge_qc.cli.table import print_tree
-    from edge_qc.inspection import open_inspection
-
-    inspection = open_inspection(bundle, engine=engine, threads=threads)
-    report = dataclasses.asdict(inspection.acceptance)
-    inspection.close()
-    if as_json:
-        click.echo(json.dumps(report, indent=2))
-    else:
-        print_tree(f"accepted: {bundle}", report)
+    result = commissioned(bundle, build="if-needed", default_engine="onnxruntime", **options)
+    show(result, as_json)
