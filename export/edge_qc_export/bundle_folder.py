@@ -61,7 +61,8 @@ def write_bundle(
     }
     raw = manifest_bytes(manifest.model_copy(update={"files": entries}))
     digest = hashlib.sha256(raw).hexdigest()
-    contents = {**files, MANIFEST: raw, DIGEST: f"{digest}  {MANIFEST}\n".encode()}
+    # The digest alone: whatever byte of it is flipped, it is no longer the digest.
+    contents = {**files, MANIFEST: raw, DIGEST: digest.encode()}
     if key is not None:
         contents[SIGNATURE] = key.sign(raw)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
