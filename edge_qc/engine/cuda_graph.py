@@ -38,7 +38,7 @@ class CudaGraph:
         finally:
             ended = self._try("cuStreamEndCapture", self._stream, ctypes.byref(self._graph))
         if ended:
-            raise EngineError(f"CUDA graph: cuStreamEndCapture failed with code {ended}")
+            raise EngineError(f"CUDA graph: cuStreamEndCapture failed: {self._reason(ended)}")
         try:
             self._call(
                 "cuGraphInstantiateWithFlags",
@@ -72,4 +72,10 @@ class CudaGraph:
 
     def _call(self, function: str, *arguments: object) -> None:
         if code := self._try(function, *arguments):
-            raise EngineError(f"CUDA graph: {function} failed with code {code}")
+            raise EngineError(f"CUDA graph: {function} failed: {self._reason(code)}")
+
+    def _reason(self, code: int) -> str:
+        text = ctypes.c_char_p()
+        if self._driver.cuGetErrorString(code, ctypes.byref(text)) or text.value is None:
+            return f"code {code}"
+        return f"{text.value.decode()} (code {code})"

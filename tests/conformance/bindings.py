@@ -8,6 +8,7 @@ package, to look at every name and enum in it, and to make type stubs; no engine
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -82,6 +83,30 @@ def bindings(name: str, version: str, manylinux: str) -> Bindings:
             _type_stubs(made, folder)
             (folder / "ready").touch()
     return made
+
+
+def missing_names(module: str, names: list[str], environment: dict[str, str]) -> list[str]:
+    """Those of the dotted names that the module has not, under its real import."""
+    code = (
+        "import functools, importlib, json, sys\n"
+        "module = importlib.import_module(sys.argv[1])\n"
+        "def has(name):\n"
+        "    try: functools.reduce(getattr, name.split('.'), module)\n"
+        "    except AttributeError: return False\n"
+        "    return True\n"
+        "print(json.dumps([name for name in json.load(sys.stdin) if not has(name)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, module],
+        input=json.dumps(names),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    missing: list[str] = json.loads(done.stdout)
+    return missing
 
 
 def download(folder: Path, *arguments: str) -> None:
