@@ -25,7 +25,9 @@ _STATION = {
     "view": "Write what the network will see of an image.",
     "inspect": "Show a bundle.",
     "build": "Build a bundle's TensorRT plan on this device, and accept it.",
+    "build": "Build the engine's plan on this device.",
     "accept": "Run the golden views through an engine and compare.",
+    "doctor": "Look the station over: what is well, what is not, and the remedy.",
     "watch": "Show verdicts live as a broker delivers them.",
     "outbox": "Show, export or verify what has not been delivered.",
 }
@@ -34,6 +36,7 @@ _WORKSTATION = {
     "synth": "Make a synthetic data set in the challenge's layout.",
     "train": "Train a classifier.",
     "evaluate": "Measure a trained classifier.",
+    "score": "Score any predictions against the truth.",
     "report": "Draw a run as one HTML page.",
     "study": "Run every configuration of the report and the constant prediction.",
     "export": "Turn a run into one ONNX and one bundle.",
