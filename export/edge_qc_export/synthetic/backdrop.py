@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_qc_export.synthetic.layout import INSET, Geometry
-from edge_qc_export.synthetic.texture import Floats, patch
+from edge_qc_export.synthetic.texture import Floats, Surface, roughen
 
 RUNNER = 0.13, 0.20
 """The gate runner: depth inside the chip's edge from and to, as a share of ``Geometry.run``."""
@@ -63,9 +63,14 @@ def backdrop(scene: Geometry, margin: int, rng: np.random.Generator) -> Floats:
     )
     base = np.empty(shape, np.float32)
     base[:] = _profile(depths, outside)[:, None]
-    rough = _profile(depths, _steps([(-0.385 * run, 3.0), (-0.225 * run, 7.0)], 7.5))
-    base += rough[:, None] * patch("brushed" if layout.brushed else "mottled", shape, rng)
-    base += 4.0 * patch("grain", shape, rng)
+    groove_from, groove_to = (
+        int(np.clip(edge + share * run, 0, rows)) for share in (-0.385, -0.225)
+    )
+    surface: Surface = "brushed" if layout.brushed else "mottled"
+    roughen(base[:groove_from], surface, 7.5, rng)
+    roughen(base[groove_from:groove_to], "grain", 3.5, rng)
+    roughen(base[groove_to:], surface, 7.0, rng)
+    roughen(base[groove_to:], "grain", 4.0, rng)
     # Rounded lips where the groove begins and ends.
     lips = _profile(
         depths,
@@ -77,7 +82,7 @@ def backdrop(scene: Geometry, margin: int, rng: np.random.Generator) -> Floats:
     base += lips[:, None]
     _split_post(base, edge - 0.385 * run, foot_column, groove, run, rng)
     _draw_chip(base, scene, depths, edge, foot_column, rng)
-    return np.rot90(base, turns)
+    return np.ascontiguousarray(np.rot90(base, turns))
 
 
 def _split_post(
@@ -123,9 +128,8 @@ def _draw_chip(
     chip = base[first:, left:right]
     chip[:] = _profile(inner, _steps(steps, 58.0))[:, None]
     shape = chip.shape[0], chip.shape[1]
-    metal = _profile(inner, _steps([(PAD * run, 6.5)], 3.0))
-    chip += metal[:, None] * patch("grain", shape, rng)
-    chip += 4.5 * patch("mottled", shape, rng)
+    roughen(chip, "grain", 5.0, rng)
+    roughen(chip, "mottled", 4.5, rng)
     on_pad = np.flatnonzero(inner > PAD * run + 3)
     if on_pad.size:
         start = int(on_pad[0])

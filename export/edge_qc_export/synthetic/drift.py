@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_qc_export.synthetic.bond import Lamp, draw_blot
 from edge_qc_export.synthetic.layer import MARGIN, Layer
 from edge_qc_export.synthetic.layout import Geometry
+from edge_qc_export.synthetic.metal import Lamp, Rng, draw_blot
 from edge_qc_export.synthetic.texture import patch
 
 UNDERLYING = (0.45, 0.05, 0.1, 0.05, 0.3, 0.05)
 """How often each class, in the challenge's order, lies under a drift."""
 
-Rng = np.random.Generator
 Draw = Callable[[Layer, Geometry, Lamp, Rng], None]
 
 

@@ -5,16 +5,20 @@ What is drawn covers (``colour``, ``through``) or darkens (``shade``) what lies 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_qc_export.synthetic.layout import Geometry
 from edge_qc_export.synthetic.texture import Floats
 
 MARGIN = 60
 """Pixels of sheet around the band's box."""
+
+REACH = 30
+"""Pixels beyond the photograph's edge that are drawn, for parts that lie a little aside."""
 
 Window = tuple[slice, slice]
 
@@ -25,7 +29,6 @@ class Layer:
 
     colour: Floats
     through: Floats
-    origin: tuple[float, float] = field(default=(float(MARGIN), float(MARGIN)))
 
     @classmethod
     def empty(cls, scene: Geometry) -> Layer:
@@ -61,30 +64,66 @@ class Layer:
         self.colour[window] *= 1.0 - shade
         self.through[window] *= 1.0 - shade
 
-    def lay_over(self, frame: Floats, scene: Geometry, margin: int, shift: float = 0.0) -> None:
-        """Warp the sheet onto a frame with ``margin`` pixels around it, in place; shift: pixels
-        across the band."""
+    def warped(self, scene: Geometry, shift: float = 0.0) -> Decal | None:
+        """The sheet as it lies in the photograph, or None where it is clear or outside; shift:
+        pixels across the band."""
+        rows, columns = (np.flatnonzero((self.through < 0.995).any(axis=axis)) for axis in (1, 0))
+        if not rows.size:
+            return None
+        top, bottom = max(0, int(rows[0]) - 1), int(rows[-1]) + 2
+        left, right = max(0, int(columns[0]) - 1), int(columns[-1]) + 2
         affine = scene.to_frame.copy()
         # Pixel centres on both sides; the sheet's origin lies MARGIN outside the box.
-        affine[:, 2] += affine[:, :2] @ (0.5 - MARGIN + shift, 0.5 - MARGIN) - 0.5 + margin
-        sheet = np.dstack(
-            [np.clip(self.colour, 0, 255), self.through * 255.0]
-        ).astype(np.uint8)  # fmt: skip
-        rows, columns = self.colour.shape
-        corners = affine @ np.array([[0, columns, columns, 0], [0, 0, rows, rows], [1, 1, 1, 1]])
-        low = np.maximum(np.floor(corners.min(axis=1)).astype(int), 0)
-        high = np.minimum(np.ceil(corners.max(axis=1)).astype(int) + 1, frame.shape[::-1])
+        origin = left + 0.5 - MARGIN + shift, top + 0.5 - MARGIN
+        affine[:, 2] += affine[:, :2] @ origin - 0.5
+        part = slice(top, bottom), slice(left, right)
+        height, width = self.colour[part].shape
+        corners = affine @ np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]])
+        reach = np.array(scene.resolution) + REACH
+        low = np.maximum(np.floor(corners.min(axis=1)).astype(int), -REACH)
+        high = np.minimum(np.ceil(corners.max(axis=1)).astype(int) + 1, reach)
         if (high <= low).any():
-            return
+            return None
         affine[:, 2] -= low
-        warped = cv2.warpAffine(
-            sheet,
-            affine,
-            (int(high[0] - low[0]), int(high[1] - low[1])),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(0, 255),
-        )
-        part = frame[low[1] : high[1], low[0] : high[0]]
-        part *= warped[:, :, 1] * np.float32(1 / 255)
-        part += warped[:, :, 0]
+        size = int(high[0] - low[0]), int(high[1] - low[1])
+
+        def warp(sheet: Floats, outside: int) -> NDArray[np.uint8]:
+            # Two sheets of bytes warp in half the time of one sheet with two channels.
+            return np.asarray(
+                cv2.warpAffine(
+                    sheet.astype(np.uint8),
+                    affine,
+                    size,
+                    flags=cv2.INTER_LINEAR,
+                    borderMode=cv2.BORDER_CONSTANT,
+                    borderValue=outside,
+                ),
+                np.uint8,
+            )
+
+        colour = warp(np.clip(self.colour[part], 0, 255), 0)
+        return Decal((int(low[0]), int(low[1])), colour, warp(self.through[part] * 255.0, 255))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decal:
+    """A sheet warped into the photograph: corner (column, row), and as bytes what it shows and how
+    much of what lies below is seen."""
+
+    corner: tuple[int, int]
+    colour: NDArray[np.uint8]
+    through: NDArray[np.uint8]
+
+    def stick(self, frame: Floats, margin: int, by: tuple[int, int] = (0, 0)) -> None:
+        """Lay it on a frame with ``margin`` pixels around it, in place, moved ``by`` pixels."""
+        left, top = self.corner[0] + margin + by[0], self.corner[1] + margin + by[1]
+        rows, columns = self.colour.shape
+        first_row, first_column = max(0, -top), max(0, -left)
+        last_row = min(rows, frame.shape[0] - top)
+        last_column = min(columns, frame.shape[1] - left)
+        if last_row <= first_row or last_column <= first_column:
+            return
+        own = slice(first_row, last_row), slice(first_column, last_column)
+        part = frame[top + first_row : top + last_row, left + first_column : left + last_column]
+        part *= self.through[own] * np.float32(1 / 255)
+        part += self.colour[own]

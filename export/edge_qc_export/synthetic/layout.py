@@ -52,9 +52,9 @@ class Layout:
 
 LAYOUTS: Mapping[str, Layout] = {
     "Die01": Layout(False, 0, 150, 112, 172, 92, 17, 15, (205,), True, False, 0, SMALL),
-    "Die02": Layout(True, -1, 118, 138, 158, 70, 21, -17, (-235, 240), False, True, 26, LARGE),
+    "Die02": Layout(True, 2, 118, 138, 158, 70, 21, -17, (-235, 240), False, True, 26, LARGE),
     "Die03": Layout(True, 1, 168, 96, 146, 104, 21, 17, (-230,), True, True, 0, LARGE),
-    "Die04": Layout(True, 2, 132, 120, 182, 78, 17, -13, (190, -195), False, False, 17, SMALL),
+    "Die04": Layout(False, -1, 132, 120, 182, 78, 17, -13, (190, -195), False, False, 17, SMALL),
 }
 
 

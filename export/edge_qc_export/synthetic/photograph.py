@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from edge_qc.errors import UsageError
 from edge_qc_export.synthetic import drift as drifts
 from edge_qc_export.synthetic.backdrop import backdrop
-from edge_qc_export.synthetic.bond import BONDS, Lamp
-from edge_qc_export.synthetic.layer import Layer
+from edge_qc_export.synthetic.bond import BONDS
+from edge_qc_export.synthetic.layer import REACH, Decal, Layer
 from edge_qc_export.synthetic.layout import Geometry, Resolution, geometry
+from edge_qc_export.synthetic.metal import Lamp
 from edge_qc_export.synthetic.texture import Floats, patch
 
-_MARGIN = 30
-_NEIGHBOUR_KINDS = 6
+_NEIGHBOUR_KINDS = 4
+_LAMP_DEGREES = -125.0
 _cached_geometry = functools.lru_cache(maxsize=16)(geometry)
 
 
@@ -41,37 +42,41 @@ def render(
     drift = drifts.DRIFTS.get(label)
     if drift is not None:
         label = str(rng.choice(list(BONDS), p=drifts.UNDERLYING))
-    angle = math.radians(rng.normal(-125.0, 16.0))
-    lamp_frame = np.array([math.cos(angle), math.sin(angle)])
-    across, along = scene.to_frame[:, :2].T @ lamp_frame
-    lamp = float(across), float(along)
-
+    lamp = _lamp(scene, rng.normal(_LAMP_DEGREES, 16.0))
     layer = Layer.empty(scene)
     if drift is None or drift.keeps_bond:
         BONDS[label](layer, scene, lamp, rng)
     if drift is not None and drift.draw is not None:
         drift.draw(layer, scene, lamp, rng)
     scale = drift.scale if drift is not None else drifts.USUAL
-    frame = backdrop(scene, _MARGIN, rng)
-    for shift in scene.layout.neighbours:
-        if rng.random() < 0.92:
-            neighbour = _neighbour(die, resolution, int(rng.integers(_NEIGHBOUR_KINDS)))
-            neighbour.lay_over(frame, scene, _MARGIN, shift + rng.normal(0, 5))
-    layer.lay_over(frame, scene, _MARGIN)
+    frame = backdrop(scene, REACH, rng)
+    for place in range(len(scene.layout.neighbours)):
+        kind, by = int(rng.integers(_NEIGHBOUR_KINDS)), rng.integers(-8, 9, 2)
+        neighbour = _neighbour(die, resolution, place, kind)
+        if neighbour is not None:
+            neighbour.stick(frame, REACH, (int(by[0]), int(by[1])))
+    bond = layer.warped(scene)
+    if bond is not None:
+        bond.stick(frame, REACH)
     return _expose(_place(frame, scene, scale, rng), scale, rng)
 
 
-@functools.lru_cache(maxsize=8 * _NEIGHBOUR_KINDS)
-def _neighbour(die: str, resolution: Resolution, kind: int) -> Layer:
+@functools.cache
+def _neighbour(die: str, resolution: Resolution, place: int, kind: int) -> Decal | None:
     """A bond beside the one that is judged, drawn once a process."""
     scene = _cached_geometry(die, resolution)
-    rng = np.random.default_rng([2005, kind])
-    lamp_frame = np.array([math.cos(math.radians(-125)), math.sin(math.radians(-125))])
-    across, along = scene.to_frame[:, :2].T @ lamp_frame
+    rng = np.random.default_rng([2005, place, kind])
     layer = Layer.empty(scene)
-    lamp: Lamp = float(across), float(along)
+    lamp = _lamp(scene, _LAMP_DEGREES)
     BONDS["GOOD" if kind else "Missing"](layer, scene, lamp, rng)
-    return layer
+    return layer.warped(scene, scene.layout.neighbours[place])
+
+
+def _lamp(scene: Geometry, degrees: float) -> Lamp:
+    """From the lamp's direction in the photograph, which all dies share, to the band's."""
+    angle = math.radians(degrees)
+    across, along = scene.to_frame[:, :2].T @ (math.cos(angle), math.sin(angle))
+    return float(across), float(along)
 
 
 def _place(frame: Floats, scene: Geometry, scale: drifts.Scale, rng: np.random.Generator) -> Floats:
@@ -80,9 +85,9 @@ def _place(frame: Floats, scene: Geometry, scale: drifts.Scale, rng: np.random.G
     turn = scale.turn(rng)
     zoom = rng.normal(1.0, 0.012)
     shift = scale.shift(rng)
-    centre = width / 2 + _MARGIN, height / 2 + _MARGIN
+    centre = width / 2 + REACH, height / 2 + REACH
     affine = cv2.getRotationMatrix2D(centre, turn, zoom)
-    affine[:, 2] += np.subtract(shift, _MARGIN)
+    affine[:, 2] += np.subtract(shift, REACH)
     return np.asarray(
         cv2.warpAffine(
             frame, affine, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
@@ -99,13 +104,15 @@ def _expose(frame: Floats, scale: drifts.Scale, rng: np.random.Generator) -> NDA
     light += np.linspace(-slope[0], slope[0], 4, dtype=np.float32)[:, None]
     light += np.linspace(-slope[1], slope[1], 3, dtype=np.float32)[None]
     light *= np.float32(scale.gain(rng))
-    frame *= cv2.resize(light, (width, height), interpolation=cv2.INTER_CUBIC)
-    frame += np.float32(rng.normal(0.0, 5.0))
+    cv2.multiply(frame, cv2.resize(light, (width, height), interpolation=cv2.INTER_CUBIC), frame)
     blur = scale.blur(rng)
     if scale.bloom:
         glow = cv2.GaussianBlur(np.clip(frame - 235, 0, None), (0, 0), 9)
         frame += 0.9 * glow
     if blur > 0.35:
         frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), blur), np.float32)
-    frame += np.float32(rng.uniform(1.2, 2.6)) * patch("white", (height, width), rng)
-    return np.clip(frame, 0, 255).astype(np.uint8)
+    noise, black = rng.uniform(1.2, 2.6), rng.normal(0.0, 5.0)
+    grains = patch("white", (height, width), rng)
+    # One pass: add, round and saturate.
+    exposed = cv2.addWeighted(frame, 1.0, grains, noise, black, dtype=cv2.CV_8U)
+    return np.asarray(exposed, np.uint8)

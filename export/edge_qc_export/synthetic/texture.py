@@ -1,7 +1,7 @@
 """Surfaces for synthetic photographs: large noise fields that every image cuts its patches from.
 
 The fields are the same in every process and for every seed; what varies per image is where a patch
-is cut and how it is turned. Nothing here knows what a die or a bond is.
+is cut. Nothing here knows what a die or a bond is.
 """
 
 from __future__ import annotations
@@ -46,12 +46,14 @@ def _field(surface: Surface) -> Floats:
 
 def patch(surface: Surface, shape: tuple[int, int], rng: np.random.Generator) -> Floats:
     """A patch (rows, columns), at most 1280 a side, of mean near 0 and standard deviation near 1;
-    a view into the shared field, not to be written to."""
+    a part of the shared field, not to be written to."""
     rows, columns = shape
     top, left = rng.integers(0, _SIDE - rows + 1), rng.integers(0, _SIDE - columns + 1)
-    cut = _field(surface)[top : top + rows, left : left + columns]
-    if rng.random() < 0.5:
-        cut = cut[::-1]
-    if rng.random() < 0.5:
-        cut = cut[:, ::-1]
-    return cut
+    return _field(surface)[top : top + rows, left : left + columns]
+
+
+def roughen(area: Floats, surface: Surface, amount: float, rng: np.random.Generator) -> None:
+    """Add a patch of ``amount`` grey levels' standard deviation, in place."""
+    if area.size:
+        shape = area.shape[0], area.shape[1]
+        cv2.scaleAdd(patch(surface, shape, rng), amount, area, dst=area)
