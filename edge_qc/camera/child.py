@@ -43,17 +43,20 @@ class _Child:
         self._overruns = 0
         self._closing = threading.Event()
 
-    def send(self, kind: str, *, fd: int | None = None, **fields: Any) -> None:
-        """One message to the station; overruns since the last one ride along."""
-        document = {"kind": kind, "overruns": self._overruns, **fields}
-        self._overruns = 0
-        data = json.dumps(document).encode()
+    def send(self, kind: str, *, fd: int | None = None, wait: bool = True, **fields: Any) -> None:
+        """One message to the station; overruns since the last one ride along. Where it may not
+        wait and the station has too much unread, it is itself an overrun."""
+        data = json.dumps({"kind": kind, "overruns": self._overruns, **fields}).encode()
         ancillary = (
             []
             if fd is None
             else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]).tobytes())]
         )
-        self._channel.sendmsg([data], ancillary)
+        try:
+            self._channel.sendmsg([data], ancillary, 0 if wait else socket.MSG_DONTWAIT)
+            self._overruns = 0
+        except BlockingIOError:
+            self._overruns += 1
 
     def listen(self) -> None:
         """Take messages from the station until it closes the socket or dies."""
@@ -61,7 +64,8 @@ class _Child:
             while data := self._channel.recv(MESSAGE_BYTES):
                 message = json.loads(data)
                 if "free" in message:
-                    self._free.put(message["free"])
+                    for slot in message["free"]:
+                        self._free.put(slot)
                 else:
                     self._triggers.put((message["trigger"], message["monotonic_s"]))
         except OSError:
@@ -140,26 +144,13 @@ class _Child:
             "image": item.image,
             "trigger": trigger,
         }
-        if isinstance(item, BadImage):
-            self.send("bad", reason="frame", detail=item.detail, **named)
+        wait = not live or trigger is not None
+        wrong = self._fault(item, live, stale_s, repeats)
+        if wrong is not None:
+            self.send("bad", wait=wait, reason=wrong[0], detail=wrong[1], **named)
             return
-        detail = no_picture(item.pixels)
-        if detail:
-            subject = f"image {item.image}" if item.image else "frame"
-            self.send("bad", reason="frame", detail=f"{subject} is {detail}", **named)
-            return
-        age_s = time.monotonic() - item.monotonic_s
-        if live and age_s > stale_s:
-            detail = f"stale: {age_s:.1f} s old when it came, at most {stale_s:.1f} s is fresh"
-            self.send("bad", reason="frame", detail=detail, **named)
-            return
-        if live and repeats.repeated(item.pixels):
-            if repeats.run >= _REPEATS:
-                raise CameraError(f"frozen: gave the same frame {repeats.run + 1} times on end")
-            detail = "repeated: every pixel as in the frame before"
-            self.send("bad", reason="camera", detail=detail, **named)
-            return
-        slot = self._slot(item.pixels, wait=not live or trigger is not None)
+        assert isinstance(item, Grab)
+        slot = self._slot(item.pixels, wait)
         if slot is None:
             self._overruns += 1
             return
@@ -173,6 +164,27 @@ class _Child:
             monotonic_s=item.monotonic_s,
             **named,
         )
+
+    def _fault(
+        self, item: Grab | BadImage, live: bool, stale_s: float, repeats: RepeatCheck
+    ) -> tuple[str, str] | None:
+        """Why an item cannot be judged: reason and detail; None where it can. Raises CameraError
+        where the camera is frozen."""
+        if isinstance(item, BadImage):
+            return "frame", item.detail
+        if detail := no_picture(item.pixels):
+            return "frame", f"{f'image {item.image}' if item.image else 'frame'} is {detail}"
+        if not live:
+            return None
+        age_s = time.monotonic() - item.monotonic_s
+        if age_s > stale_s:
+            detail = f"stale: {age_s:.1f} s old when it came, at most {stale_s:.1f} s is fresh"
+            return "frame", detail
+        if repeats.repeated(item.pixels):
+            if repeats.run >= _REPEATS:
+                raise CameraError(f"frozen: gave the same frame {repeats.run + 1} times on end")
+            return "camera", "repeated: every pixel as in the frame before"
+        return None
 
     def _slot(self, pixels: NDArray[np.uint8], wait: bool) -> int | None:
         """A free slot that is large enough; None where there is none and nobody may wait."""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 import edge_qc
 from edge_qc.camera.ring import Ring
 from edge_qc.camera.sources import SourceRequest, blanked, source_class
+from edge_qc.camera.triggers import Trigger
 from edge_qc.errors import CameraError
 
 _MESSAGE_BYTES = 65_536
@@ -37,6 +38,7 @@ class Link:
         name = source_class(request)
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ring: Ring | None = None
+        self._owed: list[int] = []
         self._stderr = bytearray()
         environment = dict(os.environ)
         # Where this package was found, however: a checkout's working folder is on no path.
@@ -75,15 +77,25 @@ class Link:
         """The process's id."""
         return self._process.pid
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        # Where the process is gone or takes nothing, the end of its own messages says so soon
-        # enough; the station does not wait for it.
-        with suppress(OSError):
+    def _send(self, message: Mapping[str, Any]) -> bool:
+        """False where the process has too much unread: the station does not wait for it."""
+        try:
             self.channel.send(json.dumps(message).encode(), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # The process is gone; the end of its own messages says so soon enough.
+        return True
 
-    def trigger(self, trigger_id: str, monotonic_s: float) -> None:
-        """Ask for one frame taken after ``monotonic_s``."""
-        self._send({"trigger": trigger_id, "monotonic_s": monotonic_s})
+    def trigger(self, trigger: Trigger) -> bool:
+        """Ask for one frame taken after the trigger; False where it must be asked again."""
+        return self._send({"trigger": trigger.trigger_id, "monotonic_s": trigger.monotonic_s})
+
+    def settle(self) -> bool:
+        """Give slots back that could not be given back at once; False where some are owed still."""
+        if self._owed and self._send({"free": self._owed}):
+            self._owed = []
+        return not self._owed
 
     def receive(self) -> dict[str, Any] | None:
         """The next message, None where the process is gone; waits for it."""
@@ -112,7 +124,8 @@ class Link:
         if self._ring is None:
             raise CameraError("camera process gave a frame before its memory")
         pixels = self._ring.take(message["slot"], tuple(message["shape"]))
-        self._send({"free": message["slot"]})
+        self._owed.append(message["slot"])
+        self.settle()
         return pixels
 
     def drain_stderr(self) -> bool:
@@ -141,12 +154,11 @@ class Link:
         lines = self._stderr.decode(errors="replace").strip().splitlines()
         return f" ({blanked(' | '.join(lines[-3:]))[:600]})" if lines else ""
 
-    def close(self, *, kill: bool = False) -> None:
+    def close(self) -> None:
         """End the process: by closing the socket, and by SIGKILL where that is not enough."""
         self.channel.close()
-        if not kill:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_FAREWELL_S)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_FAREWELL_S)
         self._process.kill()
         self._process.wait()
         assert self._process.stderr is not None

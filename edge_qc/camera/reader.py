@@ -22,7 +22,7 @@ from edge_qc.camera.delivery import Delivery
 from edge_qc.camera.events import CameraState, CameraStats, Deliver, Ended
 from edge_qc.camera.link import Link
 from edge_qc.camera.sources import EndOfStream, SourceRequest, check_source
-from edge_qc.camera.triggers import Triggers
+from edge_qc.camera.triggers import Trigger, Triggers
 from edge_qc.errors import CameraError, SettingsError
 from edge_qc.parts import Reason
 
@@ -30,12 +30,9 @@ if TYPE_CHECKING:
     from edge_qc.settings import CameraTable
 
 _OPEN_S = 15.0
+_RETRY_S = 0.02
 _SILENCE_S = 1.0
 """Added to a triggered camera's timeout: its process says every half second that it lives."""
-
-
-class _Hung(CameraError):
-    """Nothing was heard of the process within its time: it is killed, not asked."""
 
 
 class _Died(CameraError):
@@ -74,6 +71,7 @@ class Camera:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._link: Link | None = None
+        self._asked: Trigger | None = None
         self._state = CameraState.STOPPED
         self._reopened = 0
         self._detail = ""
@@ -179,24 +177,18 @@ class Camera:
         """One process from its start to its end. Raises CameraError, EndOfStream."""
         self._opened = False
         self._served_s = 0.0
+        self._asked = None
         link = Link(
             replace(self._request, start=0 if self._live else self._items),
             triggered=self._triggered,
             timeout_s=self._timeout_s,
         )
-        kill = True
         self._link = link
         try:
             self._listen(link)
-            kill = False
-        except _Hung:
-            raise
-        except CameraError:
-            kill = False
-            raise
         finally:
             self._link = None
-            link.close(kill=kill)
+            link.close()
 
     def _listen(self, link: Link) -> None:
         poll = select.poll()
@@ -205,14 +197,14 @@ class Camera:
         opened_s = 0.0
         heard_s = time.monotonic()
         while not self._stopping:
+            self._ask(link)
             limit_s = self._open_timeout_s if not self._opened else self._patience_s()
             until_s = min(heard_s + limit_s, self._triggers.next_deadline_s())
+            if not link.settle():
+                until_s = min(until_s, time.monotonic() + _RETRY_S)
             ready = {fd for fd, _ in poll.poll(max(0.0, until_s - time.monotonic()) * 1e3 + 1.0)}
             if link.stderr_fd in ready and not link.drain_stderr():
                 poll.unregister(link.stderr_fd)
-            if self._triggers.fileno() in ready:
-                for trigger in self._triggers.new():
-                    link.trigger(trigger.trigger_id, trigger.monotonic_s)
             if link.channel.fileno() in ready:
                 message = link.receive()
                 if message is None:
@@ -227,10 +219,17 @@ class Camera:
                     heard_s = time.monotonic()
             elif time.monotonic() - heard_s >= limit_s:
                 what = "gave no frame" if self._opened else "was not open"
-                raise _Hung(f"camera {self.name}: hangs, {what} within {limit_s:.1f} s")
+                raise CameraError(f"camera {self.name}: hangs, {what} within {limit_s:.1f} s")
             for trigger in self._triggers.pop_expired():
                 what = f"gave no frame within {self._timeout_s:.1f} s of the trigger"
                 self._delivery.fault(Reason.CAMERA, f"camera {self.name}: {what}", trigger)
+
+    def _ask(self, link: Link) -> None:
+        """Pass the oldest trigger on, one at a time: the process takes them up in order anyway."""
+        self._triggers.take_in()
+        trigger = self._triggers.oldest()
+        if trigger is not None and trigger is not self._asked and link.trigger(trigger):
+            self._asked = trigger
 
     def _patience_s(self) -> float:
         """How long an open source may be silent."""

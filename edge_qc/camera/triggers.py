@@ -58,20 +58,20 @@ class Triggers:
 
     # From the camera's thread alone.
 
-    def new(self) -> list[Trigger]:
-        """Those asked for since the last call, pending from now on. An id that is pending already
-        is not asked twice."""
+    def take_in(self) -> None:
+        """Make pending what was asked for since the last call; an id that is pending already is
+        not asked twice."""
         with self._lock:
             if self._open:
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._bell)
-        fresh = []
         while self._asked:
             trigger = self._asked.popleft()
-            if trigger.trigger_id not in self._pending:
-                self._pending[trigger.trigger_id] = trigger
-                fresh.append(trigger)
-        return fresh
+            self._pending.setdefault(trigger.trigger_id, trigger)
+
+    def oldest(self) -> Trigger | None:
+        """The pending trigger that was asked first."""
+        return next(iter(self._pending.values()), None)
 
     def pop(self, trigger_id: str | None) -> Trigger | None:
         """The pending trigger of this id, no longer pending; None where its time is over."""
@@ -79,7 +79,7 @@ class Triggers:
 
     def pop_all(self) -> list[Trigger]:
         """All that wait."""
-        self.new()
+        self.take_in()
         waiting = list(self._pending.values())
         self._pending.clear()
         return waiting

@@ -40,8 +40,10 @@ class Watched:
 
     def fault(self) -> Fault:
         """The next fault; frames before it are passed over."""
+        until_s = time.monotonic() + SOON_S
         while not isinstance(event := self.next(), Fault):
             assert not isinstance(event, Ended)
+            assert time.monotonic() < until_s, "frames, but no fault"
         return event
 
     def to_end(self) -> list[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,13 +56,12 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
-    """Six images, two of them larger, and a table that knows five of them."""
+    """Six images, each larger than the one before, and a table that knows five of them."""
     folder = tmp_path / "images"
     folder.mkdir()
     lines = [",filename,window,lib,part"]
     for i in range(6):
-        size = (64, 48) if i % 2 else (640, 480)
-        cv2.imwrite(str(folder / f"{i}.png"), picture(i, *size))
+        cv2.imwrite(str(folder / f"{i}.png"), picture(i, 64 * (i + 1), 48 * (i + 1)))
         if i != 4:
             lines.append(f"{i},{i}.png,2003,Die0{i % 4 + 1},part-{i // 2}")
     (folder / "notes.txt").write_text("not an image")
@@ -81,3 +81,17 @@ def video_file(tmp_path: Path) -> Path:
         writer.write(np.full((48, 64), 40 + 5 * i, np.uint8))
     writer.release()
     return file
+
+
+@pytest.fixture
+def cramped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets between processes that hold few messages, as they do not on Linux by default."""
+    socketpair = socket.socketpair
+
+    def small(*arguments: int) -> tuple[socket.socket, socket.socket]:
+        pair = socketpair(*arguments)
+        for end in pair:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+        return pair
+
+    monkeypatch.setattr(socket, "socketpair", small)

@@ -2,7 +2,8 @@
 
 ``scripted:FILE?first opening|second opening|…``, each a list of words: a number of fresh frames,
 ``black``, ``white``, ``same`` (the last frame again), ``old`` (a minute old), ``idle``, ``hang``,
-``crash``, ``fail``. After the words come fresh frames for ever. FILE counts the openings.
+``crash``, ``fail``, ``slow`` (a frame after a second). After the words come fresh frames for ever.
+FILE counts the openings.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class ScriptedCamera:
             raise CameraError("scripted camera: stopped giving frames")
         if word == "idle":
             return None
-        if word in ("fresh", "old"):
+        if word == "slow":
+            time.sleep(1.0)
+        if word in ("fresh", "old", "slow"):
             self._last = self._rng.integers(30, 220, (48, 64), dtype=np.uint8)
         pixels = self._last
         if word in ("black", "white"):

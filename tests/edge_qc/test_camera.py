@@ -59,8 +59,8 @@ def test_a_bad_image_is_a_fault_that_names_it_and_the_others_are_judged(start: S
     assert watched.camera.stats.faults == 4
 
 
-def test_a_folder_waits_for_a_slow_line_and_drops_nothing(start: Start, image_folder):
-    """With one larger image after another the shared memory is exchanged meanwhile."""
+def test_a_folder_waits_for_a_slow_line_and_drops_nothing(start: Start, image_folder, cramped):
+    """Each is larger than the one before, so that the shared memory is exchanged meanwhile."""
     gate = threading.Event()
     watched = start(
         f"file://{image_folder}", loop=True, deliver=lambda _: gate.wait(SOON_S), timeout_s=0.5

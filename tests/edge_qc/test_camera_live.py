@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from edge_qc.camera import Ended, Fault
+from edge_qc.camera import CameraState, Ended, Fault
 from edge_qc.camera.ring import SLOTS
 from edge_qc.errors import CameraError
 from edge_qc.parts import Frame, Reason
@@ -125,9 +125,12 @@ def test_each_trigger_is_answered_by_one_frame_taken_after_it(start: Start, tmp_
 def test_idle_is_health_under_a_trigger(start: Start, tmp_path):
     """Without triggers nothing is delivered and nothing is reopened, though no frame comes."""
     watched = start(f"scripted:{tmp_path}/count?{'idle ' * 150}", triggered=True, timeout_s=0.2)
+    wait_until(lambda: watched.camera.stats.state is CameraState.RUNNING)
+    pid = watched.camera.stats.pid
     time.sleep(1.8)
     assert watched.events.empty()
-    assert watched.camera.stats.reopened == 0
+    assert watched.camera.stats.pid == pid
+    assert watched.camera.stats.state is CameraState.RUNNING
     watched.camera.trigger("now")
     assert watched.next().trigger_id == "now"
 
@@ -163,6 +166,48 @@ def test_a_failing_camera_answers_every_trigger_with_a_fault_in_time(start: Star
         assert event.part_id == "p"
         answered.append(event.trigger_id)
     assert answered == asked
+
+
+def test_a_frame_that_comes_too_late_is_no_second_answer(start: Start, tmp_path):
+    """Its trigger has had its fault; the next trigger gets a frame of its own."""
+    watched = start(f"scripted:{tmp_path}/count?idle slow", triggered=True, timeout_s=0.4)
+    wait_until(lambda: watched.camera.stats.state is CameraState.RUNNING)
+    watched.camera.trigger("early")
+    fault = watched.next()
+    assert isinstance(fault, Fault)
+    assert fault.trigger_id == "early"
+    assert "gave no frame within 0.4 s of the trigger" in fault.detail
+    pid = watched.camera.stats.pid
+    time.sleep(0.9)
+    watched.camera.trigger("late")
+    (frame,) = watched.frames(1)
+    assert frame.trigger_id == "late"
+    assert watched.camera.stats.pid == pid
+
+
+def test_many_triggers_at_once_are_answered_in_order(start: Start, image_folder, cramped):
+    """More than the socket between the processes holds."""
+    watched = start(f"file://{image_folder}", triggered=True, loop=True, timeout_s=20)
+    for i in range(200):
+        watched.camera.trigger(f"t{i}")
+    frames = watched.frames(200)
+    assert [frame.trigger_id for frame in frames] == [f"t{i}" for i in range(200)]
+    assert [frame.image for frame in frames] == [f"{i % 6}.png" for i in range(200)]
+
+
+def test_a_black_live_camera_that_outruns_the_line_loses_no_count(start: Start, tmp_path, cramped):
+    """Frames that are faults wait in no memory, and still none is lost without a word."""
+    gate = threading.Event()
+    script = "black " * 40
+    watched = start(f"scripted:{tmp_path}/count?{script}", deliver=lambda _: gate.wait(SOON_S))
+    wait_until(lambda: watched.camera.stats.faults > 0)
+    time.sleep(1.2)
+    gate.set()
+    faults = []
+    while isinstance(event := watched.next(), Fault):
+        faults.append(event)
+    assert len(faults) == 40
+    assert {fault.reason for fault in faults} == {Reason.FRAME, Reason.OVERRUN}
 
 
 def test_a_stale_buffer_is_no_answer_to_a_trigger(start: Start, tmp_path):
