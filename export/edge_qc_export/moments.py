@@ -16,7 +16,7 @@ from edge_qc_export.patches import Grid, Layout, spread
 
 Fit = Literal["pooled", "per-class"]
 
-CHUNK = 512
+CHUNK = 128
 """Patches that are whitened at once: bounds the fit's memory, changes no number."""
 
 
@@ -46,9 +46,12 @@ class Moments:
             known = layout.before(i) + stage.width
             moments += 8 * stage.patches * stage.width * (known + classes)
             weights += 4 * stage.patches * stage.width * known
-            chunk = max(chunk, 8 * min(CHUNK, stage.patches) * 4 * known**2)
-        # The moments, the covariance that becomes the factor, and the weights in float32.
-        return 2 * moments + 2 * weights + chunk
+            before, width = layout.before(i), stage.width
+            cell = 2 * before**2 + 3 * before * width + 5 * width**2
+            chunk = max(chunk, 8 * min(CHUNK, stage.patches) * cell)
+        # The moments, the covariance that becomes the factor, the weights (or a batch's products)
+        # in float32 twice, and as much as the allocator keeps for itself.
+        return 2 * moments + 2 * weights + chunk + 64 * 2**20
 
     def update(self, features: Sequence[Tensor], labels: Tensor) -> None:
         """Add images. features: (patches, N, channels) of each stage; labels: (N,) of class."""
@@ -94,7 +97,8 @@ class Moments:
             else:
                 weighted = self.sums[i] / self.counts[:, None, None]
                 between = torch.einsum("kpc,kpd->pcd", weighted, known)
-            rows.append((self.products[i] - between) / freedom)
+            # In place: a stage's products are the largest things here.
+            rows.append(between.neg_().add_(self.products[i]).div_(freedom))
         return rows
 
 

@@ -66,6 +66,7 @@ def fit(moments: Moments, kind: Fit, regularisation: Regularisation) -> Whitenin
         shrinkage = oracle_shrinkage(rows, layout, images - groups)
     _regularise(rows, layout, shrinkage, regularisation)
     weights = tuple(_by_source(_cholesky(rows, layout), layout))
+    rows.clear()
     centres = tuple(moments.means(kind))
     return Whitening(
         layout=layout,
@@ -86,8 +87,9 @@ def oracle_shrinkage(rows: Sequence[Tensor], layout: Layout, freedom: int) -> fl
             [spread(variances[j], layout.stages[j].grid, stage.grid) for j in range(i + 1)], dim=1
         )
         floor = 1e-12 * float(known.mean()) + 1e-300
-        scale = (variances[i][:, :, None] * known[:, None, :]).clamp_min(floor**2)
-        squared = rows[i] ** 2 / scale
+        squared = rows[i] / variances[i].clamp_min(floor).sqrt()[:, :, None]
+        squared /= known.clamp_min(floor).sqrt()[:, None, :]
+        squared.square_()
         before = layout.before(i)
         cross, own = squared[:, :, :before].sum(), squared[:, :, before:].sum()
         squares += float(2 * cross + own) / stage.patches
@@ -152,7 +154,8 @@ def _known_inverse(inverse: Sequence[Tensor], layout: Layout, index: int, part: 
     triangular, at these patches of stage ``index``."""
     stage = layout.stages[index]
     patches = torch.arange(stage.patches)[part]
-    known = torch.zeros(len(patches), layout.before(index), layout.before(index)).double()
+    width = layout.before(index)
+    known = torch.zeros(len(patches), width, width, dtype=torch.float64)
     for j in range(index):
         coarse = layout.stages[j].grid
         row = patches // stage.grid[1] * coarse[0] // stage.grid[0]

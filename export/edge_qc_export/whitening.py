@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,7 +50,7 @@ def whitened_centres(
     """The means of ``Whitening``: by the weights as they are stored, so that
     their rounding acts on x - mean, not on x."""
     groups = [centre.transpose(0, 1) for centre in centres]
-    white = whitened(groups, layout, [weight.double() for weight in weights])
+    white = whitened(groups, layout, (weight.double() for weight in weights))
     return tuple(mean.transpose(0, 1).float().contiguous() for mean in white)
 
 
@@ -101,7 +101,7 @@ def patch_distances(
 def whitened(features: Sequence[Tensor], layout: Layout, weights: Sequence[Tensor]) -> list[Tensor]:
     """(patches, N, channels) of each stage: W x. features: of the same shapes."""
     products = [x @ weight for weight, x in zip(weights, features, strict=True)]
-    stages, offsets = layout.stages, [0] * len(weights)
+    stages, offsets = layout.stages, [0] * len(products)
     white = []
     for i, stage in enumerate(stages):
         parts = []

@@ -1,0 +1,119 @@
+"""The second witness against plain linear algebra in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from edge_qc.errors import DataError
+from edge_qc_export.embedding import (
+    EmbeddingMoments,
+    EmbeddingWhitening,
+    embedding_distances,
+    fit_embedding,
+    stored_in_half,
+)
+
+pytestmark = pytest.mark.torch
+
+
+def embeddings(images: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, E) of three classes that lie apart, with correlated features of different spread."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(size, size, generator=torch.Generator().manual_seed(99)) / size**0.5
+    labels = torch.arange(images) % 3
+    noise = torch.randn(images, size, generator=generator)
+    spread = torch.logspace(-1, 1, size)
+    return (noise @ (torch.eye(size) + mixing)) * spread + 3.0 * labels[:, None], labels
+
+
+def fitted(
+    images: int, size: int, rank: int, shrinkage: float | None = None
+) -> tuple[EmbeddingWhitening, EmbeddingMoments]:
+    values, labels = embeddings(images, size, 0)
+    moments = EmbeddingMoments(size, 3)
+    for start in range(0, images, 16):
+        moments.update(values[start : start + 16], labels[start : start + 16])
+    return fit_embedding(moments, rank, shrinkage), moments
+
+
+def nearest(
+    new: torch.Tensor, means: NDArray[np.float64], inverse: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    differences = new.numpy().astype(np.float64)[:, None] - means
+    each = np.einsum("nke,ef,nkf->nk", differences, inverse, differences)
+    return np.asarray(each.min(1), np.float64)
+
+
+def test_distances_are_the_textbooks() -> None:
+    whitening, moments = fitted(200, 12, rank=12, shrinkage=0.0)
+    values, labels = embeddings(200, 12, 0)
+    new, _ = embeddings(9, 12, 1)
+    x = values.numpy().astype(np.float64)
+    means = np.array([x[labels == k].mean(0) for k in range(3)])
+    residuals = x - means[labels]
+    covariance = residuals.T @ residuals / (200 - 3)
+    np.testing.assert_allclose(moments.covariance().numpy(), covariance, rtol=1e-6, atol=1e-9)
+    covariance += np.diag(0.01 * np.diag(covariance).clip(1e-2 * np.diag(covariance).mean()))
+    # Correlations are taken against the raised variances, whose diagonal is then one.
+    wanted = nearest(new, means, np.linalg.inv(covariance))
+    np.testing.assert_allclose(embedding_distances(new, whitening).numpy(), wanted, rtol=1e-4)
+
+
+def test_the_short_form_is_the_inverse_of_leading_directions_and_one_residual_variance() -> None:
+    whitening, moments = fitted(300, 40, rank=10, shrinkage=0.0)
+    assert whitening.weights.shape == (40, 10)
+    new, _ = embeddings(9, 40, 1)
+    covariance = moments.covariance().numpy()
+    variance = np.diag(covariance)
+    scale = np.sqrt(variance + 0.01 * variance.clip(1e-2 * variance.mean()))
+    correlation = covariance / scale[:, None] / scale
+    np.fill_diagonal(correlation, 1.0)
+    values, vectors = np.linalg.eigh(correlation)
+    values[:-10] = values[:-10].mean()
+    inverse = (vectors / values) @ vectors.T / scale[:, None] / scale
+    wanted = nearest(new, moments.means().numpy(), inverse)
+    np.testing.assert_allclose(embedding_distances(new, whitening).numpy(), wanted, rtol=1e-4)
+
+
+def test_fewer_images_than_features_still_tell_near_from_far() -> None:
+    whitening, _ = fitted(30, 64, rank=64)
+    near, _ = embeddings(20, 64, 1)
+    far = near + 30
+    assert float(embedding_distances(far, whitening).min()) > float(
+        embedding_distances(near, whitening).max()
+    )
+
+
+def test_half_holds_the_weights_and_the_distances_hardly_change() -> None:
+    for rank in (40, 10):
+        whitening, _ = fitted(300, 40, rank=rank)
+        half = stored_in_half(whitening)
+        assert torch.equal(half.weights, half.weights.half().float())
+        new, _ = embeddings(20, 40, 1)
+        torch.testing.assert_close(
+            embedding_distances(new, half), embedding_distances(new, whitening), rtol=5e-3, atol=0
+        )
+
+
+def test_a_class_without_an_image_is_refused() -> None:
+    moments = EmbeddingMoments(4, 3)
+    moments.update(torch.randn(20, 4), torch.arange(20) % 2)
+    with pytest.raises(DataError, match=r"\[2\] have no training image"):
+        fit_embedding(moments, 4)
+
+
+def test_features_that_never_change_are_refused() -> None:
+    moments = EmbeddingMoments(4, 2)
+    moments.update(torch.ones(20, 4), torch.arange(20) % 2)
+    with pytest.raises(DataError, match="same features"):
+        fit_embedding(moments, 4)
+
+
+def test_too_few_images_are_refused_with_the_number() -> None:
+    moments = EmbeddingMoments(4, 2)
+    moments.update(torch.randn(3, 4), torch.tensor([0, 1, 1]))
+    with pytest.raises(DataError, match="wanted at least 4"):
+        fit_embedding(moments, 4)
