@@ -1,0 +1,66 @@
+"""``edge-qc doctor``: everything that a station stands on, looked at in one go.
+
+Each check is a function that answers with findings and never raises, on a Jetson and off it. It
+may look into any room; no room knows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_qc.doctor import board, broker, cameras, software, storage, surroundings
+from edge_qc.doctor.finding import NOT_A_JETSON, Finding, Status, bad
+from edge_qc.machine import ROOT, Machine, this_machine
+from edge_qc.settings import Settings
+
+__all__ = ["CHECKS", "Finding", "Patient", "Status", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What is examined. settings: None where there is no station.toml. root: stands for ``/``."""
+
+    machine: Machine
+    settings: Settings | None
+    root: Path = ROOT
+
+    @property
+    def spared(self) -> str | None:
+        """Why TensorRT and CUDA need not be here; None where they must."""
+        if self.settings is not None and self.settings.engine.kind != "tensorrt":
+            return "this station's engine is ONNX Runtime"
+        if self.settings is None and not self.machine.is_jetson:
+            return f"{NOT_A_JETSON}, and no station.toml asks for it"
+        return None
+
+
+CHECKS: tuple[Callable[[Patient], Iterable[Finding]], ...] = (
+    lambda patient: board.jetpack(patient.machine),
+    lambda patient: board.power_mode(patient.machine),
+    lambda patient: board.clocks(patient.machine, patient.root),
+    lambda patient: board.heat(patient.root),
+    lambda patient: board.over_current(patient.machine, patient.root),
+    lambda patient: software.python(patient.machine, patient.spared),
+    lambda patient: software.tensorrt(patient.spared),
+    lambda patient: software.cuda(patient.spared),
+    lambda patient: software.opencv(patient.settings),
+    lambda patient: storage.state(patient.settings),
+    lambda patient: storage.plans(patient.settings),
+    lambda patient: cameras.sources(patient.settings, patient.root),
+    lambda patient: broker.reach(patient.settings),
+    lambda patient: surroundings.clock(),
+    lambda patient: surroundings.unit(patient.settings),
+)
+"""In the order of the page."""
+
+
+def examine(settings: Settings | None, root: Path = ROOT) -> Iterator[Finding]:
+    """Every finding, as it is made; some take seconds. settings: None without a station.toml."""
+    patient = Patient(this_machine(root), settings, root)
+    for check in CHECKS:
+        try:
+            yield from check(patient)
+        except Exception as error:  # a page with one line less is better than none
+            yield bad("doctor", f"a check failed: {error!r}", "report this line")

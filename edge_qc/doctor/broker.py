@@ -1,0 +1,131 @@
+"""The broker: reached, its certificate checked, logged in to, and asked whom it would let write.
+
+A client of its own name logs in as the station does and leaves again; nothing that a consumer
+counts is published, the running station is not disturbed. So what is probed is a topic of the
+doctor's own below the station's root, the same below another station's, and the subscription to
+commands.
+"""
+
+from __future__ import annotations
+
+import queue
+import ssl
+import time
+from collections.abc import Iterator
+from typing import TypeVar
+
+import paho.mqtt.client as paho
+
+from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none, note
+from edge_qc.errors import EdgeQCError
+from edge_qc.publisher.transport import (
+    CONNECT_S,
+    Acknowledged,
+    Connected,
+    Disconnected,
+    Note,
+    Subscribed,
+    open_client,
+)
+from edge_qc.settings import Settings
+
+_N = TypeVar("_N", Connected, Acknowledged, Subscribed)
+
+
+class _Trouble(Exception):
+    pass
+
+
+def reach(settings: Settings | None) -> Iterator[Finding]:
+    """Reached, encrypted, logged in; then what the account may write and read."""
+    if settings is None:
+        yield none("broker", NO_SETTINGS)
+        return
+    mqtt = settings.mqtt
+    where = f"{mqtt.host}:{mqtt.port}"
+    notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
+    name = f"edge-qc.doctor.{settings.station.name}.{time.time_ns() % 10**9}"
+    try:
+        client = open_client(mqtt, name, notes.put)
+        client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
+    except ssl.SSLCertVerificationError as error:
+        why = error.verify_message or str(error)
+        yield bad("broker", f"{where}: its certificate is refused: {why}", "correct mqtt.ca_file")
+        return
+    except EdgeQCError as error:
+        yield bad("broker", str(error), "correct [mqtt] in station.toml")
+        return
+    except (OSError, ValueError) as error:
+        yield bad("broker", f"{where}: {error}", "is it running, and does this network reach it?")
+        return
+    client.loop_start()
+    try:
+        connected = _next(notes, Connected)
+        if connected.refused is not None:
+            yield bad(
+                "broker",
+                f"{where} refuses this station's account: {connected.refused}",
+                "correct mqtt.username and mqtt.password_file, or the broker's accounts",
+            )
+            return
+        encrypted = mqtt.ca_file is not None or mqtt.cert_file is not None
+        account = f"as {mqtt.username}" if mqtt.username else "without an account"
+        if encrypted:
+            yield good("broker", f"{where}: reached with TLS, {account}")
+        else:
+            yield note(
+                "broker",
+                f"{where}: reached without encryption, {account}",
+                "on a network that others share: mqtt.ca_file and port 8883",
+            )
+        yield from _rights(client, notes, settings)
+    except _Trouble as trouble:
+        yield bad("broker", f"{where}: {trouble}", "look into the broker's log")
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def _rights(
+    client: paho.Client, notes: queue.SimpleQueue[Note], settings: Settings
+) -> Iterator[Finding]:
+    check = "broker's rights"
+    root = settings.station.root
+    if (why := _write(client, notes, f"{root}/doctor")) is not None:
+        yield note(
+            check,
+            f"may not write {root}/doctor: {why}",
+            f"grant the account {root}/# (or at least verdict, part, event, state, health)",
+        )
+    else:
+        yield good(check, f"may write below {root}")
+    client.subscribe(f"{root}/command", qos=1)
+    if (why := _next(notes, Subscribed).refused) is not None:
+        yield bad(check, f"may not read {root}/command: {why}", "grant it, or commands never come")
+    if _write(client, notes, f"{root}-doctor/doctor") is None:
+        yield note(
+            check,
+            f"may write as any other station too ({root}-doctor)",
+            f"let the account write below {root} alone: else one station's fault is another's",
+        )
+    else:
+        yield good(check, "may not write as another station")
+
+
+def _write(client: paho.Client, notes: queue.SimpleQueue[Note], topic: str) -> str | None:
+    """Publishes an empty message; why the broker refused it, None where it took it."""
+    client.publish(topic, b"", qos=1)
+    return _next(notes, Acknowledged).refused
+
+
+def _next(notes: queue.SimpleQueue[Note], kind: type[_N]) -> _N:
+    until_s = time.monotonic() + CONNECT_S
+    while True:
+        try:
+            told = notes.get(timeout=max(0.0, until_s - time.monotonic()))
+        except queue.Empty:
+            raise _Trouble(f"no answer in {CONNECT_S:.0f} s") from None
+        if isinstance(told, kind):
+            return told
+        if isinstance(told, Disconnected):
+            raise _Trouble(told.why)

@@ -1,0 +1,81 @@
+"""The cameras: device nodes and who may open them, hosts that answer, folders that exist. No frame
+is grabbed: the running station may hold the camera."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from edge_qc.camera.sources import SourceRequest, check_source
+from edge_qc.doctor.finding import Finding, bad, good, none, note
+from edge_qc.errors import EdgeQCError
+from edge_qc.settings import CameraTable, Settings
+
+_ANSWER_S = 3.0
+_RTSP = 554
+
+
+def sources(settings: Settings | None, root: Path) -> Iterator[Finding]:
+    """Each camera of the station; without one, what device nodes there are."""
+    if settings is None:
+        nodes = sorted(file.name for file in (root / "dev").glob("video[0-9]*"))
+        if nodes:
+            yield note("cameras", f"device nodes {', '.join(nodes)}; no station.toml names one")
+        else:
+            yield none("cameras", "no device nodes, no station.toml")
+        return
+    for camera in settings.camera:
+        yield _camera(camera)
+
+
+def _camera(camera: CameraTable) -> Finding:
+    check = f"camera {camera.name}"
+    request = SourceRequest(camera.source, camera.die, camera.table)
+    try:
+        check_source(request)
+    except EdgeQCError as error:
+        return bad(check, str(error), "correct its source in station.toml")
+    scheme = camera.source.partition(":")[0].lower()
+    if scheme == "v4l2":
+        return _node(check, request.path)
+    if scheme in ("rtsp", "rtsps"):
+        return _host(check, request)
+    if scheme == "file":
+        if request.path.exists():
+            return good(check, f"{request.path} is there")
+        return bad(check, f"{request.path} is not there", "correct its source in station.toml")
+    return note(check, f"{request.shown}: opened only by the station")
+
+
+def _node(check: str, node: Path) -> Finding:
+    if not node.exists():
+        beside = sorted(str(file) for file in node.parent.glob("*video*"))
+        return bad(
+            check,
+            f"{node} is not there",
+            f"is it plugged in? there are {', '.join(beside) or 'no others beside it'}",
+        )
+    if not os.access(node, os.R_OK | os.W_OK):
+        return bad(
+            check,
+            f"{node}: this user may not open it",
+            "sudo usermod -aG video edge-qc, or run as the station's user",
+        )
+    return good(check, f"{node} may be opened")
+
+
+def _host(check: str, request: SourceRequest) -> Finding:
+    parts = urlsplit(request.uri)
+    port = parts.port or _RTSP
+    try:
+        with socket.create_connection((parts.hostname or "", port), _ANSWER_S):
+            return good(check, f"{request.shown} answers")
+    except OSError as error:
+        return bad(
+            check,
+            f"{request.shown}: {error}",
+            "is it powered, and does this network reach it?",
+        )

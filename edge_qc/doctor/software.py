@@ -1,0 +1,171 @@
+"""Python, TensorRT, CUDA through pycuda, OpenCV: imported in processes of their own, because a
+library that crashes must not take the doctor along."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_qc.doctor.finding import Finding, bad, good, none, note
+from edge_qc.machine import Machine
+from edge_qc.settings import Settings
+
+_TIMEOUT_S = 120
+
+_TENSORRT = """
+import json, tensorrt as trt
+class Log(trt.ILogger):
+    def __init__(self): trt.ILogger.__init__(self); self.said = []
+    def log(self, severity, msg): self.said.append(msg)
+log = Log()
+try: builder = trt.Builder(log) is not None
+except TypeError: builder = False
+print(json.dumps([trt.__version__, trt.__file__, builder, log.said[-1:]]))
+"""
+
+_CUDA = """
+import json, pycuda, pycuda.driver as cuda
+cuda.init()
+device = cuda.Device(0)
+print(json.dumps([pycuda.VERSION_TEXT, cuda.get_driver_version(), device.name(),
+                  device.compute_capability(), device.total_memory()]))
+"""
+
+_OPENCV = """
+import json, numpy, cv2
+lines = [line.split(":", 1) for line in cv2.getBuildInformation().splitlines() if ":" in line]
+built = {name.strip(): value.strip() for name, value in lines}
+print(json.dumps([cv2.__version__, cv2.__file__, numpy.__version__,
+                  built.get("GStreamer", "NO"), built.get("v4l/v4l2", "NO")]))
+"""
+
+
+def python(machine: Machine, spared: str | None) -> Iterator[Finding]:
+    """Which Python and, on a Jetson, an environment that sees JetPack's packages."""
+    seen = f"{machine.python} in {sys.prefix}"
+    if machine.is_jetson and spared is None and not _sees_system_packages():
+        yield bad(
+            "Python",
+            f"{seen}, closed to the system's packages",
+            "make the environment anew: /usr/bin/python3 -m venv --system-site-packages",
+        )
+    else:
+        yield good("Python", seen)
+
+
+def tensorrt(spared: str | None) -> Iterator[Finding]:
+    """Bindings of 10.3 or newer, and libraries behind them that find the GPU."""
+    if spared is not None:
+        yield none("TensorRT", spared)
+        return
+    answer, failure = _ask(_TENSORRT)
+    if answer is None:
+        yield bad(
+            "TensorRT",
+            f"cannot be imported: {failure}",
+            "on a Jetson: sudo apt install python3-libnvinfer; on a workstation: pip install "
+            "tensorrt",
+        )
+        return
+    version, file, builds, said = answer
+    seen = f"{version} ({file})"
+    if tuple(int(part) for part in version.split(".")[:2]) < (10, 3):
+        yield bad("TensorRT", seen, "wanted 10.3 or newer: JetPack 6.1")
+    elif not builds:
+        yield bad(
+            "TensorRT",
+            f"{seen}, makes no builder: {'; '.join(said) or 'it does not say why'}",
+            "is a GPU there, and may this user open it (group video or render)?",
+        )
+    else:
+        yield good("TensorRT", seen)
+
+
+def cuda(spared: str | None) -> Iterator[Finding]:
+    """pycuda, and a device behind it."""
+    if spared is not None:
+        yield none("CUDA", spared)
+        return
+    answer, failure = _ask(_CUDA)
+    if answer is None:
+        yield bad(
+            "CUDA",
+            f"pycuda finds no device: {failure}",
+            "pip install pycuda, with nvcc on the PATH; then: may this user open the GPU (group "
+            "video or render)?",
+        )
+        return
+    pycuda, driver, name, capability, memory = answer
+    yield good(
+        "CUDA",
+        f"{name}, sm_{''.join(map(str, capability))}, {memory >> 20} MB; driver for CUDA "
+        f"{driver // 1000}.{driver % 1000 // 10}, pycuda {pycuda}",
+    )
+
+
+def opencv(settings: Settings | None) -> Iterator[Finding]:
+    """cv2 with the numpy that is there, with V4L2, and with GStreamer where a camera needs it."""
+    answer, failure = _ask(_OPENCV)
+    if answer is None:
+        numpy = "numpy" in failure or "ARRAY_API" in failure
+        yield bad(
+            "OpenCV",
+            f"cannot be imported: {failure}",
+            "this cv2 was built for numpy 1: pip install 'numpy<2'"
+            if numpy
+            else "pip install opencv-python-headless, or on a Jetson apt's python3-opencv",
+        )
+        return
+    version, file, numpy_version, gstreamer, v4l2 = answer
+    seen = f"cv2 {version} ({file}), numpy {numpy_version}"
+    sources = [] if settings is None else [camera.source for camera in settings.camera]
+    wants_gstreamer = any(source.startswith(("gst:", "csi:")) for source in sources)
+    if wants_gstreamer and not gstreamer.startswith("YES"):
+        yield bad(
+            "OpenCV",
+            f"{seen}, without GStreamer",
+            "gst: needs apt's cv2: pip uninstall opencv-python-headless, apt install "
+            "python3-opencv, and numpy<2",
+        )
+    elif any(source.startswith("v4l2:") for source in sources) and not v4l2.startswith("YES"):
+        yield bad("OpenCV", f"{seen}, without V4L2", "pip install opencv-python-headless")
+    elif gstreamer.startswith("YES"):
+        yield good("OpenCV", f"{seen}, GStreamer {gstreamer.removeprefix('YES').strip(' ()')}")
+    else:
+        yield note("OpenCV", f"{seen}, without GStreamer", "only gst: sources need it")
+
+
+def _sees_system_packages() -> bool:
+    if sys.prefix == sys.base_prefix:
+        return True
+    try:
+        text = Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "include-system-site-packages = true" in text
+
+
+def _ask(code: str) -> tuple[Any, str]:
+    """What the code prints as JSON, or None and the reason in one line."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, str(error)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        return None, lines[-1] if lines else f"it ended with status {done.returncode}"
+    try:
+        return json.loads(done.stdout.splitlines()[-1]), ""
+    except (ValueError, IndexError):
+        return None, "it printed nothing that can be read"

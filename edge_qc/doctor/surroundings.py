@@ -1,0 +1,82 @@
+"""What is around the program: the clock that stamps verdicts, and the unit that will start it."""
+
+from __future__ import annotations
+
+import ctypes
+import getpass
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from edge_qc.doctor.finding import Finding, bad, good, none, note
+from edge_qc.settings import Settings
+
+UNIT = "edge-qc.service"
+
+_UNSYNCHRONISED = 5
+"""TIME_ERROR of adjtimex(2)."""
+
+_PATHS = ("LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_HOME", "CUDA_PATH")
+
+
+def clock() -> Iterator[Finding]:
+    """Whether the kernel's clock is disciplined, by whatever daemon."""
+    # struct timex: modes, offset, freq, maxerror (microseconds), … in fields of a long each.
+    timex = (ctypes.c_long * 64)()
+    state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+    if state == _UNSYNCHRONISED:
+        yield bad(
+            "clock",
+            "is not synchronised",
+            "verdicts carry its time: start systemd-timesyncd or chrony, give it a server",
+        )
+    elif state < 0:
+        yield note("clock", "the kernel does not say whether it is synchronised")
+    else:
+        yield good("clock", f"synchronised, error at most {timex[3] / 1000:.0f} ms")
+
+
+def unit(settings: Settings | None) -> Iterator[Finding]:
+    """The systemd unit: its state and user, and what of this shell it will not have."""
+    if shutil.which("systemctl") is None:
+        yield none("unit", "no systemd here")
+        return
+    shown = _show("LoadState", "ActiveState", "SubState", "User", "NRestarts")
+    if shown.get("LoadState") != "loaded":
+        yield none("unit", f"{UNIT} is not installed")
+        return
+    user = shown.get("User") or "root"
+    seen = f"{UNIT}: {shown.get('ActiveState')} ({shown.get('SubState')}), user {user}"
+    if shown.get("ActiveState") == "failed":
+        yield bad("unit", seen, f"journalctl -u {UNIT} -e")
+    elif user != getpass.getuser():
+        yield note(
+            "unit",
+            f"{seen}; this is {getpass.getuser()}",
+            f"what it may open is known only when asked as it: sudo -u {user} edge-qc doctor",
+        )
+    else:
+        yield good("unit", seen)
+    own = [name for name in _PATHS if os.environ.get(name)]
+    if own:
+        yield note(
+            "unit's environment",
+            f"this shell sets {', '.join(own)}; the unit does not",
+            "what works here may fail there: put them into the unit, or unset them and ask again",
+        )
+
+
+def _show(*properties: str) -> dict[str, str]:
+    try:
+        done = subprocess.run(
+            ["systemctl", "show", UNIT, f"--property={','.join(properties)}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    pairs = (line.partition("=") for line in done.stdout.splitlines())
+    return {name: value for name, _, value in pairs}
