@@ -4,12 +4,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check bench clean
+.PHONY: help venv demo test check conformance bench clean
 
 help:
 	@echo "make demo    from labelled images to verdicts on MQTT, in a few minutes"
 	@echo "make test    the tests"
-	@echo "make check   ruff, mypy, import-linter, pip-audit of what is pinned"
+	@echo "make check   ruff, mypy, import-linter"
+	@echo "make conformance  the TensorRT engine against NVIDIA's real Python bindings, fetched for it"
 	@echo "make bench   figures side by side with peers, into bench/results/latest.json"
 	@echo "make venv    .venv with both distributions, editable"
 
@@ -37,6 +38,9 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+conformance: venv
+	$(BIN)/python -m pytest -m conformance tests/conformance
 
 bench: venv
 	$(BIN)/python bench/run.py
