@@ -64,8 +64,7 @@ class _Child:
             while data := self._channel.recv(MESSAGE_BYTES):
                 message = json.loads(data)
                 if "free" in message:
-                    for slot in message["free"]:
-                        self._free.put(slot)
+                    self._free.put(message["free"])
                 else:
                     self._triggers.put((message["trigger"], message["monotonic_s"]))
         except OSError:

@@ -38,7 +38,6 @@ class Link:
         name = source_class(request)
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ring: Ring | None = None
-        self._owed: list[int] = []
         self._stderr = bytearray()
         environment = dict(os.environ)
         # Where this package was found, however: a checkout's working folder is on no path.
@@ -77,25 +76,15 @@ class Link:
         """The process's id."""
         return self._process.pid
 
-    def _send(self, message: Mapping[str, Any]) -> bool:
-        """False where the process has too much unread: the station does not wait for it."""
-        try:
+    def _send(self, message: Mapping[str, Any]) -> None:
+        # Never waits, and never has to: a freed slot each and one trigger at a time are less than
+        # any socket holds. Where the process is gone, the end of its own messages says so.
+        with suppress(OSError):
             self.channel.send(json.dumps(message).encode(), socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # The process is gone; the end of its own messages says so soon enough.
-        return True
 
-    def trigger(self, trigger: Trigger) -> bool:
-        """Ask for one frame taken after the trigger; False where it must be asked again."""
-        return self._send({"trigger": trigger.trigger_id, "monotonic_s": trigger.monotonic_s})
-
-    def settle(self) -> bool:
-        """Give slots back that could not be given back at once; False where some are owed still."""
-        if self._owed and self._send({"free": self._owed}):
-            self._owed = []
-        return not self._owed
+    def trigger(self, trigger: Trigger) -> None:
+        """Ask for one frame taken after the trigger; only when the one before is answered."""
+        self._send({"trigger": trigger.trigger_id, "monotonic_s": trigger.monotonic_s})
 
     def receive(self) -> dict[str, Any] | None:
         """The next message, None where the process is gone; waits for it."""
@@ -124,8 +113,7 @@ class Link:
         if self._ring is None:
             raise CameraError("camera process gave a frame before its memory")
         pixels = self._ring.take(message["slot"], tuple(message["shape"]))
-        self._owed.append(message["slot"])
-        self.settle()
+        self._send({"free": message["slot"]})
         return pixels
 
     def drain_stderr(self) -> bool:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from edge_qc.settings import CameraTable
 
 _OPEN_S = 15.0
-_RETRY_S = 0.02
 _SILENCE_S = 1.0
 """Added to a triggered camera's timeout: its process says every half second that it lives."""
 
@@ -200,8 +199,6 @@ class Camera:
             self._ask(link)
             limit_s = self._open_timeout_s if not self._opened else self._patience_s()
             until_s = min(heard_s + limit_s, self._triggers.next_deadline_s())
-            if not link.settle():
-                until_s = min(until_s, time.monotonic() + _RETRY_S)
             ready = {fd for fd, _ in poll.poll(max(0.0, until_s - time.monotonic()) * 1e3 + 1.0)}
             if link.stderr_fd in ready and not link.drain_stderr():
                 poll.unregister(link.stderr_fd)
@@ -228,8 +225,9 @@ class Camera:
         """Pass the oldest trigger on, one at a time: the process takes them up in order anyway."""
         self._triggers.take_in()
         trigger = self._triggers.oldest()
-        if trigger is not None and trigger is not self._asked and link.trigger(trigger):
+        if trigger is not None and trigger is not self._asked:
             self._asked = trigger
+            link.trigger(trigger)
 
     def _patience_s(self) -> float:
         """How long an open source may be silent."""
