@@ -22,7 +22,7 @@ from edge_qc.publisher.messages import (
     VerdictMessage,
 )
 from edge_qc.publisher.mqtt import Publisher
-from edge_qc.publisher.outbox import Outbox, OutboxStatus
+from edge_qc.publisher.outbox import OUTBOX_FILE, Outbox, OutboxStatus
 from edge_qc.publisher.subscriber import Subscription
 from edge_qc.publisher.transport import Received
 from edge_qc.publisher.wire import (
@@ -34,6 +34,7 @@ from edge_qc.publisher.wire import (
 )
 
 __all__ = [
+    "OUTBOX_FILE",
     "BundleRef",
     "CameraHealth",
     "EventMessage",

@@ -4,10 +4,13 @@ the ballast, and how much room is left. What the ledger holds is ``ledger``'s.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import zlib
 from pathlib import Path
+
+_ROOM_FOR_ANYTHING = 2**20
 
 
 class Space(str, enum.Enum):
@@ -22,6 +25,12 @@ def free_bytes(folder: Path) -> int:
     """What an unprivileged process may still write to the folder's file system."""
     room = os.statvfs(folder)
     return room.f_bavail * room.f_frsize
+
+
+def is_full(folder: Path, error: Exception) -> bool:
+    """Whether an error of SQLite's means that there is no room. It says so of a file that it
+    writes; of the shared memory beside it, it says "disk I/O error"."""
+    return "full" in str(error) or free_bytes(folder) < _ROOM_FOR_ANYTHING
 
 
 class HighWaterMark:
@@ -43,9 +52,18 @@ class HighWaterMark:
 
     def read(self) -> int:
         """The highest mark that is whole; 0 where there is none."""
+        return self._highest(os.pread(self._fd, self._SLOT * self._SLOTS, 0))
+
+    @classmethod
+    def peek(cls, file: Path) -> int:
+        """The mark in ``file``, which may be another process's."""
+        return cls._highest(file.read_bytes())
+
+    @classmethod
+    def _highest(cls, data: bytes) -> int:
         marks = [0]
-        for slot in range(self._SLOTS):
-            text, _, checksum = os.pread(self._fd, 64, slot * self._SLOT).partition(b" ")
+        for slot in range(cls._SLOTS):
+            text, _, checksum = data[slot * cls._SLOT :][:64].partition(b" ")
             if text.isdigit() and checksum[:8] == b"%08x" % zlib.crc32(text):
                 marks.append(int(text))
         return max(marks)
@@ -66,25 +84,25 @@ class Ballast:
     neither insert nor delete nor checkpoint, and the verdicts on accepted triggers still have to
     be written."""
 
-    def __init__(self, file: Path, size: int) -> None:
-        self._file, self._size = file, size
+    def __init__(self, ledger: Path, size: int) -> None:
+        self._file, self._size = ledger.with_name(f"{ledger.name}.ballast"), size
 
-    @property
-    def whole(self) -> bool:
-        try:
-            return self._file.stat().st_size >= self._size
-        except OSError:
+    def take(self, spare: int) -> bool:
+        """Takes the room where that leaves ``spare`` bytes free; whether it is taken now."""
+        if self._size == 0:
+            return True
+        with contextlib.suppress(OSError):
+            if self._file.stat().st_size >= self._size:
+                return True
+        if free_bytes(self._file.parent) < spare + self._size:
             return False
-
-    def take(self, spare: int) -> None:
-        """Takes the room where that leaves ``spare`` bytes free; else without effect."""
-        if self.whole or free_bytes(self._file.parent) < spare + self._size:
-            return
         try:
             with open(self._file, "wb") as ballast:
                 os.posix_fallocate(ballast.fileno(), 0, self._size)
         except OSError:
             self.free()
+            return False
+        return True
 
     def free(self) -> bool:
         """Gives the room back; False where there was none to give."""

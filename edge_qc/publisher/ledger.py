@@ -212,20 +212,22 @@ def waiting(
 
 def prune(
     connection: sqlite3.Connection, before_s: float, keep_bytes: int, most: int = 500
-) -> None:
+) -> bool:
     """Forgets the oldest delivered messages: those delivered before ``before_s``, and any while
-    the file holds more than ``keep_bytes``; at most so many at a time."""
+    the file holds more than ``keep_bytes``; at most so many at a time. True where more may go."""
     used, free, size = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "freelist_count", "page_size")
     )
     cut = time.time() + 1e9 if (used - free) * size > keep_bytes else before_s
-    connection.execute(
+    forgotten = connection.execute(
         "DELETE FROM message WHERE row IN (SELECT row FROM message WHERE state = 1"
         " ORDER BY row LIMIT ?) AND delivered_s < ?",
         (most, cut),
-    )
+    ).rowcount
+    return forgotten == most
 
 
 def digest(payload: str) -> bytes:
+    """The payload's SHA-256."""
     return hashlib.sha256(payload.encode()).digest()

@@ -16,7 +16,7 @@ import time
 
 import paho.mqtt.client as paho
 
-from edge_qc.errors import EdgeQCError
+from edge_qc.errors import EdgeQCError, PublishError
 from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
     BundleRef,
@@ -175,7 +175,11 @@ class Publisher:
         while not self._stopping.is_set():
             self._why = "; ".join(session.refusals) or None
             self._tell(session)
-            session.fill()
+            try:
+                session.fill()
+            except PublishError as error:
+                # The outbox cannot be read; the state that says so can still be sent.
+                self._why = str(error)
             session.listen(self._notes)
         until_s = time.monotonic() + _GOODBYE_S
         while session.in_flight and (left_s := until_s - time.monotonic()) > 0:

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from types import TracebackType
 from edge_qc.errors import PublishError
 from edge_qc.parts import NOT_JUDGED, Disposition, Reason
 from edge_qc.publisher import ledger
-from edge_qc.publisher.disk import Space, free_bytes
+from edge_qc.publisher.disk import Ballast, Space, free_bytes, is_full
 from edge_qc.publisher.ledger import Stored, TriggerRecord
 from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
@@ -35,6 +36,9 @@ from edge_qc.publisher.messages import (
 )
 from edge_qc.publisher.wire import utc_now
 from edge_qc.publisher.writer import Entry, Origin, Room, Writer
+
+OUTBOX_FILE = "outbox.sqlite"
+"""Its name in a station's ``state_dir``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +63,14 @@ class Outbox:
         self._path, self._room = path, room
         self._open: set[str] = set()
         self._read_lock = threading.Lock()
-        self._lock_fd = _lock(path)
-        try:
+        with ExitStack() as opened:
+            opened.callback(os.close, _lock(path))
             self._writer = Writer(path, Origin(self.epoch, site, station), room)
+            opened.callback(self._writer.close)
             self._reader = ledger.connect(path, read_only=True)
+            opened.callback(self._reader.close)
             self._begin_epoch()
-        except BaseException:
-            os.close(self._lock_fd)
-            raise
+            self._opened = opened.pop_all()
 
     @classmethod
     def open(
@@ -91,7 +95,13 @@ class Outbox:
         room = Room(low_bytes, full_bytes, keep_days, keep_bytes, ballast_bytes)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return cls(path, site=site, station=station, room=room)
+            try:
+                return cls(path, site=site, station=station, room=room)
+            except sqlite3.OperationalError as error:
+                # A station that starts on a full disk has still to say so.
+                if not (is_full(path.parent, error) and Ballast(path, 0).free()):
+                    raise
+                return cls(path, site=site, station=station, room=room)
         except (OSError, sqlite3.Error) as error:
             raise PublishError(
                 f"outbox {path}: {error}. See that its folder is on a local disk with room left, "
@@ -105,9 +115,10 @@ class Outbox:
         the disk is full or the outbox has failed: refuse the trigger then.
         """
         if self.space() is Space.FULL:
+            wanted = self._room.full_bytes + self._room.ballast_bytes
             raise PublishError(
                 f"outbox {self._path}: the disk is full ({free_bytes(self._path.parent)} bytes "
-                f"free, {self._room.full_bytes} wanted); triggers are refused until there is room"
+                f"free, {wanted} wanted); triggers are refused until there is room"
             )
         entry = Entry(record.to_json(), None, verdict_id)
         with self._writer.changed:
@@ -158,8 +169,8 @@ class Outbox:
 
     def space(self) -> Space:
         """How much room the disk has left."""
-        free = free_bytes(self._path.parent)
-        if self._writer.squeezed or free < self._room.full_bytes:
+        squeezed, free = self._writer.squeezed, free_bytes(self._path.parent)
+        if squeezed or free < self._room.full_bytes:
             return Space.FULL
         return Space.LOW if free < self._room.low_bytes else Space.OK
 
@@ -201,13 +212,8 @@ class Outbox:
 
     def close(self) -> None:
         """Commits what is queued and closes the file. What cannot be written fails its future."""
-        if self._lock_fd < 0:
-            return
-        self._writer.close()
         with self._read_lock:
-            self._reader.close()
-        os.close(self._lock_fd)
-        self._lock_fd = -1
+            self._opened.close()
 
     def __enter__(self) -> Outbox:
         return self

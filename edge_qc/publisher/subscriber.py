@@ -67,6 +67,8 @@ class Subscription:
                 return note
             if isinstance(note, Disconnected):
                 self._lose(f"broker {self._mqtt.host}:{self._mqtt.port}: {note.why}")
+                # At once, so that the reader sees the trouble even where it is soon over.
+                return None
 
     def close(self) -> None:
         client, self._client = self._client, None

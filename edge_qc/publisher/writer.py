@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edge_qc.errors import PublishError
 from edge_qc.publisher import ledger
-from edge_qc.publisher.disk import Ballast, HighWaterMark, free_bytes
+from edge_qc.publisher.disk import Ballast, HighWaterMark, is_full
 from edge_qc.publisher.messages import Kind
 from edge_qc.publisher.recovery import open_ledger
 from edge_qc.publisher.wire import stamped, utc_now
@@ -69,9 +69,9 @@ class Writer:
         """Opens the ledger. gap: what was lost of it, in words; None where nothing was."""
         self._file, self._origin, self._room = file, origin, room
         existed = file.exists()
-        self._mark = HighWaterMark(file.with_name(f"{file.name}.mark"))
-        self._ballast = Ballast(file.with_name(f"{file.name}.ballast"), room.ballast_bytes)
+        self._ballast = Ballast(file, room.ballast_bytes)
         self._db, self.gap = open_ledger(file)
+        self._mark = HighWaterMark(file.with_name(f"{file.name}.mark"))
         self._commits = ledger.commits(self._db)
         marked = self._mark.read()
         if self.gap is None and self._commits < marked:
@@ -88,9 +88,8 @@ class Writer:
         self.changed = threading.Condition()
         self.on_commit: Callable[[], None] = lambda: None
         self.fault: str | None = None
-        self.squeezed = False
+        self._blocked, self._squeezed = False, not self._ballast.take(room.full_bytes)
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
-        self._ballast.take(room.full_bytes)
 
     @property
     def waiting(self) -> int:
@@ -106,6 +105,13 @@ class Writer:
     def settled(self) -> frozenset[int]:
         """Rows that have left, though the ledger does not say so yet."""
         return frozenset(self._settled)
+
+    @property
+    def squeezed(self) -> bool:
+        """The disk was full, and the ballast could not be taken again yet."""
+        if self._squeezed and not self._blocked:
+            self._squeezed = not self._ballast.take(self._room.full_bytes)
+        return self._squeezed
 
     def unfinished(self) -> tuple[list[tuple[str, ledger.TriggerRecord]], list[str]]:
         """Before ``start``: see ``ledger.triggers``."""
@@ -172,11 +178,11 @@ class Writer:
             except sqlite3.OperationalError as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                if "full" not in str(error) and free_bytes(self._file.parent) > 2**20:
+                if not is_full(self._file.parent, error):
                     raise
                 self._wait_for_room(error)
         with self.changed:
-            self._seq = seq
+            self._seq, self._blocked = seq, False
             del self._queue[: len(entries)]
             for row in settled:
                 del self._settled[row]
@@ -184,9 +190,6 @@ class Writer:
             self.changed.notify_all()
         for entry in entries:
             entry.done.set_result(None)
-        if self.squeezed and free_bytes(self._file.parent) > self._room.full_bytes:
-            self.squeezed = False
-            self._ballast.take(self._room.full_bytes)
 
     def _transaction(
         self, entries: list[Entry], settled: dict[int, int]
@@ -198,9 +201,9 @@ class Writer:
             rows = [row for row, reached in settled.items() if reached == state]
             ledger.set_state(self._db, state, rows, now)
         if time.monotonic() - self._pruned_s > _PRUNE_EVERY_S:
-            self._pruned_s = time.monotonic()
             before_s = now - self._room.keep_days * 86_400
-            ledger.prune(self._db, before_s, self._room.keep_bytes)
+            if not ledger.prune(self._db, before_s, self._room.keep_bytes):
+                self._pruned_s = time.monotonic()
         self._end_commit()
         return seq, added
 
@@ -243,7 +246,7 @@ class Writer:
 
     def _wait_for_room(self, error: Exception) -> None:
         """The disk is full: gives up the ballast, or waits; nothing queued is dropped."""
-        self.squeezed = True
+        self._blocked = self._squeezed = True
         if self._ballast.free():
             return
         with self.changed:

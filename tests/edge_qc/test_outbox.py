@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
 import threading
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -405,3 +408,75 @@ def test_a_torn_mark_leaves_the_one_before(tmp_path: Path) -> None:
     flip(tmp_path / "mark", b"3 ")
     assert mark.read() == 2
     mark.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes, where this user may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk: Path) -> None:
+    """What was accepted gets its verdict in the ballast's room; a start on the full disk works and
+    refuses triggers; with room again all goes on, and nothing is missing."""
+    room = {"full_bytes": 64 * 1024, "ballast_bytes": 512 * 1024}
+    with open_outbox(small_disk, **room) as outbox:
+        for number in range(50):
+            outbox.trigger(f"v{number}", record()).result(10)
+        filler = (small_disk / "evidence").open("wb")
+        with suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+                filler.flush()
+        futures = [outbox.verdict(f"v{number}", content()) for number in range(50)]
+        for future in futures:
+            future.result(10)
+        assert not (small_disk / "outbox.sqlite.ballast").exists()
+        with suppress(OSError):
+            while True:
+                filler.write(bytes(512))
+                filler.flush()
+        with pytest.raises(PublishError, match="disk is full"):
+            outbox.trigger("refused", record())
+    with suppress(OSError):
+        filler.close()
+    (small_disk / "evidence").unlink()
+    with open_outbox(small_disk, **room) as outbox:
+        judge(outbox, 3)
+        assert (small_disk / "outbox.sqlite.ballast").exists()
+        outbox.trigger("open", record()).result(10)
+        with suppress(OSError):
+            (small_disk / "evidence").write_bytes(bytes(2**21))
+        outbox.verdict("open", content()).result(10)
+        told = [m for m in sent(outbox) if m["schema"] == "edge-qc/verdict/1"]
+        assert [m["seq"] for m in told] == [*range(1, 51), 1, 2, 3, 4]
+
+
+def test_a_start_on_a_full_disk_says_so(small_disk: Path) -> None:
+    room = {"full_bytes": 64 * 1024, "ballast_bytes": 512 * 1024}
+    with open_outbox(small_disk, **room) as outbox:
+        outbox.trigger("open", record()).result(10)
+        after = {file.name: file.read_bytes() for file in small_disk.iterdir()}
+    # As a power cut would have left it.
+    for file in small_disk.iterdir():
+        file.unlink()
+    for name, data in after.items():
+        if not name.endswith("-shm"):
+            (small_disk / name).write_bytes(data)
+    with suppress(OSError):
+        (small_disk / "evidence").write_bytes(bytes(2**21))
+    with open_outbox(small_disk, **room) as outbox:
+        assert outbox.space() is Space.FULL
+        assert [m["reason"] for m in sent(outbox)] == ["restart"]
+        with pytest.raises(PublishError, match="disk is full"):
+            outbox.trigger("another", record())
+        (small_disk / "evidence").unlink()
+        outbox.event("storage-ok").result(10)
+        wait_until(lambda: outbox.space() is Space.OK)
+        judge(outbox)
