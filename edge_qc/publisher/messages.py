@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge_qc.parts import GOOD, NOT_JUDGED, Disposition, Reason
+from edge_qc.state import State
 
 DETAIL_LIMIT = 2000
 
@@ -36,19 +37,6 @@ class Kind(str, enum.Enum):
     EVENT = "event"
     STATE = "state"
     HEALTH = "health"
-
-
-class State(str, enum.Enum):
-    """What the station is doing, as ``…/state`` says it."""
-
-    STARTING = "STARTING"
-    BUILDING = "BUILDING"
-    READY = "READY"
-    RUNNING = "RUNNING"
-    DEGRADED = "DEGRADED"
-    FAULT = "FAULT"
-    STOPPING = "STOPPING"
-    DEAD = "DEAD"
 
 
 class Severity(str, enum.Enum):

@@ -23,7 +23,6 @@ from edge_qc.publisher.messages import (
     HealthContent,
     Kind,
     Severity,
-    State,
     StateContent,
 )
 from edge_qc.publisher.outbox import Outbox
@@ -31,6 +30,7 @@ from edge_qc.publisher.session import Lost, Resting, Session
 from edge_qc.publisher.transport import CONNECT_S, Connected, Disconnected, Note, cut, open_client
 from edge_qc.publisher.wire import stamped, utc_now
 from edge_qc.settings import MqttTable, StationTable
+from edge_qc.state import State
 
 WINDOW = 64
 LATE_S = 5.0
@@ -56,7 +56,7 @@ class Publisher:
         self._mqtt, self._station, self._outbox, self._late_s = mqtt, station, outbox, late_s
         self._broker = f"broker {mqtt.host}:{mqtt.port}"
         self._protocol = paho.MQTTv5
-        self._notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
+        self._notes: queue.Queue[Note] = queue.Queue()
         self._lock = threading.Condition()
         self._state = StateContent(state=State.STARTING, time=utc_now())
         self._state_told: StateContent | None = None
@@ -152,6 +152,7 @@ class Publisher:
                 self._lock.notify_all()
             raise
         client.loop_start()
+        session: Session | None = None
         try:
             window = min(WINDOW, self._await_connack(client))
             session = Session(
@@ -167,6 +168,8 @@ class Publisher:
             client.loop_stop()
         finally:
             cut(client)
+            if session is not None:
+                session.finish(self._notes)
 
     def _feed(self, session: Session) -> None:
         log.info("%s: connected", self._broker)

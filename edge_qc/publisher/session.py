@@ -106,20 +106,14 @@ class Session:
             info = self._publish(message.kind, as_sent(message.payload, self._is_late(message)))
             self._sent[info.mid] = message, now_s
 
-    def listen(self, notes: queue.SimpleQueue[Note], at_most_s: float | None = None) -> None:
+    def listen(self, notes: queue.Queue[Note], at_most_s: float | None = None) -> None:
         """Waits for notes, and takes all that are there. Raises Lost."""
         taken: list[Note] = []
         with contextlib.suppress(queue.Empty):
             taken.append(notes.get(timeout=self._patience_s(at_most_s)))
             while True:
                 taken.append(notes.get_nowait())
-        self._acknowledge(
-            [
-                note
-                for note in taken
-                if isinstance(note, Acknowledged) and note.client is self._client
-            ]
-        )
+        self._acknowledge(taken)
         for note in taken:
             if isinstance(note, Disconnected) and note.client is self._client:
                 raise Lost(note.why)
@@ -127,9 +121,19 @@ class Session:
         if oldest_s is not None and time.monotonic() - oldest_s > ACK_S:
             raise Lost(f"no acknowledgement in {ACK_S:.0f} s")
 
-    def _acknowledge(self, notes: Sequence[Acknowledged]) -> None:
+    def finish(self, notes: queue.Queue[Note]) -> None:
+        """Heeds what the broker said before the connection ended; its client must be cut."""
+        taken: list[Note] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                taken.append(notes.get_nowait())
+        self._acknowledge(taken)
+
+    def _acknowledge(self, notes: Sequence[Note]) -> None:
         rows = []
         for note in notes:
+            if not isinstance(note, Acknowledged) or note.client is not self._client:
+                continue
             message, _ = self._sent.pop(note.mid, (None, 0.0))
             if message is None:
                 continue

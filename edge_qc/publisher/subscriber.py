@@ -38,7 +38,7 @@ class Subscription:
     def __init__(self, mqtt: MqttTable, filters: Sequence[str]) -> None:
         """Connects and subscribes. Raises PublishError where that fails at the first try."""
         self._mqtt, self._filters = mqtt, tuple(filters)
-        self._notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
+        self._notes: queue.Queue[Note] = queue.Queue()
         self._protocol = paho.MQTTv5
         self._client: paho.Client | None = None
         self._backoff_s = _FIRST_BACKOFF_S

@@ -68,6 +68,7 @@ class Subscribed:
     refused: str | None
 
 
+# Notes pass through queue.Queue: SimpleQueue.get with a timeout may block for ever on Python 3.10.
 Note = Connected | Disconnected | Acknowledged | Received | Subscribed | Literal["wake"]
 
 
