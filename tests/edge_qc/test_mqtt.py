@@ -14,11 +14,13 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from broker import free_port, running_broker
+from broker import HOST, free_port, running_broker
 
-from edge_qc.publisher import Kind, Outbox, State, Subscription
+from edge_qc.publisher import Kind, Outbox, Subscription
 from edge_qc.publisher.messages import HealthContent
 from edge_qc.settings import MqttTable
+from edge_qc.state import State
+from tests.edge_qc.certificates import Authority
 from tests.edge_qc.proxy import Proxy
 from tests.edge_qc.publishing import (
     TIME,
@@ -351,6 +353,32 @@ def test_a_certificate_that_is_not_there_is_named(
     publisher = open_publisher(outbox, tmp_path, mosquitto, ca_file=tmp_path / "ca.pem")
     wait_until(lambda: "No such file" in str(publisher.trouble))
     publisher.close()
+
+
+def test_tls_with_a_certificate_on_both_sides(outbox: Outbox, tmp_path: Path) -> None:
+    """The station proves itself by its certificate, and talks to no broker that its authority does
+    not vouch for."""
+    authority = Authority(tmp_path)
+    server, server_key = authority.certify("broker", HOST)
+    mine, my_key = authority.certify("line-1")
+    (tmp_path / "other").mkdir()
+    stranger = Authority(tmp_path / "other")
+    extra = [
+        f"cafile {authority.ca}",
+        f"certfile {server}",
+        f"keyfile {server_key}",
+        "require_certificate true",
+    ]
+    keys = {"cert_file": mine, "key_file": my_key}
+    with running_broker("mosquitto", None, extra) as address:
+        wary = open_publisher(outbox, tmp_path, address, ca_file=stranger.ca, **keys)
+        judge(outbox, 3)
+        wait_until(lambda: "certificate verify failed" in str(wary.trouble))
+        wary.close()
+        assert outbox.status().waiting == 3
+        publisher = open_publisher(outbox, tmp_path, address, ca_file=authority.ca, **keys)
+        assert publisher.drain(20)
+        publisher.close()
 
 
 def test_a_subscription_outlives_its_connection(broker: tuple[str, int]) -> None:
