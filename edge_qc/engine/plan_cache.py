@@ -61,9 +61,9 @@ class PlanCache:
     def find(self, key: PlanKey) -> bytes | Refused:
         """The plan of ``key``, exactly the bytes whose hash was checked, or why there is none."""
         plan, fingerprint = self._files(key)
-        if not fingerprint.exists():
-            return Refused(self._why_none(key))
         try:
+            if not fingerprint.exists():
+                return Refused(self._why_none(key))
             _not_writable_by_others(self.folder, self.folder.stat())
             document = _fingerprint(_trusted(fingerprint), fingerprint)
             made = _trusted(plan)
@@ -105,9 +105,13 @@ class PlanCache:
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
         """One build at a time in this folder; waits for another process's."""
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        # The folder itself is locked: a lock file of root's would keep the station's user out.
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(folder)
 
     def keep(self, key: PlanKey, plan: bytes, notes: Facts) -> Path:
         """Writes the plan, then its fingerprint, each synced and renamed; drops the plans that
@@ -132,9 +136,11 @@ class PlanCache:
         return file
 
     def drop(self, key: PlanKey) -> None:
-        """Removes a plan, such as one that does not load."""
+        """Removes a plan, such as one that does not load; where it cannot, the next one replaces
+        it or says why not."""
         for file in reversed(self._files(key)):
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.unlink()
 
     def timing(self, name: str) -> bytes:
         """The timing cache of a GPU and a TensorRT; empty where there is none that is whole."""
@@ -178,7 +184,7 @@ class PlanCache:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:

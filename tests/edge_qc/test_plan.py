@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_qc.engine.plan import nodes_without_kernel
+from edge_qc.engine import BuildStep
+from edge_qc.engine.plan import _Watch, nodes_without_kernel
 from edge_qc.engine.plan_cache import KEEP, PlanCache, PlanKey, Refused
 from edge_qc.errors import EngineError
 
@@ -65,6 +66,14 @@ def test_a_changed_fingerprint_is_seen(cache: PlanCache) -> None:
     document["machine"] = "another"
     file.write_text(json.dumps(document))
     assert "was altered" in refusal(cache)
+
+
+def test_a_plan_renamed_to_anothers_name_is_seen(cache: PlanCache) -> None:
+    """Both files whole, but of another model."""
+    for suffix in (".plan", ".json"):
+        file = cache.keep(key(onnx="b" * 64), PLAN, {}).with_suffix(suffix)
+        file.rename(cache.folder / f"{key().name}{suffix}")
+    assert f"onnx was {'b' * 64}, is {'a' * 64}" in refusal(cache)
 
 
 def test_a_fingerprint_that_is_no_json_is_a_reason(cache: PlanCache) -> None:
@@ -171,6 +180,24 @@ def test_two_builds_take_turns(cache: PlanCache) -> None:
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
+
+
+def test_the_fraction_never_falls_when_a_phase_ends_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edge_qc.engine.plan._TOLD_EVERY_S", 0.0)
+    told: list[BuildStep] = []
+    watch = _Watch(told.append)
+    watch.start("build", 2)
+    watch.start("tactics", 4)
+    watch.step("tactics", 2)
+    watch.finish("tactics")
+    watch.start("kernels", 4)
+    watch.step("build", 1)
+    fractions = [step.fraction for step in told]
+    assert fractions == sorted(fractions)
+    assert 0.3 < fractions[2] < 0.5
+    assert fractions[-1] == 0.99
 
 
 @pytest.mark.parametrize(
