@@ -32,18 +32,22 @@ from edge_qc.publisher import (
     Publisher,
     Severity,
     Space,
-    State,
     TriggerRecord,
     part_content,
     verdict_content,
 )
 from edge_qc.settings import LineTable
+from edge_qc.state import Situation, State, may_judge, next_state
 
 log = logging.getLogger(__name__)
 
 _TURN_S = 0.1
 _ENGINE_FAILURES = 5
 """Engine errors in a row after which a restart is worth more than another try."""
+
+
+_LOST = (CameraState.LOST, CameraState.FAILED)
+_OVER = (CameraState.ENDED, CameraState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,6 @@ class Line:
         self._publisher = publisher
         self._settings = settings
         self._queue: queue.Queue[_Work] = queue.Queue(settings.queue)
-        self._ended: set[str] = set()
         self._stopped = threading.Event()
         self._health = Health()
         dies = settings.part_dies
@@ -83,7 +86,8 @@ class Line:
         self._joined_dies = frozenset(dies)
         self._engine_failures = 0
         self._beat_s = 0.0
-        self._state: tuple[State, str] | None = None
+        self._state, self._why = State.READY, ""
+        self._stopping = False
         self._refused = 0
 
     @property
@@ -94,22 +98,25 @@ class Line:
     def run(self, stop: threading.Event, until_end: bool = False) -> None:
         """Judge until ``stop`` is set or, with ``until_end``, every camera has ended; then judge
         what was already triggered, and wait for the broker as long as the settings say."""
-        for camera in self._cameras:
-            camera.start(self._deliver)
+        try:
+            for camera in self._cameras:
+                camera.start(self._deliver)
+        except BaseException:
+            self._stop_cameras()
+            raise
         log.info("running: %d cameras, %s", len(self._cameras), self.engine_name)
-        stopping = False
         while True:
             self.turns += 1
-            self._judge(self._take())
-            self._close_late_parts()
+            work = self._take()
             self._beat()
-            done = until_end and len(self._ended) == len(self._cameras)
-            if not stopping and (stop.is_set() or done or self.failure is not None):
-                stopping = True
-                self._publisher.state(State.STOPPING, self.failure or "asked to stop")
+            self._judge(work)
+            self._close_late_parts()
+            done = until_end and all(camera.stats.state in _OVER for camera in self._cameras)
+            if not self._stopping and (stop.is_set() or done or self.failure is not None):
+                self._stopping = True
                 # Its own thread: a camera that is stopped may be waiting for room in the queue.
                 threading.Thread(target=self._stop_cameras, name="stop", daemon=True).start()
-            if stopping and self._stopped.is_set() and self._queue.empty():
+            if self._stopping and self._stopped.is_set() and self._queue.empty():
                 break
         self._drain()
 
@@ -117,7 +124,6 @@ class Line:
         """Called from the cameras' threads; blocks while the queue is full."""
         if isinstance(event, Ended):
             log.info("camera %s has come to its end", event.camera)
-            self._ended.add(event.camera)
             return
         verdict_id = str(uuid.uuid4())
         record = TriggerRecord(
@@ -153,7 +159,7 @@ class Line:
 
     def _judge(self, work: Sequence[_Work]) -> None:
         frames = [item.event for item in work if isinstance(item.event, Frame)]
-        verdicts = iter(self._inspection.judge(frames))
+        verdicts = iter(self._inspection.judge(frames, running=may_judge(self._state)))
         for item in work:
             if isinstance(item.event, Frame):
                 verdict = next(verdicts)
@@ -217,11 +223,11 @@ class Line:
             self._outbox.part(part_content(part))
 
     def _beat(self) -> None:
-        state, why = self._assess()
-        if (state, why) != self._state:
-            self._state = (state, why)
-            self._publisher.state(state, why)
-            log.info("%s: %s", state.value, why)
+        before = self._state, self._why
+        self._state, self._why = next_state(self._state, self._situation())
+        if (self._state, self._why) != before:
+            self._publisher.state(self._state, self._why)
+            log.info("%s: %s", self._state.value, self._why)
         now = time.monotonic()
         if now - self._beat_s < self._settings.health_every_s:
             return
@@ -233,7 +239,7 @@ class Line:
                 {
                     **figures,
                     "time": _now(),
-                    "state": state,
+                    "state": self._state,
                     "queue": self._queue.qsize(),
                     "cameras": {
                         camera.name: _camera_health(camera.stats, now) for camera in self._cameras
@@ -248,21 +254,28 @@ class Line:
             )
         )
 
-    def _assess(self) -> tuple[State, str]:
-        """What the station is doing, and why."""
-        if self.failure is not None:
-            return State.FAULT, self.failure
+    def _situation(self) -> Situation:
         status = self._outbox.status()
+        faults = []
+        if self.failure is not None:
+            faults.append(self.failure)
         if status.fault is not None:
-            return State.FAULT, f"outbox: {status.fault}"
+            faults.append(f"outbox: {status.fault}")
         if status.space is Space.FULL:
-            return State.FAULT, "the disk is full, triggers are refused"
-        lost = [camera.name for camera in self._cameras if camera.stats.state is CameraState.LOST]
+            faults.append("the disk is full, triggers are refused")
+        troubles = []
+        lost = [camera.name for camera in self._cameras if camera.stats.state in _LOST]
         if lost:
-            return State.DEGRADED, f"without a picture: {', '.join(lost)}"
+            troubles.append(f"without a picture: {', '.join(lost)}")
         if status.space is Space.LOW:
-            return State.DEGRADED, "the disk is nearly full"
-        return State.RUNNING, "judging"
+            troubles.append("the disk is nearly full")
+        return Situation(
+            accepted=True,
+            running=True,
+            stopping=self._stopping,
+            faults=tuple(faults),
+            troubles=tuple(troubles),
+        )
 
     def _stop_cameras(self) -> None:
         for camera in self._cameras:

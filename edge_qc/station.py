@@ -11,8 +11,9 @@ from edge_qc.camera import Camera
 from edge_qc.errors import SettingsError
 from edge_qc.inspection import open_inspection
 from edge_qc.line import Line
-from edge_qc.publisher import BundleRef, Outbox, Publisher, State
+from edge_qc.publisher import BundleRef, Outbox, Publisher
 from edge_qc.settings import Settings
+from edge_qc.state import State
 
 log = logging.getLogger(__name__)
 

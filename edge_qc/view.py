@@ -35,13 +35,26 @@ def _rotation(width: int, height: int, angle: float) -> tuple[NDArray[np.float64
     to_centre[:2, 2] = -width / 2.0, -height / 2.0
     back[:2, 2] = width / 2.0, height / 2.0
     matrix = back @ turn @ to_centre
-    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], float).T
-    xs, ys, _ = matrix @ corners
-    canvas_width = math.ceil(xs.max()) - math.floor(xs.min())
-    canvas_height = math.ceil(ys.max()) - math.floor(ys.min())
+    # At right angles PIL transposes, where its formula would round the canvas up by a pixel.
+    if angle % 180 == 0:
+        canvas_width, canvas_height = width, height
+    elif angle % 180 == 90:
+        canvas_width, canvas_height = height, width
+    else:
+        canvas_width, canvas_height = _canvas(matrix, width, height)
     shift = np.eye(3)
     shift[:2, 2] = -(canvas_width - width) / 2.0, -(canvas_height - height) / 2.0
     return matrix @ shift, canvas_width, canvas_height
+
+
+def _canvas(matrix: NDArray[np.float64], width: int, height: int) -> tuple[int, int]:
+    """Width and height of what holds the turned picture whole."""
+    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], float).T
+    xs, ys, _ = matrix @ corners
+    return (
+        math.ceil(xs.max()) - math.floor(xs.min()),
+        math.ceil(ys.max()) - math.floor(ys.min()),
+    )
 
 
 def crop_box(die: Die, width: int, height: int) -> tuple[int, int, int, int]:

@@ -25,7 +25,6 @@ _STATION = {
     "view": "Write what the network will see of an image.",
     "inspect": "Show a bundle.",
     "build": "Build a bundle's TensorRT plan on this device, and accept it.",
-    "build": "Build the engine's plan on this device.",
     "accept": "Run the golden views through an engine and compare.",
     "doctor": "Look the station over: what is well, what is not, and the remedy.",
     "watch": "Show verdicts live as a broker delivers them.",

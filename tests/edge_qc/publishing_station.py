@@ -11,7 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
-from edge_qc.publisher import State
+from edge_qc.state import State
 from tests.edge_qc.publishing import content, open_outbox, open_publisher, record
 
 

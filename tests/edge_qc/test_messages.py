@@ -12,8 +12,9 @@ from edge_qc.decision import not_judged
 from edge_qc.errors import PublishError
 from edge_qc.parts import Disposition, PartVerdict, Reason
 from edge_qc.publisher import Kind, VerdictMessage, json_schemas, parse_topic, part_content
-from edge_qc.publisher.messages import EventContent, HealthContent, State, StateContent, _Model
+from edge_qc.publisher.messages import EventContent, HealthContent, StateContent, _Model
 from edge_qc.publisher.wire import as_sent, read_message, stamped
+from edge_qc.state import State
 from tests.edge_qc.publishing import TIME, content, good
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -23,8 +23,9 @@ from edge_qc.cli.tally import Tally, plain
 from edge_qc.decision import not_judged
 from edge_qc.parts import Disposition, PartVerdict, Reason
 from edge_qc.publisher import Kind, part_content
-from edge_qc.publisher.messages import EventContent, Severity, State, StateContent
+from edge_qc.publisher.messages import EventContent, Severity, StateContent
 from edge_qc.publisher.wire import as_sent, stamped
+from edge_qc.state import State
 from tests.edge_qc.publishing import TIME, content, good
 
 ROOT = Path(__file__).parents[2]
