@@ -269,6 +269,8 @@ class Line:
             troubles.append(f"without a picture: {', '.join(lost)}")
         if status.space is Space.LOW:
             troubles.append("the disk is nearly full")
+        if self._publisher.connected and self._publisher.trouble is not None:
+            troubles.append(self._publisher.trouble)
         return Situation(
             accepted=True,
             running=True,

@@ -38,7 +38,7 @@ class _Child:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._free: queue.LifoQueue[int] = queue.LifoQueue()
-        self._triggers: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
+        self._triggers: queue.Queue[tuple[str, float]] = queue.Queue()
         self._ring: Ring | None = None
         self._overruns = 0
         self._closing = threading.Event()

@@ -43,7 +43,7 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
         return
     mqtt = settings.mqtt
     where = f"{mqtt.host}:{mqtt.port}"
-    notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
+    notes: queue.Queue[Note] = queue.Queue()
     name = f"edge-qc.doctor.{settings.station.name}.{time.time_ns() % 10**9}"
     try:
         client = open_client(mqtt, name, notes.put)
@@ -87,7 +87,7 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
 
 
 def _rights(
-    client: paho.Client, notes: queue.SimpleQueue[Note], settings: Settings
+    client: paho.Client, notes: queue.Queue[Note], settings: Settings
 ) -> Iterator[Finding]:
     check = "broker's rights"
     root = settings.station.root
@@ -112,13 +112,13 @@ def _rights(
         yield good(check, "may not write as another station")
 
 
-def _write(client: paho.Client, notes: queue.SimpleQueue[Note], topic: str) -> str | None:
+def _write(client: paho.Client, notes: queue.Queue[Note], topic: str) -> str | None:
     """Publishes an empty message; why the broker refused it, None where it took it."""
     client.publish(topic, b"", qos=1)
     return _next(notes, Acknowledged).refused
 
 
-def _next(notes: queue.SimpleQueue[Note], kind: type[_N]) -> _N:
+def _next(notes: queue.Queue[Note], kind: type[_N]) -> _N:
     until_s = time.monotonic() + CONNECT_S
     while True:
         try:
