@@ -1,0 +1,106 @@
+"""``edge-qc report`` put together: gather, draw, write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_qc.errors import EdgeQCError
+from edge_qc_export.progress import Reporter
+from edge_qc_export.report import drawing, sections
+from edge_qc_export.report.markup import Picture
+from edge_qc_export.report.material import Material, gather
+from edge_qc_export.report.mistakes import costliest
+from edge_qc_export.report.page import page
+
+PAGE, FIGURES = "report.html", "figures"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """What was written, and from what."""
+
+    page: Path
+    figures: tuple[Path, ...]
+    material: Material
+
+    def as_json(self) -> dict[str, Any]:
+        """Paths and scores."""
+        material = self.material
+        return {
+            "report": str(self.page),
+            "figures": [str(file) for file in self.figures],
+            "run": str(material.run.folder),
+            "data": str(material.data),
+            "split": material.split,
+            "collapsed": material.known.collapsed or material.run.collapsed,
+            "known": material.known.as_json(),
+            "whole": None if material.whole is None else material.whole.as_json(),
+            "station": None if material.judged is None else material.judged.scores.as_json(),
+            "notes": list(material.notes),
+        }
+
+
+def write_report(
+    run: Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    bundle: Path | None = None,
+    split: str | None = None,
+    reporter: Reporter | None = None,
+) -> Report:
+    """Write ``report.html`` and ``figures/*.png`` into the folder ``out``.
+
+    Raises as ``material.gather``, and EdgeQCError where the folder cannot be written.
+    """
+    reporter = reporter or Reporter()
+    material = gather(run, data, bundle, reporter, split)
+    if material.known.collapsed:
+        reporter.note("COLLAPSED: the run says one class of all pictures, whatever its PWA")
+    groups = {
+        "Training": list(drawing.training_pictures(material)),
+        "What is taken for what": list(drawing.confusion_pictures(material)),
+        "PWA": list(drawing.good_share_pictures(material)),
+        "What the network sees and how sure it is": list(drawing.feature_pictures(material)),
+        "Drift": list(drawing.drift_pictures(material)),
+    }
+    whole = page(f"Run {material.run.folder.resolve().name}", _body(material, groups))
+    pictures = [picture for group in groups.values() for picture in group]
+    files = tuple(out / FIGURES / f"{picture.name}.png" for picture in pictures)
+    try:
+        (out / FIGURES).mkdir(parents=True, exist_ok=True)
+        for file, picture in zip(files, pictures, strict=True):
+            file.write_bytes(picture.light)
+        (out / PAGE).write_text(whole, encoding="utf-8")
+    except OSError as error:
+        raise EdgeQCError(
+            f"report {out}: cannot be written ({error.strerror}). Name another folder with --out"
+        ) from error
+    return Report(out / PAGE, files, material)
+
+
+def _body(material: Material, groups: dict[str, list[Picture]]) -> str:
+    run, judged = material.run, material.judged
+    if judged is None:
+        whose, evaluation, costs = "the classifier", material.evaluation, run.costs
+    else:
+        whose, evaluation = "the station", judged.evaluation
+        costs = {true: dict(row) for true, row in judged.bundle.manifest.costs.items()}
+    mistakes, count = costliest(run, material.samples, evaluation, costs)
+    drawn = {title: sections.pictures_section(title, group) for title, group in groups.items()}
+    return "".join(
+        [
+            sections.head(material),
+            sections.scores_section(material),
+            drawn["What is taken for what"],
+            sections.classes_section(material),
+            sections.mistakes_section(mistakes, count, whose),
+            drawn["Drift"],
+            drawn["PWA"],
+            drawn["What the network sees and how sure it is"],
+            drawn["Training"],
+            sections.foot(),
+        ]
+    )

@@ -1,0 +1,79 @@
+"""What all configurations of a study share: pictures, classes, costs, and one split.
+
+Everything that can be at fault in the data is found here, before anything is trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_qc.dies import CHALLENGE_DIES, read_dies
+from edge_qc.errors import DataError
+from edge_qc.parts import DRIFT
+from edge_qc_export import splitting
+from edge_qc_export.checkpoints import SPLIT
+from edge_qc_export.costs import Costs, costs_for, read_costs
+from edge_qc_export.dataset import TRUTH_TABLE, Sample, read_samples, require_classes
+from edge_qc_export.progress import Reporter
+from edge_qc_export.study.settings import StudySettings
+from edge_qc_export.view_store import make_views
+
+CACHE = "cache"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """train: all labelled training pictures. measured: what every configuration is measured on;
+    measured_text: which pictures these are."""
+
+    train: tuple[Sample, ...]
+    measured: tuple[Sample, ...]
+    measured_text: str
+    classes: tuple[str, ...]
+    costs: Costs
+
+
+def lay_ground(settings: StudySettings, reporter: Reporter) -> Ground:
+    """Read the data, take the study's folder and write its ``split.csv``.
+
+    Measured are the test pictures of known classes; where the test part has no truth, those held
+    out from training. Raises DataError with all faults of a table, then with those of pictures,
+    UsageError for a folder that holds another study.
+    """
+    dies = CHALLENGE_DIES if settings.dies is None else read_dies(settings.dies)
+    given = None if settings.costs is None else read_costs(settings.costs)
+    samples = read_samples(settings.data, "train", dies, given)
+    classes = require_classes(settings.data, samples, given)
+    costs = costs_for(given, classes, f"costs {settings.costs}")
+    test: tuple[Sample, ...] = ()
+    if (settings.data / TRUTH_TABLE).exists() or (settings.data / "test").is_dir():
+        known = read_samples(settings.data, "test", dies, (*classes, DRIFT))
+        test = tuple(s for s in known if s.label not in (None, DRIFT))
+        if not test:
+            raise DataError(f"data {settings.data}: no test image is of a known class")
+    settings.claim(settings.fingerprint(samples, test))
+    reporter.counts(samples)
+    reporter.begin("views", len(samples) + len(test))
+    views = make_views(
+        settings.data,
+        samples,
+        dies,
+        settings.size,
+        settings.interpolation,
+        folder=settings.out / CACHE,
+        advance=reporter.advance,
+    )
+    make_views(
+        settings.data, test, dies, settings.size, settings.interpolation, advance=reporter.advance
+    )
+    file = settings.out / SPLIT
+    if not file.exists():
+        groups = splitting.near_groups(samples, views.hashes)
+        splitting.write_split(file, samples, splitting.split(samples, groups, settings.seed))
+    if test:
+        text = f"{len(test)} test images of known classes; drift left out"
+        return Ground(samples, test, text, classes, costs)
+    held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
+    kept = tuple(s for s, out in zip(samples, held_out, strict=True) if out)
+    text = f"{len(kept)} images held out from training; the test part has no truth"
+    return Ground(samples, kept, text, classes, costs)

@@ -1,0 +1,214 @@
+"""A study run: every configuration trained and measured on the same pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from edge_qc.errors import DataError, EdgeQCError
+from edge_qc_export import metrics
+from edge_qc_export.checkpoints import LOG, SPLIT, Run
+from edge_qc_export.evaluation import evaluate
+from edge_qc_export.networks import build_network
+from edge_qc_export.progress import Reporter
+from edge_qc_export.scoring import score
+from edge_qc_export.study.configurations import (
+    CONFIGURATIONS,
+    CONSTANT,
+    CONSTANT_REPORT_NOTE,
+    CONSTANT_REPORT_PWA,
+    Configuration,
+    chosen,
+    loss_costs,
+)
+from edge_qc_export.study.ground import CACHE, Ground, lay_ground
+from edge_qc_export.study.results import RESULT, Row, Study, read_row, write_text
+from edge_qc_export.study.settings import StudySettings
+from edge_qc_export.training import TrainingConfig, train
+
+
+def run_study(settings: StudySettings, reporter: Reporter | None = None) -> Study:
+    """Run what is not finished yet, and write the table after every configuration.
+
+    Raises UsageError and DataError before anything is trained where the call, the data or the
+    weights are at fault, EdgeQCError where the disk is full or training was stopped. A training
+    that fails otherwise becomes a row of its own, and the others go on.
+    """
+    reporter = reporter or Reporter()
+    settings = settings.checked()
+    configurations = chosen(settings.only)
+    ground = lay_ground(settings, reporter)
+    rows = {CONSTANT: _constant(ground)}
+    for configuration in CONFIGURATIONS:
+        row = read_row(settings.out / configuration.name)
+        if row is not None:
+            rows[row.name] = row
+    missing = [c for c in configurations if c.name not in rows]
+    _try_networks(settings, ground, missing)
+    study = _study(settings, ground, rows)
+    study.write()
+    for configuration in missing:
+        reporter.note(f"{configuration.name}: {configuration.title}")
+        row = _run(configuration, settings, ground, reporter)
+        if row.state:
+            reporter.note(f"{row.name}: {row.state}{f': {row.failed}' if row.failed else ''}")
+        rows[row.name] = row
+        study = _study(settings, ground, rows)
+        study.write()
+    if not study.failed:
+        shutil.rmtree(settings.out / CACHE, ignore_errors=True)
+    return study
+
+
+def _try_networks(
+    settings: StudySettings, ground: Ground, configurations: Sequence[Configuration]
+) -> None:
+    """Build each network once: a size too small or weights that are missing should be told now,
+    not after hours."""
+    for network in {configuration.network: None for configuration in configurations}:
+        build_network(
+            network,
+            len(ground.classes),
+            settings.size,
+            weights=settings.weights_of(network) or "none",
+        )
+
+
+def _run(
+    configuration: Configuration, settings: StudySettings, ground: Ground, reporter: Reporter
+) -> Row:
+    folder = settings.out / configuration.name
+    costs_file = None
+    if configuration.matrix_order is not None:
+        costs_file = settings.out / f"loss-costs-{configuration.matrix_order}.json"
+        matrix = loss_costs(configuration.matrix_order, ground.classes)
+        write_text(costs_file, json.dumps(matrix, indent=1, ensure_ascii=False) + "\n")
+    config = TrainingConfig(
+        data=settings.data,
+        out=folder,
+        network=configuration.network,
+        epochs=settings.epochs,
+        dies=settings.dies,
+        costs=settings.costs,
+        loss_costs=costs_file,
+        size=settings.size,
+        interpolation=settings.interpolation,
+        split=settings.out / SPLIT,
+        seed=settings.seed,
+        loss=configuration.loss,
+        unfreeze=configuration.unfreeze,
+        dropout=configuration.dropout,
+        weights=settings.weights_of(configuration.network),
+        batch=settings.batch,
+        patience=None,
+        cache_folder=settings.out / CACHE,
+        resume=True,
+        threads=settings.threads,
+        device=settings.device,
+    )
+    facts = (
+        configuration.name,
+        configuration.title,
+        configuration.report_pwa,
+        configuration.report_note,
+    )
+    began = time.monotonic()
+    try:
+        run = train(config, reporter)
+    except DataError:
+        raise
+    except EdgeQCError as error:
+        if isinstance(error.__cause__, (KeyboardInterrupt, OSError)):
+            raise
+        return Row(*facts, failed=str(error))
+    # Where an earlier call trained some of the epochs, their own clock is the longer one.
+    seconds = max(time.monotonic() - began, _seconds_of_epochs(folder))
+    row = _measured(facts, run, round(seconds, 1), ground, settings, reporter)
+    write_text(folder / RESULT, json.dumps(asdict(row), indent=1, ensure_ascii=False) + "\n")
+    return row
+
+
+def _measured(
+    facts: tuple[str, str, float | None, str],
+    run: Run,
+    seconds: float,
+    ground: Ground,
+    settings: StudySettings,
+    reporter: Reporter,
+) -> Row:
+    reporter.begin("measure", len(ground.measured))
+    evaluation = evaluate(run, ground.measured, device=settings.device, advance=reporter.advance)
+    scores = evaluation.score(ground.costs)
+    decided = metrics.least_cost_labels(evaluation.probabilities, ground.costs, run.classes)
+    return Row(
+        *facts,
+        scores=scores.as_json(),
+        decided=score(evaluation.labels, decided, ground.costs).as_json(),
+        collapsed=scores.collapsed or run.collapsed,
+        epochs=run.epochs,
+        best_epoch=run.best_epoch,
+        seconds=seconds,
+    )
+
+
+def _seconds_of_epochs(folder: Path) -> float:
+    with (folder / LOG).open(newline="", encoding="utf-8") as stream:
+        return sum(float(row["seconds"]) for row in csv.DictReader(stream))
+
+
+def _constant(ground: Ground) -> Row:
+    """The prediction that would have cost least on the training part, said of all."""
+    label = metrics.best_constant([str(s.label) for s in ground.train], ground.costs)
+    truth = [str(sample.label) for sample in ground.measured]
+    return Row(
+        CONSTANT,
+        f"constant {label}",
+        CONSTANT_REPORT_PWA,
+        CONSTANT_REPORT_NOTE,
+        scores=score(truth, [label] * len(truth), ground.costs).as_json(),
+    )
+
+
+def _study(settings: StudySettings, ground: Ground, found: Mapping[str, Row]) -> Study:
+    order = (CONSTANT, *(configuration.name for configuration in CONFIGURATIONS))
+    rows = [found[name] for name in order if name in found]
+    counts = Counter(str(sample.label) for sample in ground.train)
+    listed = ", ".join(f"{label} {counts[label]}" for label in ground.classes)
+    facts = {
+        "data": f"{settings.data.name}; {len(ground.train)} training images ({listed})",
+        "measured on": ground.measured_text,
+        "views": f"{settings.size[0]} x {settings.size[1]} pixels",
+        "training": f"{settings.epochs} epochs, batch {settings.batch}, Adam, seed {settings.seed}",
+        "weights of the ResNets": ", ".join(settings.weights),
+        "machine": _machine(settings),
+    }
+    notes = [
+        "PWA has two definitions: the challenge's divides by the dearest cost of the matrix, the "
+        "report's by the worst that could be said of each image.",
+        "Skill: 1 is perfect, 0 the best constant prediction on the measured images, below 0 worse "
+        "than a constant. Escapes: bad parts called GOOD. Overkill: GOOD parts called bad.",
+        "By the most probable class, as the report; the skill at least cost is that of the class "
+        "with the least expected cost, as a station decides.",
+        "COLLAPSED: one class is said of all images, whatever the PWA.",
+    ]
+    if any(row.name.startswith("resnet") for row in rows) and "none" in settings.weights:
+        notes.append(
+            "No weights were given: the frozen part of each ResNet holds random numbers and only "
+            "its last layers learn. These rows show the machinery, not transfer learning."
+        )
+    return Study(settings.out, facts, notes, tuple(rows))
+
+
+def _machine(settings: StudySettings) -> str:
+    if settings.device != "cpu" and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"{os.cpu_count()} cores, no GPU"

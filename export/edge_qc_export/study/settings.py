@@ -1,0 +1,114 @@
+"""What a study is told, and what must be the same to go on with one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_qc.errors import UsageError
+from edge_qc.view import Interpolation
+from edge_qc_export.dataset import Sample
+from edge_qc_export.networks import NETWORKS
+
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """data, out: the data set, the study's folder. weights: of the ResNets' trunks: ``imagenet``,
+    ``none``, a file, or ``NETWORK=`` before any of these. only: names of configurations, none for
+    all. dies, costs: JSON files, None for the challenge's. Every configuration trains ``epochs``
+    epochs, as the report's did, and keeps the best of them."""
+
+    data: Path
+    out: Path
+    size: tuple[int, int] = (224, 224)
+    epochs: int = 10
+    weights: tuple[str, ...] = ("imagenet",)
+    only: tuple[str, ...] = ()
+    dies: Path | None = None
+    costs: Path | None = None
+    interpolation: Interpolation = "area"
+    batch: int = 32
+    seed: int = 0
+    threads: int | None = None
+    device: str | None = None
+
+    def checked(self) -> StudySettings:
+        """The same. Raises UsageError for several processes and for weights of no network."""
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                "study: is one process; under torchrun train the configurations one by one with "
+                "'edge-qc train'"
+            )
+        for entry in self.weights:
+            network = _network_of(entry)
+            if network is not None and not network.startswith("resnet"):
+                raise UsageError(f"weights {entry}: {network} starts from nothing; wanted a ResNet")
+        return self
+
+    def weights_of(self, network: str) -> str | None:
+        """What ``TrainingConfig.weights`` takes for a network; None for a CNN."""
+        if not network.startswith("resnet"):
+            return None
+        plain = [entry for entry in self.weights if _network_of(entry) is None]
+        own = [e.partition("=")[2] for e in self.weights if _network_of(e) == network]
+        return (own or plain or ["imagenet"])[-1]
+
+    def fingerprint(self, train: Sequence[Sample], measured: Sequence[Sample]) -> dict[str, Any]:
+        """What makes two studies the same, for ``settings.json``."""
+        return {
+            "data": str(self.data.resolve()),
+            "pictures": _digest(train) + _digest(measured),
+            "size": list(self.size),
+            "interpolation": self.interpolation,
+            "epochs": self.epochs,
+            "weights": sorted(self.weights),
+            "batch": self.batch,
+            "seed": self.seed,
+            "dies": _content(self.dies),
+            "costs": _content(self.costs),
+        }
+
+    def claim(self, fingerprint: dict[str, Any]) -> None:
+        """Take the folder for this study. Raises UsageError where it holds another one."""
+        file = self.out / SETTINGS
+        try:
+            if file.exists():
+                before = json.loads(file.read_text(encoding="utf-8"))
+                changed = [k for k, value in fingerprint.items() if before.get(k) != value]
+                if changed:
+                    differences = ", ".join(
+                        f"{k} {before.get(k)!r} -> {fingerprint[k]!r}" for k in changed
+                    )
+                    raise UsageError(
+                        f"study {self.out}: was begun with other settings: {differences}. Name "
+                        "another folder with --out, or go on with the same settings"
+                    )
+                return
+            self.out.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(fingerprint, indent=1) + "\n", encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"study {self.out}: is not a study's folder ({error})") from error
+
+
+def _network_of(entry: str) -> str | None:
+    name, equals, _ = entry.partition("=")
+    return name if equals and name in NETWORKS else None
+
+
+def _content(file: Path | None) -> str | None:
+    try:
+        return None if file is None else file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read ({error})") from error
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    rows = [[sample.filename, sample.die, sample.window, sample.label] for sample in samples]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
