@@ -4,7 +4,7 @@
     model.safetensors   the network's state of the best epoch
     split.csv           which training pictures were held out
     log.csv             one row an epoch
-    resume.safetensors  the whole state after the last epoch; gone when the run is done
+    resume.safetensors  the state after the last epoch (``resuming``); gone when the run is done
 
 Every file is written beside its name, flushed to the disk and renamed, so that a kill or a full
 disk leaves the previous one whole. No pickle.

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_qc.errors import DataError, EdgeQCError
-from edge_qc_export import checkpoints, metrics
+from edge_qc.errors import EdgeQCError
+from edge_qc_export import metrics
 from edge_qc_export.batch_norm import measure_batch_norm
 from edge_qc_export.costs import Costs
 from edge_qc_export.losses import Loss
 from edge_qc_export.networks import Network, learning_parameters
 from edge_qc_export.processes import Processes
 from edge_qc_export.progress import Reporter
+from edge_qc_export.resuming import (
+    Outcome,
+    changing_state,
+    frozen_digest,
+    read_state,
+    write_state,
+)
 from edge_qc_export.trunk_cache import Change, Source, States
 
 _NORM_IMAGES = 1024
@@ -43,17 +50,6 @@ class _Learner(nn.Module):
 
     def forward(self, *states: Tensor) -> Tensor:
         return self.network.learning(states)
-
-
-@dataclass
-class Outcome:
-    """Where training stands after an epoch. best_rank: see ``_rank``; the log's rows are those of
-    ``log.csv``."""
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_rank: tuple[float, ...] = (math.inf,)
-    log: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[float, ...]:
@@ -101,6 +97,7 @@ class Epochs:
         cuda = processes.device.type == "cuda"
         self._amp = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float16
         self._scaler = torch.amp.GradScaler("cuda", enabled=cuda and self._amp == torch.float16)
+        self._frozen = frozen_digest(network)
         self.outcome = Outcome()
 
     def run(self, epochs: int, patience: int | None, reporter: Reporter) -> Outcome:
@@ -220,72 +217,33 @@ class Epochs:
         return row
 
     def _keep(self, row: dict[str, Any]) -> None:
-        """Write the checkpoint: the best weights first, then the state that names them."""
-        outcome = self.outcome
-        rank = _rank(row)
-        better = rank < outcome.best_rank
-        log = [*outcome.log, row]
-        best = (row["epoch"], rank) if better else (outcome.best_epoch, outcome.best_rank)
+        before, rank = self.outcome, _rank(row)
+        after = replace(before, epoch=row["epoch"], log=[*before.log, row])
+        if rank < before.best_rank:
+            after.best_epoch, after.best_rank = row["epoch"], rank
+            after.best_state = changing_state(self._network)
         if self._processes.first:
-            if better:
-                weights = dict(self._network.state_dict())
-                checkpoints.write_tensors(self._folder / checkpoints.MODEL, weights)
-            state = {
-                "epoch": row["epoch"],
-                "best_epoch": best[0],
-                "best_rank": best[1],
-                "log": log,
-                "settings": self._settings,
-                "classes": list(self._classes),
-                "scaler": self._scaler.state_dict(),
-            }
-            checkpoints.write_tensors(self._folder / checkpoints.RESUME, self._tensors(), state)
-            checkpoints.write_log(self._folder, log)
-        self.outcome = Outcome(row["epoch"], best[0], best[1], log)
+            write_state(self._folder, after, *self._training_state())
+        self.outcome = after
         self._processes.wait()
-
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"model.{name}": t for name, t in self._network.state_dict().items()}
-        for index, moments in self._optimizer.state_dict()["state"].items():
-            for name, value in moments.items():
-                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-        return tensors
 
     def resume(self) -> None:
         """Go on from the last epoch that was finished in the folder; from the start where none was.
 
-        Raises DataError where the checkpoint is of other classes or other settings.
+        Raises DataError where the checkpoint is damaged, or of other classes or settings.
         """
-        file = self._folder / checkpoints.RESUME
-        if not file.exists():
-            return
-        tensors, state = checkpoints.read_tensors(file)
-        if state.get("classes") != list(self._classes):
-            raise DataError(
-                f"{file}: is of the classes {', '.join(state.get('classes', []))}; the data has "
-                f"{', '.join(self._classes)}. Train into another folder, or give the same data"
-            )
-        before = state["settings"]
-        changed = sorted(k for k in before if before[k] != self._settings.get(k))
-        if changed:
-            differences = ", ".join(
-                f"{k} {before[k]!r} -> {self._settings.get(k)!r}" for k in changed
-            )
-            raise DataError(
-                f"{file}: was made with other settings: {differences}. Resume with the same ones, "
-                "or train into another folder"
-            )
-        model = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-        self._network.load_state_dict(model)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, moment = name.split(".")
-                moments.setdefault(int(index), {})[moment] = tensor
-        whole = self._optimizer.state_dict()
-        self._optimizer.load_state_dict({**whole, "state": moments})
-        if state["scaler"]:
-            self._scaler.load_state_dict(state["scaler"])
-        self.outcome = Outcome(
-            state["epoch"], state["best_epoch"], tuple(state["best_rank"]), state["log"]
+        self.outcome = read_state(self._folder, *self._training_state())
+
+    def _training_state(
+        self,
+    ) -> tuple[
+        Network, torch.optim.Optimizer, torch.amp.GradScaler, Mapping[str, Any], Sequence[str], str
+    ]:
+        return (
+            self._network,
+            self._optimizer,
+            self._scaler,
+            self._settings,
+            self._classes,
+            self._frozen,
         )

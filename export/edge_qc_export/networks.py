@@ -58,6 +58,10 @@ class Network(nn.Module):
         """Whether ``frozen`` computes anything, so that it is worth keeping."""
         return False
 
+    def frozen_names(self) -> set[str]:
+        """The entries of the state dict that training never changes."""
+        return set()
+
 
 class ConvolutionalNetwork(Network):
     """The report's CNN: blocks of (conv 3 x 3 same, ReLU, batch norm) twice, max-pool 2, dropout
@@ -164,6 +168,14 @@ class ResidualNetwork(Network):
     @property
     def has_frozen_trunk(self) -> bool:
         return self._cut > 0
+
+    def frozen_names(self) -> set[str]:
+        return {
+            f"trunk.{layer.module_name}.{name}"
+            for layer in self._layers[: self._cut]
+            if layer.module is not None
+            for name in layer.module.state_dict()
+        }
 
     def train(self, mode: bool = True) -> ResidualNetwork:
         super().train(mode)

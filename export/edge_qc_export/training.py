@@ -6,6 +6,7 @@ the learning part sees. The epochs themselves are in ``epochs``, the run folder 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from contextlib import ExitStack
@@ -19,12 +20,13 @@ from edge_qc_export import checkpoints, pretrained
 from edge_qc_export.augmentation import augment
 from edge_qc_export.checkpoints import Run, load_run
 from edge_qc_export.configuration import TrainingConfig
-from edge_qc_export.epochs import Epochs, Outcome
+from edge_qc_export.epochs import Epochs
 from edge_qc_export.losses import build_loss
 from edge_qc_export.networks import Network, build_network
 from edge_qc_export.preparation import TrainingData, normalisation, prepare
 from edge_qc_export.processes import Processes, joined_processes
 from edge_qc_export.progress import Reporter
+from edge_qc_export.resuming import Outcome
 from edge_qc_export.trunk_cache import CachedSource, PlainSource, Source
 
 __all__ = ["Reporter", "Run", "TrainingConfig", "load_run", "train"]
@@ -92,6 +94,8 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
         outcome = epochs.run(config.epochs, config.patience, reporter)
     run = _run(config, data, outcome, mean, std)
     if processes.first:
+        network.load_state_dict(outcome.best_state, strict=False)
+        checkpoints.write_tensors(config.out / checkpoints.MODEL, network.state_dict())
         checkpoints.write_run(run)
         (config.out / checkpoints.RESUME).unlink(missing_ok=True)
         shutil.rmtree(config.own_cache, ignore_errors=True)
@@ -161,6 +165,9 @@ def _run(
         epochs=outcome.epoch,
         best_epoch=outcome.best_epoch,
         collapsed=best["collapsed"],
-        held_out={name.removeprefix("held_out_"): best[name] for name in figures},
+        held_out={
+            name.removeprefix("held_out_"): best[name] if math.isfinite(best[name]) else None
+            for name in figures
+        },
         settings=config.fixed_settings(),
     )

@@ -200,7 +200,7 @@ def test_a_network_cut_after_any_layer_is_the_same_network() -> None:
     whole = build_network("resnet18", 3, (32, 32)).eval()
     with torch.no_grad():
         wanted = whole(x)
-        for unfreeze in range(0, 62, 3):
+        for unfreeze in (0, 1, 3, 4, 5, 6, 8, 9, 11, 14, 18, 40, 69):
             cut = build_network("resnet18", 3, (32, 32), unfreeze=unfreeze).eval()
             cut.load_state_dict(whole.state_dict())
             states = cut.frozen(x)

@@ -71,12 +71,3 @@ def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
     assert two.held_out["accuracy"] == one.held_out["accuracy"]
     assert not (tmp_path / "two" / "cache").exists()
     assert train(replace(config, out=tmp_path / "two", resume=True)) == two
-
-
-def test_bad_data_ends_all_processes_with_the_message(tmp_path: Path) -> None:
-    data = write_challenge(tmp_path / "data", {"GOOD": 3, "Missing": 1})
-    done = two_processes(
-        "train", data, "--dies", data / "dies.json", "--size", 32, "--out", tmp_path / "run"
-    )
-    assert done.returncode != 0
-    assert "the class 'Missing' has one image alone" in done.stderr
