@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle import ANY_DIE, Bundle, DriftCalibration, Manifest, ScoreTail
+from edge_qc.bundle import Bundle
+from edge_qc.manifest import ANY_DIE, DriftCalibration, Manifest, ScoreTail
 from edge_qc.parts import (
     DRIFT,
     NOT_JUDGED,

@@ -49,7 +49,7 @@ def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
     """The bundle in the words of whoever must decide whether to install it."""
     from collections import Counter
 
-    from edge_qc.bundle import ANY_DIE
+    from edge_qc.manifest import ANY_DIE
 
     manifest = bundle.manifest
     view = manifest.input

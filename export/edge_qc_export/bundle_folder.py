@@ -15,16 +15,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_qc.bundle import (
-    DIGEST,
-    MANIFEST,
-    SIGNATURE,
-    Bundle,
-    FileEntry,
-    Manifest,
-    open_bundle,
-)
+from edge_qc.bundle import Bundle, open_bundle
 from edge_qc.errors import EdgeQCError, UsageError
+from edge_qc.manifest import DIGEST, MANIFEST, SIGNATURE, FileEntry, Manifest
 
 
 def require_free(out: Path) -> None:

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
-from edge_qc.bundle import Manifest, Tolerances
 from edge_qc.errors import EdgeQCError
+from edge_qc.manifest import Manifest, Tolerances
 from edge_qc_export import embedding, whitening
 from edge_qc_export.checkpoints import Run
 from edge_qc_export.fitting import Answers, Fitted, answers

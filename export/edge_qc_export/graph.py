@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_qc.bundle import OUTPUTS
 from edge_qc.errors import EdgeQCError
+from edge_qc.manifest import OUTPUTS
 from edge_qc_export.body import trace_body
 from edge_qc_export.embedding import EmbeddingWhitening, embedding_distances
 from edge_qc_export.networks import Network

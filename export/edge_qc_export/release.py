@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_qc.bundle import GOLDEN, MODEL, Bundle
+from edge_qc.bundle import Bundle
 from edge_qc.decision import label_of
 from edge_qc.engine import open_engine
 from edge_qc.engine.acceptance import AcceptanceReport, accept
+from edge_qc.manifest import GOLDEN, MODEL
 from edge_qc_export.bundle_folder import require_free, write_bundle
 from edge_qc_export.checkpoints import Run
 from edge_qc_export.fitting import Fitted, answers, fit_views, joined_answers

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from edge_qc import __version__
-from edge_qc.bundle import (
+from edge_qc.errors import DataError, UsageError
+from edge_qc.manifest import (
     GOLDEN,
     MODEL,
     SCHEMA_VERSION,
@@ -21,7 +22,6 @@ from edge_qc.bundle import (
     PaDiMSpec,
     Tolerances,
 )
-from edge_qc.errors import DataError, UsageError
 from edge_qc.parts import DRIFT, GOOD, Disposition
 from edge_qc_export.calibration import Combine, calibrate_drift, fit_temperature
 from edge_qc_export.checkpoints import Run

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle import Manifest
+from edge_qc.manifest import Manifest
 from edge_qc_export.fitting import Answers, Fitted
 from edge_qc_export.gate import Half
 from edge_qc_export.rule import compare_policies, drift_auroc

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle import Bundle, Manifest
+from edge_qc.bundle import Bundle
 from edge_qc.decision import find_drift, label_of
+from edge_qc.manifest import Manifest
 from edge_qc.parts import DRIFT, Reading
 from edge_qc_export.fitting import Answers
 from edge_qc_export.metrics import confusion_matrix, figures, present_labels

@@ -18,17 +18,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_qc.bundle import (
-    DIGEST,
-    GOLDEN,
-    MANIFEST,
-    MODEL,
-    SIGNATURE,
-    open_bundle,
-    unpack_bundle,
-)
+from edge_qc.bundle import open_bundle, unpack_bundle
 from edge_qc.cli.inspect import command as inspect
 from edge_qc.errors import BundleError
+from edge_qc.manifest import DIGEST, GOLDEN, MANIFEST, MODEL, SIGNATURE
 
 TAIL = {"count": 40, "scores": [1.0, 2.0], "survival": [1.0, 0.1], "scale": 1.0}
 LABELS = ("GOOD", "missing", "DRIFT")

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_qc import decision
-from edge_qc.bundle import Bundle, Manifest, ScoreTail
+from edge_qc.bundle import Bundle
 from edge_qc.errors import EdgeQCError
+from edge_qc.manifest import Manifest, ScoreTail
 from edge_qc.parts import DRIFT, GOOD, NOT_JUDGED, Disposition, Reading, Reason
 
 TAIL = ScoreTail(count=100, scores=(1.0, 2.0, 4.0), survival=(1.0, 0.5, 0.05), scale=2.0)

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from edge_qc.bundle import OUTPUTS
 from edge_qc.errors import EdgeQCError
+from edge_qc.manifest import OUTPUTS
 from edge_qc_export.embedding import EmbeddingMoments, fit_embedding
 from edge_qc_export.graph import (
     OPSET,

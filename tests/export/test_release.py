@@ -12,10 +12,11 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from edge_qc.bundle import MODEL, SIGNATURE, open_bundle
+from edge_qc.bundle import open_bundle
 from edge_qc.decision import label_of
 from edge_qc.engine import open_engine
 from edge_qc.errors import BundleError, DataError, EdgeQCError, UsageError
+from edge_qc.manifest import MODEL, SIGNATURE
 from edge_qc.parts import DRIFT, GOOD, Disposition
 from edge_qc.view import view
 from edge_qc_export import gate, golden
