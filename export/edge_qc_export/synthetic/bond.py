@@ -47,12 +47,12 @@ def _loop(scene: Geometry, height: float, rng: Rng) -> Loop:
 
 def arched(scene: Geometry, rng: Rng) -> Loop:
     """A loop as it should be. A few are low."""
-    return _loop(scene, float(np.clip(rng.normal(0.31, 0.045), 0.19, 0.42)), rng)
+    return _loop(scene, float(np.clip(rng.normal(0.32, 0.04), 0.21, 0.42)), rng)
 
 
 def flat(scene: Geometry, rng: Rng) -> Loop:
     """A loop that lies flat. A few are nearly as high as the lowest good ones."""
-    return _loop(scene, float(0.02 + 0.17 * rng.beta(1.3, 2.2)), rng)
+    return _loop(scene, float(0.02 + 0.16 * rng.beta(1.2, 2.4)), rng)
 
 
 def _bonded(layer: Layer, scene: Geometry, loop: Loop, lamp: Lamp, rng: Rng) -> None:

@@ -141,7 +141,7 @@ def _scratch(layer: Layer, scene: Geometry, lamp: Lamp, rng: Rng) -> None:
             ],
             axis=1,
         ) + rng.normal(0, 0.5, (24, 2))
-        thickness = int(rng.integers(2, 5))
+        thickness = int(rng.integers(3, 7))
         groove = _polyline(layer, points - np.array(lamp) * 2.0, thickness)
         ridge = _polyline(layer, points, thickness)
         layer.cover(whole, 30.0, groove * np.float32(0.75 / 255))

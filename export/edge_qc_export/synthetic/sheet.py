@@ -17,24 +17,32 @@ _PHOTO = 150, 175
 _VIEW = 50, 175
 _GAP = 4
 _TITLE = 22
+_STEP = 9
 
 Pixels = NDArray[np.uint8]
 
 
 def contact_sheet(seed: int = 0) -> Pixels:
-    """uint8 (H, W): a row for each class and each kind of drift, and in it for each die the
-    photograph and, beside it, its upright band."""
+    """uint8 (H, W): classes on the left, kinds of drift on the right, a row for each, and in it for
+    each die the photograph and, beside it, its upright band."""
+    classes, drifts = _column(tuple(BONDS), seed), _column(tuple(DRIFTS), seed)
+    gap = np.zeros((classes.shape[0], 3 * _GAP), np.uint8)
+    sheet = np.hstack([classes, gap, drifts])
+    # Noise that nobody sees at this size would make up most of the file.
+    return np.asarray(sheet // _STEP * _STEP, np.uint8)
+
+
+def _column(kinds: tuple[str, ...], seed: int) -> Pixels:
     rows = [_titles()]
-    for place, kind in enumerate([*BONDS, *DRIFTS]):
+    for place, kind in enumerate(kinds):
         cells = []
         for column, die in enumerate(LAYOUTS):
             photo = render(kind, die, LAYOUTS[die].native, [seed, place, column])
             band = view(photo, CHALLENGE_DIES[die], None).pixels[0]
             cells += [_cell(photo, _PHOTO), _cell(np.asarray(band, np.uint8), _VIEW)]
-        title = f"{kind} (drift)" if kind in DRIFTS else kind
-        rows += [_line(title, sum(cell.shape[1] for cell in cells)), np.hstack(cells)]
-    width = max(row.shape[1] for row in rows)
-    return np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
+        title = f"Drift: {kind}" if kind in DRIFTS else kind
+        rows += [_line(title, rows[0].shape[1]), np.hstack(cells)]
+    return np.vstack(rows)
 
 
 def _cell(pixels: Pixels, size: tuple[int, int]) -> Pixels:
