@@ -249,11 +249,21 @@ def test_a_folder_in_use_is_refused_and_force_replaces_the_data_set_alone(tmp_pa
     assert isinstance(refused.exception, UsageError)
     assert "mine.txt" in str(refused.exception)
     assert "--force" in str(refused.exception)
-    (out / "input_train").mkdir()
+    assert synth(str(out), "--train", "1", "--test", "0", "--force").exit_code == 0
     (out / "input_train" / "old.png").write_text("old")
     assert synth(str(out), "--train", "1", "--test", "0", "--force").exit_code == 0
     assert (out / "mine.txt").read_text() == "keep"
     assert [file.name for file in (out / "input_train").iterdir()] == ["bond_000000.png"]
+
+
+def test_real_photographs_are_never_removed(tmp_path: Path) -> None:
+    """A data set that synth did not make stays, whatever the options."""
+    (tmp_path / "input_train").mkdir()
+    (tmp_path / "input_train" / "real.png").write_text("real")
+    refused = synth(str(tmp_path), "--train", "1", "--test", "0", "--force")
+    assert isinstance(refused.exception, UsageError)
+    assert "never removes" in str(refused.exception)
+    assert (tmp_path / "input_train" / "real.png").read_text() == "real"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
     OUT/input_train/*.png   OUT/Y_train.csv         (index),filename,window,lib,Label
     OUT/input_test/*.png    OUT/win_and_lib.csv     filename,window,lib
-                            OUT/Y_test_truth.csv    filename,Label
+    OUT/synthetic.txt       OUT/Y_test_truth.csv    filename,Label
 
 ``items`` says what goes in, ``photograph`` draws it, ``dataset`` reads it back.
 """
@@ -22,6 +22,8 @@ from edge_qc.errors import DataError, UsageError
 from edge_qc_export.synthetic.items import Item
 from edge_qc_export.synthetic.photograph import render
 
+MARK = "synthetic.txt"
+"""Says that a folder was made here: only such a one is ever removed."""
 PARTS = ("input_train", "input_test", "Y_train.csv", "win_and_lib.csv", "Y_test_truth.csv")
 # Entropy coding alone takes half the time of the defaults and less room: noise does not repeat.
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, 2]
@@ -30,8 +32,9 @@ if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # from OpenCV 4.12 on
 
 
 def prepare(out: Path, force: bool = False) -> None:
-    """Make ``out`` an empty place for a data set. With ``force`` an earlier data set in it is
-    removed, and nothing else; without, raises UsageError where anything lies in it."""
+    """Make ``out`` an empty place for a data set. With ``force`` an earlier synthetic one in it is
+    removed, and nothing else; raises UsageError where anything lies in it without, and for a data
+    set that was not made here in any case."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder")
     try:
@@ -41,6 +44,11 @@ def prepare(out: Path, force: bool = False) -> None:
                 f"{out} is not empty (it holds {found[0]!r}): name another folder, or replace the "
                 "data set in it with --force"
             )
+        if MARK not in found and any(name in found for name in PARTS):
+            raise UsageError(
+                f"{out} holds a data set that edge-qc synth did not make (there is no {MARK}), "
+                "which it never removes: name another folder"
+            )
         for name in PARTS:
             if (out / name).is_dir():
                 shutil.rmtree(out / name)
@@ -48,6 +56,7 @@ def prepare(out: Path, force: bool = False) -> None:
                 (out / name).unlink(missing_ok=True)
         for name in PARTS[:2]:
             (out / name).mkdir(parents=True)
+        (out / MARK).write_text("Drawn by edge-qc synth; no photograph of anything.\n")
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
 
