@@ -25,7 +25,7 @@ from timing import paired
 from edge_qc_export.epochs import Epochs
 from edge_qc_export.training import TrainingConfig, train
 
-IMAGES, SIZE, EPOCHS, RUNS = 90, 160, 10, 2
+IMAGES, SIZE, EPOCHS, RUNS = 90, 128, 10, 2
 
 
 def figures() -> list[dict[str, Any]]:

@@ -6,17 +6,14 @@
     log.csv             one row an epoch
     resume.safetensors  the state after the last epoch (``resuming``); gone when the run is done
 
-Every file is written beside its name, flushed to the disk and renamed, so that a kill or a full
-disk leaves the previous one whole. No pickle.
+A kill or a full disk leaves the previous one of each (``whole_file``). No pickle.
 """
 
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +24,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from edge_qc.dies import Die
-from edge_qc.errors import DataError, EdgeQCError
+from edge_qc.errors import DataError
 from edge_qc.view import Interpolation
 from edge_qc_export.networks import Network, build_network
+from edge_qc_export.whole_file import write_whole
 
 RUN, MODEL, SPLIT, LOG, RESUME = (
     "run.json",
@@ -158,31 +156,4 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, ValueError, SafetensorError) as error:
         raise DataError(
             f"{file}: cannot be read ({error}). Train again without --resume"
-        ) from error
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, and its predecessor until then.
-
-    Raises EdgeQCError where the disk is full or refuses.
-    """
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise EdgeQCError(
-            f"{file}: cannot be written ({error.strerror}); {len(content) / 2**20:.1f} MiB were "
-            f"wanted. {'The previous one is whole. ' if file.exists() else ''}"
-            f"{'Make room' if full else 'Mend the folder'} and go on with --resume"
         ) from error

@@ -90,7 +90,7 @@ def read_samples(
             f"({TRAIN_TABLE}, input_train/) or with a folder per class"
         )
     found: list[Fault] = []
-    if any((root / table).exists() for table in (TRAIN_TABLE, TEST_TABLE)):
+    if any((root / name).exists() for name in (TRAIN_TABLE, TEST_TABLE, "input_train")):
         samples = _challenge_samples(root, part, found)
     else:
         samples = _folder_samples(root, part, dies, found)

@@ -6,6 +6,7 @@ pictures and writes the split, the others read what it wrote.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,8 +66,7 @@ def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) ->
     )
     file = config.out / checkpoints.SPLIT
     if processes.first:
-        held_out = _split(config, samples, views)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        held_out = _split(config, samples, views, reporter)
         splitting.write_split(file, samples, held_out)
         processes.wait()
     held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
@@ -75,12 +75,16 @@ def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) ->
 
 
 def _split(
-    config: TrainingConfig, samples: tuple[Sample, ...], views: ViewStore
+    config: TrainingConfig, samples: tuple[Sample, ...], views: ViewStore, reporter: Reporter
 ) -> NDArray[np.bool_]:
     file = config.split or config.out / checkpoints.SPLIT
     if config.split is not None or file.exists():
         return splitting.held_out_by(splitting.read_split(file), samples, file)
-    return splitting.split(samples, splitting.near_groups(samples, views.hashes), config.seed)
+    groups = splitting.near_groups(samples, views.hashes)
+    together = Counter(groups.tolist())
+    if (count := sum(size for size in together.values() if size > 1)) > 0:
+        reporter.note(f"{count} images are near-duplicates or grouped: each kept on one side")
+    return splitting.split(samples, groups, config.seed)
 
 
 def normalisation(

@@ -28,7 +28,7 @@ def load_weights(trunk: nn.Module, network: str, source: str) -> None:
 
     Raises DataError where the weights cannot be had, were altered, or are another network's.
     """
-    state = _imagenet(network) if source == "imagenet" else _from_file(Path(source), network)
+    state = _state(source, network)
     state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     wanted = trunk.state_dict()
     missing = sorted(set(wanted) - set(state) - _counters(wanted))
@@ -42,6 +42,16 @@ def load_weights(trunk: nn.Module, network: str, source: str) -> None:
             f"Give the weights of a torchvision {network}"
         )
     trunk.load_state_dict(state, strict=False)
+
+
+def require_weights(network: str, source: str) -> None:
+    """Raise DataError where weights cannot be had, before hours are spent on anything else."""
+    if source != "none":
+        _state(source, network)
+
+
+def _state(source: str, network: str) -> dict[str, Tensor]:
+    return _imagenet(network) if source == "imagenet" else _from_file(Path(source), network)
 
 
 def weights_name(source: str) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge_qc.errors import DataError
 from edge_qc_export.dataset import Sample
 from edge_qc_export.tables import Fault, raise_faults, read_table
+from edge_qc_export.whole_file import write_whole
 
 TRAIN, HELD_OUT = "train", "held-out"
 HELD_OUT_SHARE = 0.2
@@ -149,13 +150,13 @@ def _both_sides(
 
 
 def write_split(file: Path, samples: Sequence[Sample], held_out: NDArray[np.bool_]) -> None:
-    """Write ``filename,split``."""
+    """Write ``filename,split``. Raises EdgeQCError where the disk refuses."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["filename", "split"])
     for sample, out in zip(samples, held_out, strict=True):
         writer.writerow([sample.filename, HELD_OUT if out else TRAIN])
-    file.write_text(text.getvalue(), encoding="utf-8")
+    write_whole(file, text.getvalue().encode())
 
 
 def read_split(file: Path) -> dict[str, str]:

@@ -59,6 +59,7 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
     if config.resume and (config.out / checkpoints.RUN).exists():
         reporter.note(f"{config.out} is done already")
         return load_run(config.out)
+    pretrained.require_weights(config.network, config.weights or "none")
     data = prepare(config, processes, reporter)
     torch.manual_seed(config.seed)
     network = build_network(

@@ -8,7 +8,6 @@ training cannot tell them apart.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_qc.errors import EdgeQCError
+from edge_qc_export.mapped import make_mapped
 from edge_qc_export.networks import Network, normalised
 from edge_qc_export.processes import Processes
 
@@ -89,14 +89,8 @@ class CachedSource:
 
     def _make_room(self, folder: Path, shapes: list[torch.Size], count: int, wanted: int) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             for file, shape in zip(self._files, shapes, strict=True):
-                array = np.lib.format.open_memmap(
-                    file, mode="w+", dtype=np.float32, shape=(count, *shape)
-                )
-                # Claim the blocks now: a write to a mapped hole on a full disk is a SIGBUS.
-                with file.open("r+b") as stream:
-                    os.posix_fallocate(stream.fileno(), 0, array.nbytes + array.offset)
+                make_mapped(file, np.float32, (count, *shape))
         except OSError as error:
             self.close()
             raise EdgeQCError(

@@ -24,6 +24,7 @@ from edge_qc.dies import Die
 from edge_qc.errors import DataError, EdgeQCError
 from edge_qc.view import Interpolation, view
 from edge_qc_export.dataset import Sample
+from edge_qc_export.mapped import make_mapped
 from edge_qc_export.tables import Fault, raise_faults
 
 HASH_SIDE = 16
@@ -58,9 +59,9 @@ def make_views(
     pictures as one DataError. advance: called with the number of views made since.
     """
     key = _key(samples, dies, size, interpolation)
-    names = (
-        None if folder is None else tuple(folder / f"{n}-{key}.npy" for n in ("views", "hashes"))
-    )
+    names: tuple[Path, Path] | None = None
+    if folder is not None:
+        names = folder / f"views-{key}.npy", folder / f"hashes-{key}.npy"
     if names is not None and not faults and all(name.exists() for name in names):
         advance(len(samples))
         return ViewStore(np.load(names[0], mmap_mode="r"), np.load(names[1]))
@@ -85,38 +86,48 @@ def make_views(
         return None
 
     found = list(faults)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for fault in pool.map(make, range(len(samples))):
-            advance(1)
-            if fault is not None:
-                found.append(fault)
-    if found:
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for fault in pool.map(make, range(len(samples))):
+                advance(1)
+                if fault is not None:
+                    found.append(fault)
+        raise_faults(root, sorted(found, key=lambda fault: (str(fault.file), fault.line)))
+        if names is not None and partial is not None:
+            pixels = _kept(pixels, hashes, partial, names)
+    finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
-        raise_faults(root, sorted(found, key=lambda fault: (str(fault.file), fault.line)))
-    if names is not None and partial is not None:
-        pixels.flush()  # type: ignore[attr-defined]
-        np.save(names[1], hashes)
-        os.replace(partial, names[0])
-        pixels = np.load(names[0], mmap_mode="r")
     return ViewStore(pixels, hashes)
 
 
+def _kept(
+    pixels: NDArray[np.uint8], hashes: NDArray[np.bool_], partial: Path, names: tuple[Path, Path]
+) -> NDArray[np.uint8]:
+    try:
+        pixels.flush()  # type: ignore[attr-defined]
+        np.save(names[1], hashes)
+        os.replace(partial, names[0])
+        kept: NDArray[np.uint8] = np.load(names[0], mmap_mode="r")
+    except OSError as error:
+        raise EdgeQCError(f"views: {names[0]} cannot be written ({error.strerror})") from error
+    return kept
+
+
 def _room(
-    count: int, size: tuple[int, int], names: tuple[Path, ...] | None
+    count: int, size: tuple[int, int], names: tuple[Path, Path] | None
 ) -> tuple[NDArray[np.uint8], Path | None]:
     if names is None:
         return np.empty((count, *size), np.uint8), None
     partial = names[0].with_suffix(f".{os.getpid()}.partial")
     try:
-        names[0].parent.mkdir(parents=True, exist_ok=True)
-        room = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, *size))
+        return make_mapped(partial, np.uint8, (count, *size)).view(np.uint8), partial
     except OSError as error:
         raise EdgeQCError(
             f"views: {partial} cannot be written ({error.strerror}); "
-            f"{count * size[0] * size[1] / 2**20:.0f} MiB are wanted there"
+            f"{count * size[0] * size[1] / 2**20:.0f} MiB are wanted there. Make room, or name "
+            "another folder with --cache"
         ) from error
-    return room, partial
 
 
 def _decode(file: Path) -> NDArray[np.uint8]:

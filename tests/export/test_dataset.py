@@ -118,6 +118,13 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         read_samples(tmp_path / "none", "train", DIES)
 
 
+def test_pictures_of_the_challenge_without_their_table_are_told(tmp_path: Path) -> None:
+    write_challenge(tmp_path, {"GOOD": 2})
+    (tmp_path / "Y_train.csv").unlink()
+    with pytest.raises(DataError, match=r"Y_train\.csv: cannot be read \(No such file"):
+        read_samples(tmp_path, "train", DIES)
+
+
 def test_a_folder_per_class_is_read_with_its_dies(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for die in DIES:

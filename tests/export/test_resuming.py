@@ -21,6 +21,7 @@ from edge_qc.errors import DataError, EdgeQCError
 from edge_qc_export import checkpoints
 from edge_qc_export.progress import Reporter
 from edge_qc_export.training import Run, TrainingConfig, load_run, train
+from edge_qc_export.whole_file import write_whole
 from tests.export.pictures import write_challenge
 
 pytestmark = pytest.mark.torch
@@ -102,7 +103,6 @@ def test_a_training_that_was_killed_goes_on_to_the_same_result(
     program = f"""
 import os, signal
 from pathlib import Path
-from edge_qc_export import checkpoints
 from edge_qc_export.training import TrainingConfig, train
 replace, written = os.replace, []
 def kill_at_third(source, target):
@@ -113,7 +113,7 @@ def kill_at_third(source, target):
                 half.truncate(1000)
             os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
-checkpoints.os.replace = kill_at_third
+os.replace = kill_at_third
 train(TrainingConfig(**{vars(ours)!r}))
 """
     program = program.replace("PosixPath(", "Path(")
@@ -268,12 +268,12 @@ def test_a_model_of_another_class_list_is_told(whole: Run, tmp_path: Path) -> No
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    checkpoints.write_whole(file, b"before")
+    write_whole(file, b"before")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(EdgeQCError, match="cannot be written"):
-            checkpoints.write_whole(file, os.urandom(5000))
+            write_whole(file, os.urandom(5000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert file.read_bytes() == b"before"

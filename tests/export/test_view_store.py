@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import cv2
@@ -94,6 +95,20 @@ def test_a_die_table_for_other_pictures_is_told(tmp_path: Path) -> None:
     samples = read_samples(tmp_path, "train", DIES)
     with pytest.raises(DataError, match=r"40x36 pixels lies wholly outside the box of Die01"):
         make_views(tmp_path, samples, CHALLENGE_DIES, SIZE)
+
+
+def test_a_full_disk_is_told_before_a_picture_is_decoded(tmp_path: Path) -> None:
+    write_challenge(tmp_path, {"GOOD": 8})
+    samples = read_samples(tmp_path, "train", DIES)
+    dies = read_dies(tmp_path / "dies.json")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(EdgeQCError, match=r"cannot be written .* Make room, or name another"):
+            make_views(tmp_path, samples, dies, SIZE, folder=tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
