@@ -7,9 +7,11 @@ What a bundle holds is said in ``edge_qc.bundle``; what goes into this one is ``
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -80,3 +82,27 @@ def write_bundle(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_bundle(out)
+
+
+def pack_bundle(bundle: Path, file: Path) -> None:
+    """Write the bundle folder as a ``.tar.zst``, the same bytes for the same bundle.
+
+    Raises UsageError where ``file`` is there already.
+    """
+    import zstandard
+
+    if file.exists():
+        raise UsageError(f"archive {file}: is there already. Give another --out, or remove it")
+    packed = io.BytesIO()
+    # No owner, no time, names in order: nothing but what the bundle is.
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for entry in sorted(bundle.rglob("*")):
+            if entry.is_file():
+                content = entry.read_bytes()
+                member = tarfile.TarInfo(f"{bundle.name}/{entry.relative_to(bundle).as_posix()}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    try:
+        file.write_bytes(zstandard.ZstdCompressor(level=10).compress(packed.getvalue()))
+    except OSError as error:
+        raise EdgeQCError(f"archive {file}: cannot be written ({error.strerror})") from error

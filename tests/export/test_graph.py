@@ -27,6 +27,7 @@ from edge_qc_export.networks import Network, build_network
 from edge_qc_export.padim import Regularisation, fit
 from edge_qc_export.patches import choose_channels, plan_layout, stage_features
 from edge_qc_export.whitening import Score
+from tests.export.test_padim import reference
 
 pytestmark = pytest.mark.torch
 
@@ -248,3 +249,34 @@ def test_padims_features_are_the_frozen_pretrained_networks_own(tmp_path: Path) 
     for level, same, want in zip(levels, unfolded, wanted, strict=True):
         assert torch.equal(same, want)
         assert float((level - want).abs().max()) < 1e-4 * float(want.abs().max())
+
+
+def test_distances_are_within_a_ten_thousandth_of_float64_end_to_end() -> None:
+    """From the uint8 view: network, statistics and solution in float64, against the FP32 graph."""
+    torch.manual_seed(0)
+    network = settled(build_network("resnet18", 2, (64, 64)), 64)
+    features = Features(network, MEAN[3], STD[3]).eval()
+    train, new = views(80, 64), views(1, 64, seed=1)
+    labels = torch.arange(80) % 2
+    with torch.no_grad():
+        embedding, levels = features(train)
+    channels = choose_channels([level.shape[1] for level in levels], 40, 0)
+    layout = plan_layout([(16, 16), (8, 8), (4, 4)], channels, None)
+    moments, embeddings = Moments(layout, 2), EmbeddingMoments(embedding.shape[1], 2)
+    moments.update(stage_features(levels, layout), labels)
+    embeddings.update(embedding, labels)
+    whitening = fit(moments, "per-class", Regularisation(0.1, 0.0, 0.01))
+    module = OnePass(network, features, whitening, fit_embedding(embeddings, 512), "mean").eval()
+    distances = answers(onnx_from_module(module, (64, 64), 1), new)["distances"]
+
+    exact = network.double()
+    mean, std = torch.tensor(MEAN[3]).double(), torch.tensor(STD[3]).double()
+    with torch.no_grad():
+        exact_levels = [
+            exact.forward_all((x.double() / 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1))[2]
+            for x in (train, new)
+        ]
+    wanted = reference(
+        exact_levels[0], labels.numpy(), exact_levels[1], channels, 16, "per-class", 0.1, 0.01
+    )
+    assert float(np.max(np.abs(distances - wanted) / wanted)) < 1e-4

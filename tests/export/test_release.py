@@ -20,6 +20,7 @@ from edge_qc.manifest import MODEL, SIGNATURE
 from edge_qc.parts import DRIFT, GOOD, Disposition
 from edge_qc.view import view
 from edge_qc_export import gate, golden
+from edge_qc_export.bundle_folder import pack_bundle
 from edge_qc_export.checkpoints import Run, load_run
 from edge_qc_export.commands.export import command as export
 from edge_qc_export.commands.keygen import command as keygen
@@ -228,15 +229,27 @@ def test_the_command_signs_and_another_key_is_refused(run: Run, tmp_path: Path) 
     assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
     out = tmp_path / "bundle"
     arguments = [str(run.folder), "--out", str(out), "--sign", str(tmp_path / "mine"), "--json"]
-    result = runner.invoke(export, [*arguments, "--batch", "4", "--version", "9"])
+    result = runner.invoke(export, [*arguments, "--batch", "4", "--version", "9", "--archive"])
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
     bundle = open_bundle(out, tmp_path / "mine.pub")
     assert answer["id"] == bundle.id
     assert (bundle.manifest.version, bundle.manifest.input.batch) == (9, 4)
     assert (out / SIGNATURE).stat().st_size == 64
+    assert Path(answer["archive"]).is_file()
     with pytest.raises(BundleError, match="not the signature"):
         open_bundle(out, tmp_path / "other.pub")
+
+
+def test_an_archive_carries_the_same_bundle(released: Released, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.tar.zst", "b.tar.zst")]
+    for file in files:
+        pack_bundle(released.bundle.path, file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    unpacked = open_bundle(unpack_bundle(files[0], tmp_path / "out"))
+    assert unpacked.id == released.bundle.id
+    with pytest.raises(UsageError, match="there already"):
+        pack_bundle(released.bundle.path, files[0])
 
 
 def test_keygen_does_not_overwrite(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ from edge_qc.cli.options import json_option
     metavar="KEY",
     help="Sign with this private key ('edge-qc keygen').",
 )
+@click.option("--archive", is_flag=True, help="Also write BUNDLE.tar.zst, to carry it away.")
 @json_option
 def command(
     run: Path | None,
@@ -109,6 +110,7 @@ def command(
     name: str | None,
     number: int | None,
     sign: Path | None,
+    archive: bool,
     as_json: bool,
 ) -> None:
     """Turn the training run RUN (default: the newest below runs/) into one bundle: PaDiM and the
@@ -118,6 +120,7 @@ def command(
     from typing import Any, cast
 
     from edge_qc.errors import UsageError
+    from edge_qc_export.bundle_folder import pack_bundle
     from edge_qc_export.checkpoints import load_run
     from edge_qc_export.fitting import FitSettings
     from edge_qc_export.progress import ConsoleReporter
@@ -152,8 +155,12 @@ def command(
     with ConsoleReporter() as reporter:
         released = release(loaded, target, settings, reporter)
     bundle, manifest = released.bundle, released.bundle.manifest
+    packed = bundle.path.with_name(f"{bundle.path.name}.tar.zst") if archive else None
+    if packed is not None:
+        pack_bundle(bundle.path, packed)
     answer = {
         "bundle": str(bundle.path),
+        "archive": None if packed is None else str(packed),
         "id": bundle.id,
         "version": manifest.version,
         "signed": bundle.signed,

@@ -1,0 +1,130 @@
+"""Our fused graph, its bare classifier and our PaDiM alone, as ONNX files to time.
+
+Weights and whitening are random: time and size do not depend on them. What is fitted, and how
+well, is the tests' matter.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from edge_qc_export.embedding import EmbeddingWhitening
+from edge_qc_export.graph import Features, OnePass, onnx_from_module
+from edge_qc_export.networks import IMAGENET_MEAN, IMAGENET_STD, Network, build_network
+from edge_qc_export.patches import Layout, choose_channels, plan_layout, stage_features
+from edge_qc_export.whitening import Whitening, patch_distances, score_from_distances
+
+SIZE, CLASSES, CHANNELS, DIRECTIONS = 224, 6, 100, 128
+THREADS = 2
+
+
+def session(file: Path) -> onnxruntime.InferenceSession:
+    """As the station opens one: two threads that do not spin (two sessions would fight)."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def a_view() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(1, 1, 224, 224) uint8."""
+    return np.random.default_rng(0).integers(0, 256, (1, 1, SIZE, SIZE), dtype=np.uint8)
+
+
+def random_network(name: str) -> tuple[Network, Features]:
+    """A network with settled batch norms, and its features."""
+    torch.manual_seed(0)
+    network = build_network(name, CLASSES, (SIZE, SIZE)).train()
+    with torch.no_grad():
+        network(torch.randn(2, network.input_channels, SIZE, SIZE))
+    return network.eval(), Features(network, IMAGENET_MEAN, IMAGENET_STD).eval()
+
+
+def layout_of(features: Features, rows: int | None, channels: int = CHANNELS) -> Layout:
+    """PaDiM's layout on a grid of ``rows``; None for the finest."""
+    with torch.no_grad():
+        _, levels = features(torch.from_numpy(a_view()))
+    sizes = [(level.shape[2], level.shape[3]) for level in levels]
+    return plan_layout(sizes, choose_channels([x.shape[1] for x in levels], channels, 0), rows)
+
+
+def random_whitening(layout: Layout, groups: int = CLASSES) -> Whitening:
+    """Whitening of the right shapes."""
+    stages = layout.stages
+    weights = [
+        0.01
+        * torch.randn(
+            stage.patches,
+            stage.width,
+            sum(fine.patches // stage.patches * fine.width for fine in stages[i:]),
+        )
+        for i, stage in enumerate(stages)
+    ]
+    means = tuple(torch.randn(groups, stage.patches, stage.width) for stage in stages)
+    return Whitening(layout, tuple(weights), means, means, 0.0)
+
+
+def random_embedding(size: int) -> EmbeddingWhitening:
+    """The short form that a release makes of so many features."""
+    short = torch.randn(CLASSES, DIRECTIONS)
+    long = torch.randn(CLASSES, size)
+    return EmbeddingWhitening(
+        inverse_scale=torch.ones(size),
+        weights=torch.randn(size, DIRECTIONS) / size**0.5,
+        means=short,
+        roots=torch.ones(DIRECTIONS),
+        residual_means=long,
+        centres=long.double(),
+        residual=1.0,
+        shrinkage=0.0,
+    )
+
+
+def fused(network: Network, features: Features, rows: int | None) -> OnePass:
+    """The module that a release exports."""
+    whitening = random_whitening(layout_of(features, rows))
+    embedding = random_embedding(network.embedding_size)
+    return OnePass(network, features, whitening, embedding, "mean").eval()
+
+
+class Bare(nn.Module):
+    """The classifier alone, from the same view."""
+
+    def __init__(self, network: Network, features: Features) -> None:
+        super().__init__()
+        self.features, self.head = features, network.get_submodule("classifier")
+
+    def forward(self, view: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(view)[0])
+        return logits
+
+
+class PaDiMAlone(nn.Module):
+    """Distances and score alone, pooled: what a peer's PaDiM answers."""
+
+    def __init__(self, features: Features, rows: int | None) -> None:
+        super().__init__()
+        self.features, self.layout = features, layout_of(features, rows)
+        self.whitening = random_whitening(self.layout, groups=1)
+
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        _, levels = self.features(view)
+        patches = stage_features(levels, self.layout)
+        distances = patch_distances(
+            patches, self.layout, self.whitening.weights, self.whitening.means
+        )
+        return distances, score_from_distances(distances, "max")
+
+
+def write(module: nn.Module, outputs: tuple[str, ...], file: Path) -> Path:
+    """The module's graph in a file."""
+    graph = onnx_from_module(module.eval(), (SIZE, SIZE), 1, outputs=outputs)
+    file.write_bytes(graph.SerializeToString(deterministic=True))
+    return file
