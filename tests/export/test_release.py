@@ -12,7 +12,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from edge_qc.bundle import MODEL, SIGNATURE, open_bundle, unpack_bundle
+from edge_qc.bundle import open_bundle, unpack_bundle
 from edge_qc.decision import label_of
 from edge_qc.engine import open_engine
 from edge_qc.errors import BundleError, DataError, EdgeQCError, UsageError
