@@ -98,7 +98,7 @@ def patch_distances(
     return total.amin(dim=0).permute(1, 0).reshape(images, *layout.grid)
 
 
-def whitened(features: Sequence[Tensor], layout: Layout, weights: Sequence[Tensor]) -> list[Tensor]:
+def whitened(features: Sequence[Tensor], layout: Layout, weights: Iterable[Tensor]) -> list[Tensor]:
     """(patches, N, channels) of each stage: W x. features: of the same shapes."""
     products = [x @ weight for weight, x in zip(weights, features, strict=True)]
     stages, offsets = layout.stages, [0] * len(products)
