@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -60,18 +61,20 @@ def commission(
     the engine cannot be opened or fails.
     """
     bundle = open_bundle(bundle_path, public_key)
+    # Before the work starts: what others keep this machine busy with.
+    load = os.getloadavg()[0]
     opened = open_engine(bundle, engine, threads, device)
     try:
         report = accept(bundle, opened, decision.label_of, repeats)
     except AcceptanceError as refusal:
-        return Commissioning(_document(bundle, opened.name, refusal), refusal)
+        return Commissioning(_document(bundle, opened.name, refusal, load), refusal)
     finally:
         opened.close()
-    return Commissioning(_document(bundle, opened.name, report), None)
+    return Commissioning(_document(bundle, opened.name, report, load), None)
 
 
 def _document(
-    bundle: Bundle, engine: str, result: AcceptanceReport | AcceptanceError
+    bundle: Bundle, engine: str, result: AcceptanceReport | AcceptanceError, load: float
 ) -> dict[str, Any]:
     manifest = bundle.manifest
     document: dict[str, Any] = {
@@ -88,6 +91,7 @@ def _document(
             "view": [manifest.input.batch, 1, manifest.input.height, manifest.input.width],
         },
         "machine": dataclasses.asdict(this_machine()),
+        "load": round(load, 2),
         "versions": {"edge-qc": __version__} | _versions(),
     }
     if isinstance(result, AcceptanceError):
