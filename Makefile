@@ -42,8 +42,16 @@ check: venv
 conformance: venv
 	$(BIN)/python -m pytest -m conformance tests/conformance
 
-bench: venv
-	$(BIN)/python bench/run.py
+# The peers need another OpenCV than ours, so they live beside .venv and only see it.
+.venv-bench/.ready: $(READY) bench/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
+	  > "$$(.venv-bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/beside.pth"
+	.venv-bench/bin/python -m pip install --quiet --progress-bar on -r bench/requirements.txt
+	@touch $@
+
+bench: .venv-bench/.ready
+	.venv-bench/bin/python bench/run.py
 
 clean:
-	rm -rf .venv demo runs build dist
+	rm -rf .venv .venv-bench demo runs build dist

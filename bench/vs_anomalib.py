@@ -2,7 +2,7 @@
 
 Needs ``pip install -r bench/requirements.txt``. Both sides get their input as their engine takes
 it (ours a uint8 view, theirs a normalised float image: its normalisation is not counted). Ours is
-on 56 x 56, as anomalib is. FACTS: two ONNX Runtime sessions fight through spinning threads, so
+on 56 x 56, as anomalib is. Two ONNX Runtime sessions fight through spinning threads, so
 spinning is off on both sides, which is the fair pair.
 """
 
