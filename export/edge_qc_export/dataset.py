@@ -8,16 +8,16 @@ a cost.
 The challenge's layout (Challenge Data ENS no. 157): ``input_train/*.png`` with ``Y_train.csv``
 (an unnamed index column, ``filename,window,lib,Label``), ``input_test/*.png`` with
 ``win_and_lib.csv`` (``filename,window,lib``) and, where the truth is known, ``Y_test_truth.csv``
-(``filename,Label``); an optional ``groups.csv`` (``filename,group``). A folder per class:
-``CLASS/*.png``, or ``CLASS/DIE/*.png`` where there are several dies, below the root or below its
-``train`` and ``test``.
+(``filename,Label``). A folder per class: ``CLASS/*.png``, or ``CLASS/DIE/*.png`` where there are
+several dies, below the root or below its ``train`` and ``test``. With both an optional
+``groups.csv`` (``filename,group``) names what a split must keep together.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -94,6 +94,9 @@ def read_samples(
         samples = _challenge_samples(root, part, found)
     else:
         samples = _folder_samples(root, part, dies, found)
+    if (root / GROUPS_TABLE).exists():
+        groups = read_lookup(root / GROUPS_TABLE, "group", found)
+        samples = [replace(s, group=groups.get(s.filename, (0, None))[1]) for s in samples]
     samples = _known_samples(samples, part, dies, labels, found)
     if not samples and not found:
         found.append(Fault(root, 0, f"names no picture for its {part} part"))
@@ -111,9 +114,6 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
     truth: Lines = {}
     if part == "test" and (root / TRUTH_TABLE).exists():
         truth = read_lookup(root / TRUTH_TABLE, "Label", faults)
-    groups: Lines = {}
-    if (root / GROUPS_TABLE).exists():
-        groups = read_lookup(root / GROUPS_TABLE, "group", faults)
     samples: list[Sample] = []
     lines: dict[str, int] = {}
     for line, row in read_table(table, columns, faults):
@@ -130,7 +130,7 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
                 die=row["lib"],
                 window=row["window"],
                 label=None if label is None else label_from_text(label),
-                group=groups[name][1] if name in groups else None,
+                group=None,
                 table=table,
                 line=line,
             )

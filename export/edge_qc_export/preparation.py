@@ -77,8 +77,9 @@ def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) ->
 def _split(
     config: TrainingConfig, samples: tuple[Sample, ...], views: ViewStore, reporter: Reporter
 ) -> NDArray[np.bool_]:
-    file = config.split or config.out / checkpoints.SPLIT
-    if config.split is not None or file.exists():
+    own = config.out / checkpoints.SPLIT
+    file = own if config.resume and own.exists() else config.split
+    if file is not None:
         return splitting.held_out_by(splitting.read_split(file), samples, file)
     groups = splitting.near_groups(samples, views.hashes)
     together = Counter(groups.tolist())

@@ -60,6 +60,8 @@ class ConsoleReporter(Reporter):
 
     def counts(self, samples: Sequence[Sample]) -> None:
         table = count_table(samples)
+        if not table:
+            return
         dies = list(next(iter(table.values())))
         shown = Table("class", *dies, "all", title=f"{len(samples)} images")
         for label, row in table.items():

@@ -147,6 +147,16 @@ def test_a_folder_per_class_needs_no_die_folder_where_there_is_one_die(tmp_path:
     assert (sample.die, sample.filename) == ("only", "GOOD/1.png")
 
 
+def test_groups_are_read_with_either_layout(tmp_path: Path) -> None:
+    write_picture(tmp_path / "folders" / "GOOD" / "1.png", draw("GOOD", np.random.default_rng(0)))
+    (tmp_path / "folders" / "groups.csv").write_text("filename,group\nGOOD/1.png,board 7\n")
+    (sample,) = read_samples(tmp_path / "folders", "train", ["only"])
+    assert sample.group == "board 7"
+    write_challenge(tmp_path / "challenge", {"GOOD": 2})
+    (tmp_path / "challenge" / "groups.csv").write_text("filename,group\ntrain_0002.png,x\n")
+    assert [s.group for s in read_samples(tmp_path / "challenge", "train", DIES)] == [None, "x"]
+
+
 def test_a_folder_per_class_tells_empty_classes_and_pictures_without_die(tmp_path: Path) -> None:
     write_picture(tmp_path / "GOOD" / "1.png", draw("GOOD", np.random.default_rng(0)))
     (tmp_path / "bent").mkdir()

@@ -108,9 +108,12 @@ def command(
     import os
     from datetime import datetime
 
+    from edge_qc.errors import UsageError
     from edge_qc_export.progress import ConsoleReporter, Reporter
     from edge_qc_export.training import TrainingConfig, train
 
+    if out is None and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError("several processes need one run folder: name it with --out")
     config = TrainingConfig(
         data=data,
         out=out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{network}",
