@@ -28,7 +28,7 @@ def run(settings: Settings, until_end: bool = False) -> int:
     station cannot be opened, or where a device failed for good; a second signal stops at once.
     """
     stop = threading.Event()
-    with _signals(stop), open_station(settings) as line:
+    with _signals(stop), open_station(settings, stop) as line:
         notify("READY=1", f"STATUS=judging with {line.engine_name}")
         with _watchdog(line):
             line.run(stop, until_end=until_end)

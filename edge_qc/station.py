@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from edge_qc.bundle import Bundle
 from edge_qc.camera import Camera
-from edge_qc.errors import SettingsError
+from edge_qc.engine import BuildStep, DeviceOptions
+from edge_qc.errors import DeviceError, SettingsError
 from edge_qc.inspection import open_inspection
 from edge_qc.line import Line
+from edge_qc.notify import notify
 from edge_qc.publisher import BundleRef, Outbox, Publisher
 from edge_qc.settings import Settings
 from edge_qc.state import State
 
 log = logging.getLogger(__name__)
 
+_BUILD_STEP_S = 600
+"""How long one step of a build may take before systemd gives up."""
+
 
 @contextmanager
-def open_station(settings: Settings) -> Iterator[Line]:
+def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
     """The line of these settings, ready to run; everything is closed behind it.
 
-    The outbox opens first and the broker second, so that whatever fails next can be told; a broker
-    that is away stops nothing. Raises EdgeQCError where the station cannot run.
+    stop: ends the build of an engine's plan, which may take minutes. The outbox opens first and
+    the broker second, so that whatever fails next can be told; a broker that is away stops
+    nothing. Raises EdgeQCError where the station cannot run.
     """
     with ExitStack() as stack:
         outbox = stack.enter_context(
@@ -37,12 +44,21 @@ def open_station(settings: Settings) -> Iterator[Line]:
         publisher.start()
         stack.callback(publisher.close)
         publisher.state(State.STARTING, "verifying the bundle")
+
+        def told(step: BuildStep) -> None:
+            if stop.is_set():
+                raise DeviceError("stopped while the engine's plan was built; nothing was judged")
+            publisher.state(State.BUILDING, f"{step.doing}, {step.fraction:.0%}")
+            # systemd would take a start that builds for minutes for one that hangs.
+            notify(f"EXTEND_TIMEOUT_USEC={_BUILD_STEP_S * 1_000_000}", f"STATUS={step.doing}")
+
         try:
             inspection = open_inspection(
                 settings.bundle.path,
                 public_key=settings.bundle.public_key,
                 engine=settings.engine.kind,
                 threads=settings.engine.threads,
+                device=DeviceOptions.of_station(settings.engine, settings.station.state_dir, told),
                 max_frame_age_s=settings.line.max_frame_age_s,
             )
             stack.callback(inspection.close)

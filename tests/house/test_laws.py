@@ -59,7 +59,7 @@ def test_every_command_is_told_in_help() -> None:
     """Every command that exists is listed in --help, and every one listed exists."""
     files = {
         path.stem
-        for path in (ROOT / "edge_qc" / "cli").glob("*.py")
+        for path in (ROOT / "edge_qc" / "cli").glob("[a-z]*.py")
         if "@click.command" in path.read_text(encoding="utf-8")
     }
     assert files == set(_STATION)
