@@ -64,8 +64,7 @@ def confusion_pictures(material: Material) -> Iterator[Picture]:
     asked: list[tuple[str, str, Scores, Costs]] = [("", whose, scores, material.run.costs)]
     if material.judged is not None:
         station = material.judged
-        costs = station.bundle.manifest.costs
-        asked.append(("station-", "of the station", station.scores, costs))
+        asked.append(("station-", "of the station", station.scores, station.costs))
     for prefix, whose, found, costs in asked:
         confusion, labels = found.confusion, found.labels
         yield drawn(

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle import ANY_DIE, Bundle, open_bundle
+from edge_qc.bundle import Bundle, open_bundle
 from edge_qc.decision import threshold_at
 from edge_qc.errors import DataError, UsageError
+from edge_qc.manifest import ANY_DIE
 from edge_qc.parts import DRIFT
 from edge_qc_export.calibration import tail_from_scores
 from edge_qc_export.checkpoints import LOG, Run, load_run
+from edge_qc_export.costs import Costs
 from edge_qc_export.dataset import TRUTH_TABLE, Sample
 from edge_qc_export.evaluation import (
     Evaluation,
@@ -60,9 +62,11 @@ class DriftMaterial:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """What a station with the bundle would say of the same pictures."""
+    """What a station with the bundle would say of the same pictures. costs: the bundle's, in the
+    order of its labels."""
 
     bundle: Bundle
+    costs: Costs
     evaluation: Evaluation
     scores: Scores
 
@@ -152,6 +156,9 @@ def gather(
         drift = _drift_of_bundle(judged)
     else:
         drift = _drift_of_embedding(run, place, evaluation, learnt, reporter, notes)
+    scores = evaluation.score(run.costs, known)
+    if scores.collapsed:
+        reporter.note("COLLAPSED: the run says one class of all pictures, whatever its PWA")
     return Material(
         run=run,
         data=place,
@@ -159,7 +166,7 @@ def gather(
         log=log,
         samples=samples,
         evaluation=evaluation,
-        known=evaluation.score(run.costs, known),
+        known=scores,
         whole=None if all(known) else evaluation.score(run.costs),
         by_die={
             die: evaluation.score(
@@ -208,7 +215,12 @@ def _judged(
         )
     reporter.begin("judge", len(samples))
     evaluation = judge(bundle, data, samples, advance=reporter.advance)
-    return Judged(bundle, evaluation, evaluation.score(run.costs))
+    manifest = bundle.manifest
+    costs = {
+        true: {said: manifest.costs[true][said] for said in manifest.labels}
+        for true in manifest.labels
+    }
+    return Judged(bundle, costs, evaluation, evaluation.score(costs))
 
 
 def _drift_of_bundle(judged: Judged) -> DriftMaterial | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edge_qc.errors import EdgeQCError
+from edge_qc_export.costs import Costs
 from edge_qc_export.progress import Reporter
 from edge_qc_export.report import drawing, sections
 from edge_qc_export.report.markup import Picture
@@ -55,10 +58,10 @@ def write_report(
 
     Raises as ``material.gather``, and EdgeQCError where the folder cannot be written.
     """
-    reporter = reporter or Reporter()
-    material = gather(run, data, bundle, reporter, split)
-    if material.known.collapsed:
-        reporter.note("COLLAPSED: the run says one class of all pictures, whatever its PWA")
+    figures = out / FIGURES
+    with _writing(out):
+        figures.mkdir(parents=True, exist_ok=True)
+    material = gather(run, data, bundle, reporter or Reporter(), split)
     groups = {
         "Training": list(drawing.training_pictures(material)),
         "What is taken for what": list(drawing.confusion_pictures(material)),
@@ -67,27 +70,30 @@ def write_report(
         "Drift": list(drawing.drift_pictures(material)),
     }
     whole = page(f"Run {material.run.folder.resolve().name}", _body(material, groups))
-    pictures = [picture for group in groups.values() for picture in group]
-    files = tuple(out / FIGURES / f"{picture.name}.png" for picture in pictures)
-    try:
-        (out / FIGURES).mkdir(parents=True, exist_ok=True)
-        for file, picture in zip(files, pictures, strict=True):
-            file.write_bytes(picture.light)
+    files = []
+    with _writing(out):
+        for picture in (picture for group in groups.values() for picture in group):
+            files.append(figures / f"{picture.name}.png")
+            files[-1].write_bytes(picture.light)
         (out / PAGE).write_text(whole, encoding="utf-8")
+    return Report(out / PAGE, tuple(files), material)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise EdgeQCError(
             f"report {out}: cannot be written ({error.strerror}). Name another folder with --out"
         ) from error
-    return Report(out / PAGE, files, material)
 
 
 def _body(material: Material, groups: dict[str, list[Picture]]) -> str:
     run, judged = material.run, material.judged
-    if judged is None:
-        whose, evaluation, costs = "the classifier", material.evaluation, run.costs
-    else:
-        whose, evaluation = "the station", judged.evaluation
-        costs = {true: dict(row) for true, row in judged.bundle.manifest.costs.items()}
+    whose, evaluation, costs = "the classifier", material.evaluation, cast(Costs, run.costs)
+    if judged is not None:
+        whose, evaluation, costs = "the station", judged.evaluation, judged.costs
     mistakes, count = costliest(run, material.samples, evaluation, costs)
     drawn = {title: sections.pictures_section(title, group) for title, group in groups.items()}
     return "".join(
