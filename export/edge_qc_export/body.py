@@ -17,12 +17,16 @@ from edge_qc_export.networks import Network
 
 
 class _Body(nn.Module):
+    """The network's own modules under their own names, so that layers are named after them."""
+
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network = network
+        for name, module in network.named_children():
+            self.add_module(name, module)
+        self._forward_all = network.forward_all
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        _, embedding, levels = self.network.forward_all(x)
+        _, embedding, levels = self._forward_all(x)
         return (embedding, *levels)
 
 
@@ -54,6 +58,8 @@ def trace_body(network: Network) -> fx.GraphModule:
     graph.eliminate_dead_code()
     for node in list(graph.nodes):
         _fold_batch_norm(traced, graph, node)
+    for node in list(graph.nodes):
+        _make_module(traced, graph, node)
     graph.lint()
     traced.recompile()
     traced.delete_all_unused_submodules()
@@ -74,6 +80,37 @@ def _fold_batch_norm(body: fx.GraphModule, graph: fx.Graph, node: fx.Node) -> No
     setattr(body.get_submodule(parent), name, fused)
     node.replace_all_uses_with(before)
     graph.erase_node(node)
+
+
+class Operation(nn.Module):
+    """A function of tensors as a layer of its own: a module keeps its name when exported."""
+
+    def __init__(self, function: Callable[..., Any], rest: tuple[Any, ...], named: Any) -> None:
+        super().__init__()
+        self._function, self._rest, self._named = function, rest, named
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self._function(*tensors, *self._rest, **self._named)
+
+
+def _make_module(body: fx.GraphModule, graph: fx.Graph, node: fx.Node) -> None:
+    """A function or method of the graph becomes an ``Operation`` under the same name."""
+    if node.op not in ("call_function", "call_method"):
+        return
+    tensors = tuple(argument for argument in node.args if isinstance(argument, fx.Node))
+    rest = node.args[len(tensors) :]
+    if node.op == "call_function":
+        assert callable(node.target)
+        function: Callable[..., Any] = node.target
+    else:
+        function = getattr(Tensor, str(node.target))
+    name = node.name
+    body.add_submodule(name, Operation(function, rest, dict(node.kwargs)))
+    with graph.inserting_after(node):
+        layer = graph.call_module(name, tensors)
+    node.replace_all_uses_with(layer)
+    graph.erase_node(node)
+    layer.name = name
 
 
 def module_of(body: fx.GraphModule, node: fx.Node) -> nn.Module | None:

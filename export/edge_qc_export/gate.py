@@ -6,7 +6,7 @@ own rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,15 +60,17 @@ def pass_gate(
     views: LabelledViews,
     reference: Answers,
     advance: Callable[[int], None],
+    fp32_nodes: Collection[str] = (),
 ) -> Half:
     """The half graph of a fitted network.
 
     views, reference: calibration views, some of them drift if any is known, and FP32's answers.
-    advance: is told of each view twice. Raises EdgeQCError where half changes more than it may.
+    advance: is told of each view twice. fp32_nodes: see ``plan_half``. Raises EdgeQCError
+    where half changes more than it may.
     """
     body = features.body
     assert isinstance(body, fx.GraphModule)
-    plan = plan_half(body, layer_ranges(body, _inputs(features, views, advance)))
+    plan = plan_half(body, layer_ranges(body, _inputs(features, views, advance)), fp32_nodes)
     patches = whitening.stored_in_half(fitted.padim)
     whole = embedding.stored_in_half(fitted.embedding)
 

@@ -8,6 +8,7 @@ How distances are fitted lives in ``padim`` and ``embedding``, what runs in half
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
+_BODY = "features.body"
 IR_VERSION = 9
 """What opset 18 needs; ONNX Runtime and TensorRT's parser of the last years read it."""
 
@@ -177,6 +179,7 @@ def onnx_from_module(
         raise EdgeQCError(f"torch.onnx.export cannot export the graph: {error}") from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
+    _name_after_layers(model)
     _strip(model)
     if half_weights:
         _store_weights_in_half(model)
@@ -187,6 +190,22 @@ def onnx_from_module(
             f"the graph holds {', '.join(foreign)}, which TensorRT 10.3 does not support"
         )
     return model
+
+
+def _name_after_layers(model: onnx.ModelProto) -> None:
+    """Name the body's nodes as ``precision`` names its layers: an engine that fails at a node then
+    names a layer that ``--fp32-node`` takes. A layer's further nodes get their operator behind a
+    slash."""
+    seen: set[str] = set()
+    for node in model.graph.node:
+        told = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = told.get("pkg.torch.onnx.name_scopes", "[]")
+        path = [scope for scope in ast.literal_eval(scopes) if scope.startswith(f"{_BODY}.")]
+        if not path:
+            continue
+        layer = path[-1].removeprefix(f"{_BODY}.").replace(".", "_")
+        node.name = layer if layer not in seen else f"{layer}/{node.op_type}"
+        seen.add(layer)
 
 
 def _store_weights_in_half(model: onnx.ModelProto) -> None:

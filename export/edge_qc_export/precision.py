@@ -11,14 +11,15 @@ is run on a few views beside it, because it takes fifty times as long on most CP
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from edge_qc.errors import EdgeQCError
+from edge_qc.errors import EdgeQCError, UsageError
 from edge_qc_export.body import module_of
 
 LARGEST = 65504.0
@@ -77,29 +78,32 @@ class HalfPlan:
     @property
     def sentence(self) -> str:
         """What to tell whoever exports."""
+        islands = f"{len(self.islands)} stay in FP32 ({', '.join(self.islands)})"
         if self.first is None:
-            return "every layer stays within half's range"
+            within = "every layer stays within half's range"
+            return f"{within}, {islands} as told" if self.islands else within
         name, magnitude = self.first
-        return (
-            f"{name} reaches {magnitude:.3g}, over {LIMIT:.0f}: {len(self.islands)} layers stay in "
-            f"FP32 ({', '.join(self.islands)})"
-        )
+        return f"{name} reaches {magnitude:.3g}, over {LIMIT:.0f}: {islands}"
 
 
-def plan_half(body: fx.GraphModule, ranges: Mapping[str, float]) -> HalfPlan:
+def plan_half(
+    body: fx.GraphModule, ranges: Mapping[str, float], told: Collection[str] = ()
+) -> HalfPlan:
     """Which layers must stay in FP32, given ``layer_ranges``.
 
-    Raises EdgeQCError where a weight does not fit into half, or everything would stay.
+    told: nodes of the exported graph that stay as well, because an engine has no half kernel for
+    them. Raises UsageError where there is no such layer, EdgeQCError where every layer would stay.
     """
     far = {name for name, magnitude in ranges.items() if not magnitude <= LIMIT}
     islands = []
     layers = [node for node in body.graph.nodes if node.op not in ("placeholder", "output")]
+    wanted = _layers_named(told, [node.name for node in layers])
     for node in layers:
         heavy = any(
             float(parameter.detach().abs().max()) > LARGEST for parameter in _parameters(body, node)
         )
         sources = {source.name for source in node.all_input_nodes}
-        if node.name in far or sources & far or heavy:
+        if node.name in wanted or node.name in far or sources & far or heavy:
             islands.append(node.name)
     if layers and len(islands) == len(layers):
         raise EdgeQCError(
@@ -108,6 +112,16 @@ def plan_half(body: fx.GraphModule, ranges: Mapping[str, float]) -> HalfPlan:
         )
     first = next(((name, ranges[name]) for name in ranges if name in far), None)
     return HalfPlan(tuple(islands), first)
+
+
+def _layers_named(told: Collection[str], layers: Sequence[str]) -> set[str]:
+    """A layer's further nodes have their operator behind a slash (``graph``)."""
+    wanted = {name.partition("/")[0] for name in told}
+    for name in sorted(wanted - set(layers)):
+        near = difflib.get_close_matches(name, layers, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the first is {layers[0]!r}"
+        raise UsageError(f"precision fp16: no layer {name!r} in the network; {hint}")
+    return wanted
 
 
 def _parameters(body: fx.GraphModule, node: fx.Node) -> list[Tensor]:

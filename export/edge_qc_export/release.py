@@ -81,6 +81,7 @@ def release(
             known_and_odd,
             joined_answers(held_out, test),
             reporter.advance,
+            settings.fp32_nodes,
         )
         reporter.note(f"fp16: {half.plan.sentence}; {half.report.flips} decisions change")
         changes = {"precision": "fp16", "tolerances": half.tolerances}

@@ -36,13 +36,15 @@ _LATER = FileEntry(sha256="0" * 64, size=0)
 class ReleaseSettings:
     """What an export is told, beside the run.
 
-    fp16: the body in half, where it passes the gate. batch: views that the graph takes at once.
-    combine, alpha, prior: see ``DriftCalibration``. version: None takes the run's creation time in
-    seconds. name: None takes the run folder's. sign: a private key's file.
+    fp16: the body in half, where it passes the gate. fp32_nodes: layers that stay in FP32 all the
+    same. batch: views that the graph takes at once. combine, alpha, prior: see
+    ``DriftCalibration``. version: None takes the run's creation time in seconds. name: None takes
+    the run folder's. sign: a private key's file.
     """
 
     fit: FitSettings = field(default_factory=FitSettings)
     fp16: bool = False
+    fp32_nodes: tuple[str, ...] = ()
     batch: int = 1
     combine: Combine = "fisher"
     alpha: float = 0.01

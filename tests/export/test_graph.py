@@ -141,6 +141,13 @@ def test_the_trunk_runs_once(cnn_graph: onnx.ModelProto) -> None:
     assert len(convolutions) == 4
 
 
+def test_nodes_of_the_body_are_named_after_their_layers(cnn_graph: onnx.ModelProto) -> None:
+    """So that the node at which an engine fails is one that --fp32-node takes."""
+    names = [node.name for node in cnn_graph.graph.node]
+    assert len(names) == len(set(names))
+    assert {"block1_0", "block1_2", "block2_6", "flatten", "dense", "relu"} <= set(names)
+
+
 def test_onnx_runtime_gives_torchs_answers(cnn: OnePass, cnn_graph: onnx.ModelProto) -> None:
     pixels = views(2, 32, seed=1)
     with torch.no_grad():

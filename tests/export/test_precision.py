@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from edge_qc.errors import EdgeQCError
+from edge_qc.errors import EdgeQCError, UsageError
 from edge_qc_export.body import module_of, trace_body
 from edge_qc_export.graph import TENSORRT_OPERATORS, onnx_from_module
 from edge_qc_export.networks import build_network
@@ -87,22 +87,22 @@ def test_a_well_behaved_body_runs_in_half_throughout(name: str, channels: int) -
 
 
 def test_the_first_tensor_that_leaves_the_range_is_named_and_its_part_stays_in_fp32() -> None:
-    traced, x = enlarged(body("resnet18"), "network_trunk_layer2_1_conv1", 1e6), inputs(3)
+    traced, x = enlarged(body("resnet18"), "trunk_layer2_1_conv1", 1e6), inputs(3)
     plan = plan_half(traced, layer_ranges(traced, [x]))
     assert plan.first is not None
-    assert plan.first[0] == "network_trunk_layer2_1_conv1"
+    assert plan.first[0] == "trunk_layer2_1_conv1"
     assert plan.first[1] > LIMIT
-    assert "network_trunk_layer2_1_conv1 reaches" in plan.sentence
+    assert "trunk_layer2_1_conv1 reaches" in plan.sentence
     assert set(plan.islands) == {
-        "network_trunk_layer2_1_conv1",
+        "trunk_layer2_1_conv1",
         "relu_7",
-        "network_trunk_layer2_1_conv2",
+        "trunk_layer2_1_conv2",
     }
     half = half_body(traced, plan)
     found = kinds(half, x)
     assert {found[name] for name in plan.islands} == {torch.float32}
-    assert found["network_trunk_layer1_0_conv1"] is torch.float16
-    assert found["network_trunk_layer3_0_conv1"] is torch.float16
+    assert found["trunk_layer1_0_conv1"] is torch.float16
+    assert found["trunk_layer3_0_conv1"] is torch.float16
     with torch.no_grad():
         for native, exact in zip(half(x), traced(x), strict=True):
             assert torch.isfinite(native).all()
@@ -112,12 +112,12 @@ def test_the_first_tensor_that_leaves_the_range_is_named_and_its_part_stays_in_f
 
 def test_without_its_islands_the_overflow_is_seen() -> None:
     """The same body in half throughout: infinity in torch's half, and named by the emulation."""
-    traced, x = enlarged(body("resnet18"), "network_trunk_layer2_1_conv1", 1e6), inputs(3)
+    traced, x = enlarged(body("resnet18"), "trunk_layer2_1_conv1", 1e6), inputs(3)
     bare = HalfPlan((), None)
     with torch.no_grad():
         embedding, *_ = half_body(traced, bare)(x)
         assert not torch.isfinite(embedding).all()
-        with pytest.raises(EdgeQCError, match="network_trunk_layer2_1_conv1 reaches"):
+        with pytest.raises(EdgeQCError, match="trunk_layer2_1_conv1 reaches"):
             EmulatedBody(traced, bare)(x)
 
 
@@ -131,8 +131,8 @@ def test_a_body_that_leaves_the_range_everywhere_is_refused() -> None:
 def test_a_layer_whose_answer_is_not_a_number_is_an_island() -> None:
     traced = body()
     ranges = layer_ranges(traced, [inputs()])
-    ranges["network_dense"] = float("nan")
-    assert "network_dense" in plan_half(traced, ranges).islands
+    ranges["dense"] = float("nan")
+    assert "dense" in plan_half(traced, ranges).islands
 
 
 @pytest.mark.parametrize(("name", "channels"), [("cnn-basic", 1), ("resnet18", 3)])
@@ -155,6 +155,22 @@ def test_the_half_graph_holds_half_tensors_and_supported_operators(
     weights = [tensor for tensor in graph.initializer if len(tensor.dims) == 4]
     assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
     assert sum(node.op_type == "Cast" for node in graph.node) == 3
+
+
+def test_a_node_that_an_engine_cannot_run_in_half_stays_in_fp32() -> None:
+    traced, x = body(), inputs()
+    plan = plan_half(traced, layer_ranges(traced, [x]), ["block1_2/Add", "dense"])
+    assert plan.islands == ("block1_2", "dense")
+    assert "2 stay in FP32 (block1_2, dense) as told" in plan.sentence
+    found = kinds(half_body(traced, plan), x)
+    assert found["block1_2"] is found["dense"] is torch.float32
+    assert found["block1_3"] is torch.float16
+
+
+def test_a_node_that_is_not_there_is_refused_with_the_nearest() -> None:
+    traced = body()
+    with pytest.raises(UsageError, match="did you mean 'block1_3'"):
+        plan_half(traced, {}, ["block1_33"])
 
 
 def report(views: int = 1000, flips: int = 0, auroc: tuple[float, float] | None = None) -> Any:

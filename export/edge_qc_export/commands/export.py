@@ -13,6 +13,13 @@ from edge_qc.cli.options import json_option
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: bundles/ and RUN's name.")
 @click.option("--fp16", is_flag=True, help="The network in half, where it passes the gate.")
+@click.option(
+    "--fp32-node",
+    "fp32_nodes",
+    multiple=True,
+    metavar="NODE",
+    help="With --fp16: keep this node in FP32, as 'edge-qc build' may ask; may be repeated.",
+)
 @click.option("--batch", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option(
     "--fit",
@@ -95,6 +102,7 @@ def command(
     run: Path | None,
     out: Path | None,
     fp16: bool,
+    fp32_nodes: tuple[str, ...],
     batch: int,
     fit: str,
     score: str,
@@ -129,6 +137,8 @@ def command(
 
     if grid is not None and grid != "finest" and not grid.isdecimal():
         raise UsageError(f"grid {grid!r}: wanted 'finest' or a number of rows")
+    if fp32_nodes and not fp16:
+        raise UsageError("--fp32-node goes with --fp16: without it every node is FP32")
     folder = _newest_run() if run is None else run
     settings = ReleaseSettings(
         fit=FitSettings(
@@ -140,6 +150,7 @@ def command(
             memory_limit=memory_limit * 2**20,
         ),
         fp16=fp16,
+        fp32_nodes=fp32_nodes,
         batch=batch,
         combine=cast(Any, combine),
         alpha=alpha,
