@@ -24,6 +24,7 @@ from tiny_bundle import make_bundle  # noqa: E402
 
 from edge_qc.errors import AcceptanceError, BundleError, DeviceError, EngineError, UsageError  # noqa: E402
 from edge_qc_export.remote import RemoteRelease, release_on  # noqa: E402
+from tests.trained import Trained  # noqa: E402
 
 EDGE_QC = f"{sys.executable} -m edge_qc.cli"
 
@@ -175,3 +176,59 @@ def test_a_target_is_never_taken_for_an_option(bundle: Path, target: str) -> Non
 def test_what_is_no_bundle_never_leaves(tmp_path: Path) -> None:
     with pytest.raises(BundleError):
         release_on(tmp_path, "user@station", ssh=("false",))
+
+
+@pytest.mark.torch
+def test_export_on_a_station(
+    station: Station, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`edge-qc export RUN --on USER@STATION` ends with the station's own acceptance report, kept
+    beside the bundle; what is wrong over there is told, and the bundle stays."""
+    client = tmp_path / "bin" / "ssh"
+    client.parent.mkdir()
+    real = shutil.which("ssh")
+    options = " ".join(station.ssh[1:])
+    client.write_text(f'#!/bin/sh\nexec {real} {options} "$@"\n')
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{client.parent}:{os.environ['PATH']}")
+    out = tmp_path / "bundle"
+    export = [sys.executable, "-m", "edge_qc.cli", "export", trained.run, "--out", out]
+    export += ["--on", station.target, "--engine", "onnxruntime", "--json"]
+
+    missing = subprocess.run(
+        [*export, "--station-command", "/nowhere/edge-qc"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert missing.returncode == 1
+    assert "is edge-qc installed there?" in missing.stderr
+    assert (out / "manifest.sha256").exists()
+    shutil.rmtree(out)
+
+    done = subprocess.run(
+        [*export, "--station-command", station.command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    shutil.rmtree(Path.home() / "edge-qc-bundles" / answer["id"][:16])
+    assert answer["acceptance"]["accepted"] is True
+    assert answer["acceptance"]["bundle"]["id"] == answer["id"]
+    kept = json.loads(Path(answer["acceptance_report"]).read_text(encoding="utf-8"))
+    assert kept == answer["acceptance"]
+
+
+@pytest.mark.torch
+def test_export_accepts_here_where_it_is_asked_to(trained: Trained, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "edge_qc.cli", "export", trained.run, "--out", tmp_path / "b",
+            "--engine", "onnxruntime",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "accepted: onnxruntime" in done.stdout
+    assert (tmp_path / "b.acceptance.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -96,6 +97,24 @@ from edge_qc.cli.options import json_option
     metavar="KEY",
     help="Sign with this private key ('edge-qc keygen').",
 )
+@click.option(
+    "--on",
+    "target",
+    metavar="USER@STATION",
+    help="Copy the bundle there over ssh, build and accept it there, bring the report back.",
+)
+@click.option(
+    "--station-command",
+    default="edge-qc",
+    show_default=True,
+    metavar="PATH",
+    help="With --on: how edge-qc is called there.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["tensorrt", "onnxruntime"]),
+    help="With --on, what runs there (default: tensorrt); without, build and accept here too.",
+)
 @click.option("--archive", is_flag=True, help="Also write BUNDLE.tar.zst, to carry it away.")
 @json_option
 def command(
@@ -118,6 +137,9 @@ def command(
     name: str | None,
     number: int | None,
     sign: Path | None,
+    target: str | None,
+    station_command: str,
+    engine: str | None,
     archive: bool,
     as_json: bool,
 ) -> None:
@@ -125,7 +147,7 @@ def command(
     classifier in one ONNX graph, calibrated, with the golden answers that a station's engine must
     reproduce."""
     import json
-    from typing import Any, cast
+    from typing import cast
 
     from edge_qc.errors import UsageError
     from edge_qc_export.bundle_folder import pack_bundle
@@ -162,14 +184,14 @@ def command(
         sign=sign,
     )
     loaded = load_run(folder)
-    target = Path("bundles") / folder.resolve().name if out is None else out
+    place = Path("bundles") / folder.resolve().name if out is None else out
     with ConsoleReporter() as reporter:
-        released = release(loaded, target, settings, reporter)
+        released = release(loaded, place, settings, reporter)
     bundle, manifest = released.bundle, released.bundle.manifest
     packed = bundle.path.with_name(f"{bundle.path.name}.tar.zst") if archive else None
     if packed is not None:
         pack_bundle(bundle.path, packed)
-    answer = {
+    answer: dict[str, Any] = {
         "bundle": str(bundle.path),
         "archive": None if packed is None else str(packed),
         "id": bundle.id,
@@ -189,18 +211,59 @@ def command(
         "differences": released.acceptance.differences,
         "bytes": sum(entry.size for entry in manifest.files.values()),
     }
+    # Told before the station is asked: whatever it says, the bundle is made.
+    if not as_json:
+        _show(answer)
+    report = _prove(bundle.path, target, station_command, engine)
+    if report is not None:
+        kept = bundle.path.with_name(f"{bundle.path.name}.acceptance.json")
+        kept.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        answer |= {"acceptance": report, "acceptance_report": str(kept)}
     if as_json:
         click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
-        return
-    size = answer["bytes"]
-    assert isinstance(size, int)
-    click.echo(f"bundle: {bundle.path}  ({size / 2**20:.1f} MiB, version {manifest.version})")
-    click.echo(f"id: {bundle.id}{'' if bundle.signed else '  (not signed)'}")
-    click.echo(
-        f"PaDiM: {manifest.padim.fit}, {manifest.padim.channels} channels on "
-        f"{manifest.padim.grid[0]}x{manifest.padim.grid[1]}"
-    )
-    click.echo(f"accepted by ONNX Runtime on {released.acceptance.views} golden views")
+    elif report is not None:
+        click.echo(f"accepted: {report['engine']}, report in {answer['acceptance_report']}")
+
+
+def _prove(
+    bundle: Path, target: str | None, station_command: str, engine: str | None
+) -> dict[str, Any] | None:
+    """The acceptance report of the named station or of this machine; None where neither is asked.
+    Raises EdgeQCError where the bundle is refused."""
+    if target is not None:
+        from edge_qc_export.remote import release_on
+
+        return release_on(
+            bundle,
+            target,
+            engine=engine or "tensorrt",
+            command=station_command,
+            say=lambda line: click.echo(line, err=True),
+        ).report
+    if engine is not None:
+        from edge_qc.cli.device import drawn_progress
+        from edge_qc.commissioning import commission
+        from edge_qc.engine import DeviceOptions
+
+        with drawn_progress() as progress:
+            result = commission(bundle, engine=engine, device=DeviceOptions(progress=progress))
+        if result.refusal is not None:
+            raise result.refusal
+        if engine == "tensorrt":
+            click.echo("the plan serves this machine's GPU and TensorRT alone", err=True)
+        return dict(result.document)
+    return None
+
+
+def _show(answer: dict[str, Any]) -> None:
+    signed = "" if answer["signed"] else "  (not signed)"
+    padim = answer["padim"]
+    rows, columns = padim["grid"]
+    size = answer["bytes"] / 2**20
+    click.echo(f"bundle: {answer['bundle']}  ({size:.1f} MiB, version {answer['version']})")
+    click.echo(f"id: {answer['id']}{signed}")
+    click.echo(f"PaDiM: {padim['fit']}, {padim['channels']} channels on {rows}x{columns}")
+    click.echo(f"accepted by ONNX Runtime on {answer['golden_views']} golden views")
 
 
 def _newest_run() -> Path:
