@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from edge_qc.errors import DataError, EdgeQCError
-from edge_qc_export import checkpoints
+from edge_qc_export import checkpoints, epochs
 from edge_qc_export.progress import Reporter
 from edge_qc_export.training import Run, TrainingConfig, load_run, train
 from edge_qc_export.whole_file import write_whole
@@ -93,6 +93,19 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_result(
     with pytest.raises(DataError, match="its training has not ended: go on with --resume"):
         load_run(ours.out)
     assert_same_run(train(replace(ours, resume=True)), whole)
+
+
+def test_the_best_epoch_survives_an_interruption_after_it(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epochs, "_rank", lambda row: (float(row["epoch"]),))
+    whole = train(replace(config, out=tmp_path / "whole"))
+    ours = replace(config, out=tmp_path / "run")
+    with pytest.raises(EdgeQCError, match="stopped"):
+        train(ours, During(4, interrupt))
+    resumed = train(replace(ours, resume=True))
+    assert resumed.best_epoch == 1
+    assert_same_run(resumed, whole)
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_result(
