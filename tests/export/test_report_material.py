@@ -116,7 +116,11 @@ def test_the_constant_is_flattered_by_pwa_and_not_by_skill() -> None:
     assert round(float(share.constant["pwa_report"][here]), 5) == 0.99824
     assert share.constant["pwa_skill"][here] == 0
     assert share.run["pwa_skill"] == pytest.approx(1.0)
-    assert share.constant["pwa_challenge"][0] > share.constant["pwa_challenge"][-1]
+    assert share.constant["pwa_report"][-1] == 0
+    twice = int(np.flatnonzero(share.good == 2470)[0])
+    spent = 2470 * 100 + (71 + 270 + 104 + 126) * (8278 - 2470) / (8278 - 1235)
+    pwa = share.constant["pwa_challenge"][twice]
+    assert pwa == pytest.approx(1 - spent / (8278 * 10_000), abs=1e-12)
 
 
 def test_a_set_of_one_kind_has_no_curve_over_good() -> None:
