@@ -84,6 +84,12 @@ from edge_qc.cli.options import json_option
     help="What the fit of PaDiM may take.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the choice of channels.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads; default: one per core. On the same machine the same run and threads give "
+    "the same bytes.",
+)
 @click.option("--name", help="Default: the run folder's.")
 @click.option(
     "--version",
@@ -134,6 +140,7 @@ def command(
     review_margin: float,
     memory_limit: int,
     seed: int,
+    threads: int | None,
     name: str | None,
     number: int | None,
     sign: Path | None,
@@ -147,7 +154,10 @@ def command(
     classifier in one ONNX graph, calibrated, with the golden answers that a station's engine must
     reproduce."""
     import json
+    import os
     from typing import cast
+
+    import torch
 
     from edge_qc.errors import UsageError
     from edge_qc_export.bundle_folder import pack_bundle
@@ -183,11 +193,13 @@ def command(
         name=name,
         sign=sign,
     )
+    # Sums in another order end in other last digits: not left to the environment.
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     loaded = load_run(folder)
     place = Path("bundles") / folder.resolve().name if out is None else out
     with ConsoleReporter() as reporter:
         released = release(loaded, place, settings, reporter)
-    bundle, manifest = released.bundle, released.bundle.manifest
+    bundle, manifest, half = released.bundle, released.bundle.manifest, released.half
     packed = bundle.path.with_name(f"{bundle.path.name}.tar.zst") if archive else None
     if packed is not None:
         pack_bundle(bundle.path, packed)
@@ -206,6 +218,9 @@ def command(
             "grid": list(manifest.padim.grid),
             "parameter_bytes": released.fitted.padim.bytes,
         },
+        "fp16": None
+        if half is None
+        else {"fp32_islands": list(half.plan.islands), "decisions_changed": half.report.flips},
         "temperature": manifest.temperature,
         "golden_views": released.acceptance.views,
         "differences": released.acceptance.differences,
