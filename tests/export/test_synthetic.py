@@ -57,6 +57,7 @@ def test_the_folder_holds_the_challenges_files_and_columns(folder: Path) -> None
         "Y_train.csv",
         "input_test",
         "input_train",
+        "synthetic.txt",
         "win_and_lib.csv",
     ]
     header, *rows = table(folder / "Y_train.csv")
@@ -104,7 +105,7 @@ def test_the_same_seed_gives_the_same_bytes_on_two_processes(folder: Path, tmp_p
     size = ["--train", "14", "--test", "26", "--processes", "2"]
     assert synth(str(again), *size, "--seed", "7").exit_code == 0
     files = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    assert len(files) == 43
+    assert len(files) == 44
     for file in files:
         assert (again / file).read_bytes() == (folder / file).read_bytes(), file
 
