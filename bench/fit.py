@@ -50,7 +50,7 @@ made = anomalib_padim.model("resnet18", 100).train()
 before, began = kilobytes("VmRSS"), time.perf_counter()
 with torch.no_grad():
     for pixels in batches:
-        made(features.normalised(pixels))
+        made(graphs.normalised(pixels, graphs.IMAGENET_MEAN, graphs.IMAGENET_STD))
     made.fit()
 print(time.perf_counter() - began, kilobytes("VmHWM") - before)
 """

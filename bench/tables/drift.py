@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from edge_qc.bundle import Manifest
 from edge_qc.errors import EdgeQCError
+from edge_qc.manifest import Manifest
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.checkpoints import load_run
 from edge_qc_export.embedding import EmbeddingMoments, embedding_distances, fit_embedding

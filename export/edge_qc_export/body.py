@@ -1,7 +1,10 @@
-"""The network's body as a traced graph of named layers, batch norm folded into convolutions.
+"""The network's body as a traced graph of named layers, ready to be exported.
 
-The body is everything up to the penultimate features and the levels; the head is not in it. A
-traced body can be run layer by layer, which is how ``precision`` finds what leaves half's range.
+The body is everything up to the penultimate features and the levels; the head is not in it. Batch
+norm is folded into convolutions, and so is the normalisation: a grey view v, repeated to channels
+(v / 255 - mean) / std and convolved with zeros around it, is one convolution of the two channels
+(v, 1) with zeros around them, exactly, at the borders too. A traced body can be run layer by layer,
+which is how ``precision`` finds what leaves half's range.
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from edge_qc.errors import EdgeQCError
 from edge_qc_export.networks import Network
 
 
@@ -46,8 +51,16 @@ class _Tracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
 
-def trace_body(network: Network) -> fx.GraphModule:
-    """x float32 [N, channels, H, W] to (embedding, *levels), in evaluation mode, on a copy."""
+SCALE = 128.0
+"""What uint8 views are divided by before the body: a power of two, exact in half, near one."""
+
+
+def trace_body(network: Network, mean: tuple[float, ...], std: tuple[float, ...]) -> fx.GraphModule:
+    """(view / SCALE, ones) float32 [N, 2, H, W] to (embedding, *levels), in evaluation mode, on a
+    copy of the network.
+
+    mean, std: of the network's channels, or one for all, as ``networks.normalised`` takes them.
+    """
     body = _Body(copy.deepcopy(network)).eval()
     traced = fx.GraphModule(body, _Tracer().trace(body))
     graph = traced.graph
@@ -58,6 +71,7 @@ def trace_body(network: Network) -> fx.GraphModule:
     graph.eliminate_dead_code()
     for node in list(graph.nodes):
         _fold_batch_norm(traced, graph, node)
+    _fold_normalisation(traced, mean, std)
     for node in list(graph.nodes):
         _make_module(traced, graph, node)
     graph.lint()
@@ -80,6 +94,38 @@ def _fold_batch_norm(body: fx.GraphModule, graph: fx.Graph, node: fx.Node) -> No
     setattr(body.get_submodule(parent), name, fused)
     node.replace_all_uses_with(before)
     graph.erase_node(node)
+
+
+def _fold_normalisation(
+    body: fx.GraphModule, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    """The first convolution takes (view / SCALE, ones) in place of the normalised channels."""
+    (view,) = (node for node in body.graph.nodes if node.op == "placeholder")
+    (first,) = view.users
+    conv = module_of(body, first)
+    if not isinstance(conv, nn.Conv2d) or conv.groups != 1 or conv.padding_mode != "zeros":
+        raise EdgeQCError(
+            f"the network's first layer is {first.name}, wanted a plain convolution, which takes "
+            "in the normalisation"
+        )
+    means, stds = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
+    weight = conv.weight.double()
+    of_view = (weight * (SCALE / (255 * stds)).reshape(1, -1, 1, 1)).sum(dim=1)
+    of_one = -(weight * (means / stds).reshape(1, -1, 1, 1)).sum(dim=1)
+    folded = nn.Conv2d(
+        2,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+    with torch.no_grad():
+        folded.weight.copy_(torch.stack([of_view, of_one], dim=1))
+        if conv.bias is not None and folded.bias is not None:
+            folded.bias.copy_(conv.bias)
+    body.set_submodule(str(first.target), folded)
 
 
 class Operation(nn.Module):

@@ -148,5 +148,5 @@ def _inputs(
 ) -> Iterator[torch.Tensor]:
     for start in range(0, len(views), _BATCH):
         part = np.ascontiguousarray(views.pixels[start : start + _BATCH])
-        yield features.normalised(torch.from_numpy(part))
+        yield features.inputs(torch.from_numpy(part))
         advance(len(part))

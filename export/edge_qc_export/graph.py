@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from edge_qc.errors import EdgeQCError
 from edge_qc.manifest import OUTPUTS
-from edge_qc_export.body import trace_body
+from edge_qc_export.body import SCALE, trace_body
 from edge_qc_export.embedding import EmbeddingWhitening, embedding_distances
 from edge_qc_export.networks import Network
 from edge_qc_export.patches import Layout, stage_features
@@ -48,11 +48,8 @@ may hold."""
 class Features(nn.Module):
     """The network without its head: uint8 views to embedding and levels, in one pass.
 
-    body: what computes them from normalised views; None traces the network's own.
+    body: what computes them from ``inputs``; None traces the network's own.
     """
-
-    mean: Tensor
-    factor: Tensor
 
     def __init__(
         self,
@@ -62,21 +59,17 @@ class Features(nn.Module):
         body: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        channels = network.input_channels
-        means = torch.tensor(mean if len(mean) == channels else mean * channels)
-        stds = torch.tensor(std if len(std) == channels else std * channels)
-        self.register_buffer("mean", (means / stds).reshape(1, channels, 1, 1))
-        self.register_buffer("factor", (1 / (255 * stds)).reshape(1, channels, 1, 1))
-        self.body = trace_body(network) if body is None else body
+        self.body = trace_body(network, mean, std) if body is None else body
 
-    def normalised(self, view: Tensor) -> Tensor:
-        """(N, channels, H, W) float32 of uint8 (N, 1, H, W), grey repeated:
-        (view / 255 - mean) / std."""
-        return view.to(torch.float32) * self.factor - self.mean
+    @staticmethod
+    def inputs(view: Tensor) -> Tensor:
+        """What the body takes of uint8 (N, 1, H, W): the view over SCALE, and ones."""
+        unit = view.to(torch.float32) * (1 / SCALE)
+        return torch.cat([unit, torch.ones(unit.shape)], dim=1)
 
     def forward(self, view: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Embedding (N, E) and the levels (N, c, h, w), finest first."""
-        embedding, *levels = self.body(self.normalised(view))
+        embedding, *levels = self.body(self.inputs(view))
         return embedding, levels
 
 

@@ -51,7 +51,7 @@ class Affine(nn.Module):
 
 
 def layer_ranges(body: fx.GraphModule, inputs: Iterable[Tensor]) -> dict[str, float]:
-    """The largest magnitude of every layer's answer over normalised views, in the graph's order."""
+    """The largest magnitude of every layer's answer over the inputs, in the graph's order."""
     ranges: dict[str, float] = {}
 
     class Ranges(fx.Interpreter):

@@ -23,7 +23,7 @@ from edge_qc_export.graph import (
     onnx_from_module,
 )
 from edge_qc_export.moments import Moments
-from edge_qc_export.networks import Network, build_network
+from edge_qc_export.networks import Network, build_network, normalised
 from edge_qc_export.padim import Regularisation, fit
 from edge_qc_export.patches import choose_channels, plan_layout, stage_features
 from edge_qc_export.whitening import Score
@@ -187,17 +187,14 @@ def test_drift_is_the_mean_or_the_largest_patch(cnn: OnePass) -> None:
 
 
 @pytest.mark.parametrize("name", ["cnn-basic", "cnn-deep", "resnet18", "resnet50"])
-def test_folding_batch_norm_changes_nothing(name: str) -> None:
+def test_folding_normalisation_and_batch_norm_changes_nothing(name: str) -> None:
     torch.manual_seed(0)
     network = settled(build_network(name, 3, (64, 64)), 64)
     ch = network.input_channels
     features = Features(network, MEAN[ch], STD[ch]).eval()
     pixels = views(2, 64)
-    normalised = (pixels / 255 - torch.tensor(MEAN[ch]).view(1, -1, 1, 1)) / torch.tensor(
-        STD[ch]
-    ).view(1, -1, 1, 1)
     with torch.no_grad():
-        _, wanted, wanted_levels = network.forward_all(normalised)
+        _, wanted, wanted_levels = network.forward_all(normalised(pixels, MEAN[ch], STD[ch]))
         embedding, levels = features(pixels)
     for got, want in zip([embedding, *levels], [wanted, *wanted_levels], strict=True):
         assert float((got - want).abs().max()) < 1e-4 * float(want.abs().max())
@@ -244,9 +241,8 @@ def test_padims_features_are_the_frozen_pretrained_networks_own(tmp_path: Path) 
         network.get_parameter("trunk.layer4.1.conv2.weight"), pretrained.layer4[1].conv2.weight
     )
     pixels = views(2, 64)
-    mean, std = torch.tensor(MEAN[3]).view(1, 3, 1, 1), torch.tensor(STD[3]).view(1, 3, 1, 1)
     with torch.no_grad():
-        x = (pixels / 255 - mean) / std
+        x = normalised(pixels, MEAN[3], STD[3])
         stem = pretrained.maxpool(pretrained.relu(pretrained.bn1(pretrained.conv1(x))))
         one = pretrained.layer1(stem)
         two = pretrained.layer2(one)

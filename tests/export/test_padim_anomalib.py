@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edge_qc_export.graph import Features
 from edge_qc_export.moments import Moments
-from edge_qc_export.networks import build_network
+from edge_qc_export.networks import build_network, normalised
 from edge_qc_export.padim import Regularisation, fit
 from edge_qc_export.patches import plan_layout, stage_features
 from edge_qc_export.whitening import patch_distances
@@ -68,7 +68,7 @@ def test_distances_are_anomalibs() -> None:
             pixels = views(16, seed)
             _, levels = features(pixels)
             moments.update(stage_features(levels, layout), torch.zeros(16, dtype=torch.long))
-            theirs(features.normalised(pixels))
+            theirs(normalised(pixels, mean, std))
     theirs.fit()
     theirs.eval()
     like_theirs = Regularisation(shrinkage=0, relative=0, absolute=0.01 + 1e-5)
@@ -81,7 +81,7 @@ def test_distances_are_anomalibs() -> None:
         ours = patch_distances(
             stage_features(levels, layout), layout, whitening.weights, whitening.means
         )
-        extracted = theirs.feature_extractor(features.normalised(new))
+        extracted = theirs.feature_extractor(normalised(new, mean, std))
         embedding = theirs.generate_embedding(extracted)
         wanted = theirs.anomaly_map_generator.compute_distance(
             embedding, [theirs.gaussian.mean, theirs.gaussian.inv_covariance]
