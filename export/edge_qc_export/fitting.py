@@ -102,13 +102,18 @@ def fit_views(
     classes: Sequence[str],
     settings: FitSettings,
     advance: Advance = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Fitted:
     """Fit both witnesses on views of known parts, in one pass.
 
-    Raises DataError or UsageError as ``plan_fit``, ``padim.fit`` and ``fit_embedding`` do.
+    say: is told the memory before it is taken. Raises DataError or UsageError as ``plan_fit``, ``padim.fit`` and ``fit_embedding`` do.
     """
     size = views.pixels.shape[2], views.pixels.shape[3]
     layout, length, memory = plan_fit(features, size, len(views), len(classes), settings)
+    say(
+        f"PaDiM {settings.fit}: {layout.width} channels on {layout.grid[0]}x{layout.grid[1]}, "
+        f"{memory / 2**20:.0f} MiB to fit"
+    )
     patches = Moments(layout, len(classes) if settings.fit == "per-class" else 1)
     embeddings = EmbeddingMoments(length, len(classes))
     labels = torch.from_numpy(views.class_indices(classes))

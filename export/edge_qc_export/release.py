@@ -55,7 +55,9 @@ def release(
     features = Features(network, run.mean, run.std).eval()
 
     reporter.begin("fit", len(views.train))
-    fitted = fit_views(features, views.train, run.classes, settings.fit, reporter.advance)
+    fitted = fit_views(
+        features, views.train, run.classes, settings.fit, reporter.advance, reporter.note
+    )
     score = settings.fit.score
     module = OnePass(network, features, fitted.padim, fitted.embedding, score).eval()
 
