@@ -106,7 +106,8 @@ def fit_views(
 ) -> Fitted:
     """Fit both witnesses on views of known parts, in one pass.
 
-    say: is told the memory before it is taken. Raises DataError or UsageError as ``plan_fit``, ``padim.fit`` and ``fit_embedding`` do.
+    say: is told the memory before it is taken. Raises DataError or UsageError as ``plan_fit``,
+    ``padim.fit`` and ``fit_embedding`` do.
     """
     size = views.pixels.shape[2], views.pixels.shape[3]
     layout, length, memory = plan_fit(features, size, len(views), len(classes), settings)
