@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -239,6 +240,26 @@ def test_the_command_signs_and_another_key_is_refused(run: Run, tmp_path: Path) 
     assert Path(answer["archive"]).is_file()
     with pytest.raises(BundleError, match="not the signature"):
         open_bundle(out, tmp_path / "other.pub")
+
+
+@pytest.mark.parametrize(("second", "steady"), [(-5.0, True), (0.999, False)])
+def test_a_view_whose_label_hangs_on_rounding_is_not_golden(
+    released: Released, second: float, steady: bool
+) -> None:
+    """Two classes nearly as likely: engines would differ without being wrong."""
+    manifest = released.bundle.manifest
+    rule = manifest.decision.model_copy(update={"policy": "threshold"})
+    bundle = dataclasses.replace(
+        released.bundle, manifest=manifest.model_copy(update={"decision": rule})
+    )
+    low = [tails["*"].scores[0] for tails in (manifest.drift.padim, manifest.drift.embedding)]
+    made = Answers(
+        np.array([[1.0, second, -5.0]], np.float32),
+        np.array(low[:1], np.float32),
+        np.array(low[1:], np.float32),
+        None,
+    )
+    assert golden.is_steady(bundle, "Die01", made, 0) is steady
 
 
 def test_an_archive_carries_the_same_bundle(released: Released, tmp_path: Path) -> None:
