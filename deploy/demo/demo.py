@@ -222,6 +222,12 @@ def show_summary(
         f"bad parts called GOOD: {escapes} of {sum(labels.values()) - good}    "
         f"good parts stopped: {overkill} of {good}"
     )
+    if good and overkill == good:
+        Console().print(
+            "A bad part called GOOD costs 10 000, a good one stopped 100: a network that learned "
+            "for a minute\nis sure enough of no part to let it pass. The report's rule would: "
+            "edge-qc export --policy threshold"
+        )
 
 
 if __name__ == "__main__":
