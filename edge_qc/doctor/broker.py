@@ -86,9 +86,7 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
         client.loop_stop()
 
 
-def _rights(
-    client: paho.Client, notes: queue.Queue[Note], settings: Settings
-) -> Iterator[Finding]:
+def _rights(client: paho.Client, notes: queue.Queue[Note], settings: Settings) -> Iterator[Finding]:
     check = "broker's rights"
     root = settings.station.root
     if (why := _write(client, notes, f"{root}/doctor")) is not None:
