@@ -45,7 +45,7 @@ conformance: venv
 # The peers need another OpenCV than ours, so they live beside .venv and only see it.
 .venv-bench/.ready: $(READY) bench/requirements.txt
 	$(PYTHON) -m venv .venv-bench
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
+	$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
 	  > "$$(.venv-bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/beside.pth"
 	.venv-bench/bin/python -m pip install --quiet --progress-bar on -r bench/requirements.txt
 	@touch $@
