@@ -1,0 +1,114 @@
+"""The heartbeat: the station's state and health, made of what its rooms say and told to the broker.
+
+What follows from a situation is ``state``'s to decide; counting is ``health``'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from edge_qc.camera import Camera, CameraState, CameraStats
+from edge_qc.health import Health
+from edge_qc.publisher import (
+    CameraHealth,
+    HealthContent,
+    Outbox,
+    OutboxHealth,
+    Publisher,
+    Space,
+)
+from edge_qc.state import Situation, State, next_state
+
+log = logging.getLogger(__name__)
+
+_LOST = (CameraState.LOST, CameraState.FAILED)
+
+
+class Heartbeat:
+    """state: what the station is doing. Used from the loop's thread alone."""
+
+    def __init__(
+        self,
+        cameras: Sequence[Camera],
+        outbox: Outbox,
+        publisher: Publisher,
+        health: Health,
+        every_s: float,
+    ) -> None:
+        """every_s: how often health is told; the state is told whenever it changes."""
+        self.state = State.READY
+        self._why = ""
+        self._cameras, self._outbox, self._publisher = cameras, outbox, publisher
+        self._health, self._every_s = health, every_s
+        self._told_s = 0.0
+
+    def beat(self, *, queue: int, failure: str | None, stopping: bool) -> None:
+        """Once in each turn of the loop. queue: how many frames wait. failure: why the loop gave
+        up."""
+        before = self.state, self._why
+        self.state, self._why = next_state(self.state, self._situation(failure, stopping))
+        if (self.state, self._why) != before:
+            self._publisher.state(self.state, self._why)
+            log.info("%s: %s", self.state.value, self._why)
+        now_s = time.monotonic()
+        if now_s - self._told_s >= self._every_s:
+            self._told_s = now_s
+            self._publisher.health(self._figures(queue, now_s))
+
+    def _situation(self, failure: str | None, stopping: bool) -> Situation:
+        status = self._outbox.status()
+        faults = []
+        if failure is not None:
+            faults.append(failure)
+        if status.fault is not None:
+            faults.append(f"outbox: {status.fault}")
+        if status.space is Space.FULL:
+            faults.append("the disk is full, triggers are refused")
+        troubles = []
+        lost = [camera.name for camera in self._cameras if camera.stats.state in _LOST]
+        if lost:
+            troubles.append(f"without a picture: {', '.join(lost)}")
+        if status.space is Space.LOW:
+            troubles.append("the disk is nearly full")
+        if self._publisher.connected and self._publisher.trouble is not None:
+            troubles.append(self._publisher.trouble)
+        return Situation(
+            accepted=True,
+            running=True,
+            stopping=stopping,
+            faults=tuple(faults),
+            troubles=tuple(troubles),
+        )
+
+    def _figures(self, queue: int, now_s: float) -> HealthContent:
+        status = self._outbox.status()
+        return HealthContent.model_validate(
+            {
+                **self._health.snapshot(),
+                "time": datetime.now(timezone.utc),
+                "state": self.state,
+                "queue": queue,
+                "cameras": {
+                    camera.name: _camera_health(camera.stats, now_s) for camera in self._cameras
+                },
+                "outbox": OutboxHealth(
+                    waiting=status.waiting,
+                    open_triggers=status.open_triggers,
+                    free_bytes=status.free_bytes,
+                    space=status.space.value,
+                ),
+            }
+        )
+
+
+def _camera_health(stats: CameraStats, now_s: float) -> CameraHealth:
+    last_s = stats.last_frame_monotonic
+    return CameraHealth(
+        state=stats.state.value,
+        frames=stats.frames,
+        faults=stats.faults,
+        last_frame_age_s=None if last_s is None else now_s - last_s,
+    )
