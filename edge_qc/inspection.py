@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,20 @@ from edge_qc.bundle import Bundle, open_bundle
 from edge_qc.engine import DeviceOptions, Engine, open_engine
 from edge_qc.engine.acceptance import AcceptanceReport, accept
 from edge_qc.errors import EngineError
-from edge_qc.parts import Frame, Reason, Verdict, View
+from edge_qc.parts import Frame, Reading, Reason, Verdict, View
 from edge_qc.view import view
 
-__all__ = ["Inspection", "open_inspection"]
+__all__ = ["Inspected", "Inspection", "open_inspection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A verdict and what it was made of: the view that the engine saw and what it read there. Both
+    are None where it did not come so far."""
+
+    verdict: Verdict
+    view: View | None = None
+    reading: Reading | None = None
 
 
 class Inspection:
@@ -36,45 +47,51 @@ class Inspection:
         self._max_frame_age_s = max_frame_age_s
 
     def judge(self, frames: Sequence[Frame], running: bool = True) -> list[Verdict]:
-        """A verdict for each frame, in order; as many engine calls as the bundle's batch needs.
+        """A verdict for each frame, in order, as ``inspect`` reaches it."""
+        return [inspected.verdict for inspected in self.inspect(frames, running)]
+
+    def inspect(self, frames: Sequence[Frame], running: bool = True) -> list[Inspected]:
+        """Each frame's verdict with its view and reading, in order; as many engine calls as the
+        bundle's batch needs.
 
         What goes wrong with a frame or in the engine becomes NOT_JUDGED with its reason.
         """
-        verdicts: list[Verdict | None] = [None] * len(frames)
+        found: list[Inspected | None] = [None] * len(frames)
         views: list[tuple[int, View, float]] = []
         manifest = self.bundle.manifest
         size = (manifest.input.height, manifest.input.width)
         for index, frame in enumerate(frames):
             die = manifest.dies.get(frame.die)
             if die is None:
-                verdicts[index] = decision.not_judged(
-                    self.bundle.id, Reason.FRAME, decision.unknown_die(self.bundle, frame.die)
-                )
+                unknown = decision.unknown_die(self.bundle, frame.die)
+                found[index] = Inspected(decision.not_judged(self.bundle.id, Reason.FRAME, unknown))
                 continue
             began = time.perf_counter()
             cut = view(frame.pixels, die, size, manifest.input.interpolation)
             views.append((index, cut, _ms_since(began)))
         batch = manifest.input.batch
         for start in range(0, len(views), batch):
-            self._judge_batch(frames, views[start : start + batch], running, verdicts)
-        return [verdict for verdict in verdicts if verdict is not None]
+            self._inspect_batch(frames, views[start : start + batch], running, found)
+        return [inspected for inspected in found if inspected is not None]
 
-    def _judge_batch(
+    def _inspect_batch(
         self,
         frames: Sequence[Frame],
         views: Sequence[tuple[int, View, float]],
         running: bool,
-        verdicts: list[Verdict | None],
+        found: list[Inspected | None],
     ) -> None:
         began = time.perf_counter()
         try:
             readings = self.engine.infer(np.stack([cut.pixels for _, cut, _ in views]))
         except EngineError as error:
-            for index, _, _ in views:
-                verdicts[index] = decision.not_judged(self.bundle.id, Reason.ENGINE, str(error))
+            for index, cut, _ in views:
+                found[index] = Inspected(
+                    decision.not_judged(self.bundle.id, Reason.ENGINE, str(error)), cut
+                )
             return
         engine_ms = _ms_since(began)
-        for (index, _, view_ms), reading in zip(views, readings, strict=True):
+        for (index, cut, view_ms), reading in zip(views, readings, strict=True):
             began = time.perf_counter()
             verdict = decision.judge(
                 self.bundle,
@@ -87,7 +104,7 @@ class Inspection:
                     running=running,
                 ),
             )
-            verdicts[index] = dataclasses.replace(
+            verdict = dataclasses.replace(
                 verdict,
                 latency_ms={
                     "view": view_ms,
@@ -95,6 +112,7 @@ class Inspection:
                     "decision": _ms_since(began),
                 },
             )
+            found[index] = Inspected(verdict, cut, reading)
 
     def close(self) -> None:
         """Free the engine."""

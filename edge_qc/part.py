@@ -31,7 +31,7 @@ class PartJoiner:
         self._dies = tuple(sorted(set(dies)))
         self._deadline_s = deadline_s
         self._open: dict[str, _Open] = {}
-        self._closed: dict[str, None] = {}
+        self._closed: dict[str, Disposition] = {}
 
     def add(
         self,
@@ -43,17 +43,22 @@ class PartJoiner:
         time: datetime,
     ) -> PartVerdict | None:
         """Take one view's verdict; the part's, once it is whole. A view that comes after its part
-        was closed, or a second one of the same die, changes nothing that was said: only a worse
-        second view replaces the first while the part is open."""
+        was closed changes nothing that was said (see ``said``); of two views of one die the worse
+        counts."""
         if part_id in self._closed:
             return None
         part = self._open.setdefault(part_id, _Open(opened_s=now_s))
         before = part.views.get(die)
-        if before is None or _worse(verdict, before[1]):
+        if before is None or worse(verdict.disposition, before[1].disposition):
             part.views[die] = (verdict_id, verdict)
         if set(part.views) >= set(self._dies):
             return self._close(part_id, time)
         return None
+
+    def said(self, part_id: str) -> Disposition | None:
+        """What was said of a part that is closed; None while it is not. A view that comes now is
+        late."""
+        return self._closed.get(part_id)
 
     def overdue(self, now_s: float, time: datetime) -> list[PartVerdict]:
         """The parts whose deadline has passed, closed as INCOMPLETE."""
@@ -70,10 +75,11 @@ class PartJoiner:
 
     def _close(self, part_id: str, time: datetime) -> PartVerdict:
         part = self._open.pop(part_id)
-        self._closed[part_id] = None
+        joined = join(part_id, self._dies, part.views, time)
+        self._closed[part_id] = joined.disposition
         if len(self._closed) > _REMEMBERED:
             del self._closed[next(iter(self._closed))]
-        return join(part_id, self._dies, part.views, time)
+        return joined
 
 
 def join(
@@ -110,5 +116,6 @@ def join(
     )
 
 
-def _worse(verdict: Verdict, than: Verdict) -> bool:
-    return _SEVERITY[verdict.disposition] > _SEVERITY[than.disposition]
+def worse(disposition: Disposition, than: Disposition) -> bool:
+    """PASS, REVIEW, REJECT: each is worse than those before it."""
+    return _SEVERITY[disposition] > _SEVERITY[than]

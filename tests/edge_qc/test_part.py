@@ -94,3 +94,12 @@ def test_parts_that_are_open_when_the_line_stops_are_closed() -> None:
     joiner = PartJoiner(DIES, 5.0)
     joiner.add("p", "Die01", "a", verdict(GOOD), 0.0, NOW)
     assert [part.label for part in joiner.flush(NOW)] == [INCOMPLETE]
+
+
+def test_what_was_said_of_a_closed_part_is_known_to_a_late_view() -> None:
+    joiner = PartJoiner(DIES[:1], 5.0)
+    assert joiner.said("p") is None
+    joiner.add("p", "Die01", "a", verdict(GOOD), 0.0, NOW)
+    assert joiner.said("p") is Disposition.PASS
+    assert joiner.add("p", "Die01", "b", verdict("missing"), 1.0, NOW) is None
+    assert joiner.said("p") is Disposition.PASS
