@@ -12,14 +12,14 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from edge_qc.camera import Camera, CameraState
+from edge_qc.camera import Camera, CameraState, Fault
 from edge_qc.decision import not_judged
 from edge_qc.health import Health
 from edge_qc.heartbeat import Heartbeat
 from edge_qc.inspection import Inspection
 from edge_qc.intake import Intake, Work
-from edge_qc.part import PartJoiner
-from edge_qc.parts import Frame, PartVerdict, Reason, Verdict
+from edge_qc.part import PartJoiner, worse
+from edge_qc.parts import Disposition, Frame, PartVerdict, Reason, Verdict
 from edge_qc.publisher import Outbox, Publisher, Severity, part_content, verdict_content
 from edge_qc.settings import LineTable
 from edge_qc.state import may_judge
@@ -113,6 +113,10 @@ class Line:
     def _complete(self, item: Work, verdict: Verdict) -> None:
         event = item.event
         bundle = self._inspection.bundle
+        joiner = None
+        if event.part_id is not None and event.die in self._joined_dies:
+            joiner = self._joiner
+        said = None if joiner is None or event.part_id is None else joiner.said(event.part_id)
         self._outbox.verdict(
             item.verdict_id,
             verdict_content(
@@ -125,24 +129,34 @@ class Line:
                 image=event.image,
                 bundle_version=bundle.manifest.version,
                 engine=self.engine_name,
+                late=said is not None,
             ),
         )
+        if said is not None and worse(verdict.disposition, said):
+            self._tell_late(event, verdict, said)
         total_ms = 0.0
         if isinstance(event, Frame):
             total_ms = (time.monotonic() - event.monotonic_s) * 1e3
         self._health.count(verdict.label, total_ms)
         log.debug("%s %s %s", event.camera, event.image or event.trigger_id, verdict.label)
-        if (
-            self._joiner is not None
-            and event.part_id is not None
-            and event.die in self._joined_dies
-        ):
+        if joiner is not None:
+            assert event.part_id is not None
             assert event.die is not None
             self._publish_part(
-                self._joiner.add(
+                joiner.add(
                     event.part_id, event.die, item.verdict_id, verdict, time.monotonic(), _now()
                 )
             )
+
+    def _tell_late(self, event: Frame | Fault, verdict: Verdict, said: Disposition) -> None:
+        """A part that was let through may be bad after all: somebody has to fetch it."""
+        self._outbox.event(
+            "late-view",
+            f"part {event.part_id}: {said.value} was said of it before the view of {event.die}, "
+            f"which is {verdict.label} ({verdict.disposition.value})",
+            severity=Severity.ALARM if said is Disposition.PASS else Severity.WARNING,
+            camera=event.camera,
+        )
 
     def _watch_engine(self, verdict: Verdict) -> None:
         if verdict.reason is not Reason.ENGINE:

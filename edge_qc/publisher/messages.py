@@ -69,7 +69,8 @@ class BundleRef(_Model):
 
 
 class VerdictContent(_Model):
-    """What the line says of one view. time: UTC, when the frame was taken or the trigger came."""
+    """What the line says of one view. time: UTC, when the frame was taken or the trigger came.
+    late: the verdict on its part was given before, without it."""
 
     camera: str
     die: str | None
@@ -87,6 +88,7 @@ class VerdictContent(_Model):
     latency_ms: Mapping[str, Finite] = {}
     image: str | None = None
     detail: str = ""
+    late: bool = False
 
     @model_validator(mode="after")
     def _never_wrongly_good(self) -> VerdictContent:

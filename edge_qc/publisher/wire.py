@@ -37,6 +37,7 @@ def verdict_content(
     image: str | None = None,
     bundle_version: int | None = None,
     engine: str | None = None,
+    late: bool = False,
 ) -> VerdictContent:
     """A verdict and where its frame came from, as the message says it.
 
@@ -71,6 +72,7 @@ def verdict_content(
             latency_ms=dict(verdict.latency_ms),
             image=image,
             detail=verdict.detail[:DETAIL_LIMIT],
+            late=late,
         )
     except ValidationError as error:
         raise PublishError(
