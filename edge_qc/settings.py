@@ -32,11 +32,13 @@ class _Table(BaseModel):
 
 
 class StationTable(_Table):
-    """[station]: who this is, and where it keeps what must not be lost."""
+    """[station]: who this is, and where it keeps what must not be lost. power_mode: nvpmodel's, by
+    name, in which the station was commissioned; None where nobody has said."""
 
     site: TopicLevel
     name: TopicLevel
     state_dir: Path
+    power_mode: NonEmpty | None = None
 
     @property
     def root(self) -> str:

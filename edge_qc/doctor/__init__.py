@@ -38,7 +38,7 @@ class Patient:
 
 CHECKS: tuple[Callable[[Patient], Iterable[Finding]], ...] = (
     lambda patient: board.jetpack(patient.machine),
-    lambda patient: board.power_mode(patient.machine),
+    lambda patient: board.power_mode(patient.machine, patient.settings),
     lambda patient: board.clocks(patient.machine, patient.root),
     lambda patient: board.heat(patient.root),
     lambda patient: board.over_current(patient.machine, patient.root),

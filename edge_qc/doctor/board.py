@@ -8,6 +8,7 @@ from pathlib import Path
 from edge_qc.doctor.finding import NOT_A_JETSON, Finding, bad, good, none, note
 from edge_qc.health import temperatures
 from edge_qc.machine import Machine, too_old
+from edge_qc.settings import Settings
 
 _HOT_C = 85.0
 
@@ -24,17 +25,27 @@ def jetpack(machine: Machine) -> Iterator[Finding]:
         yield good("JetPack", seen)
 
 
-def power_mode(machine: Machine) -> Iterator[Finding]:
-    """Which of nvpmodel's modes is on; which is right is the site's to know."""
+def power_mode(machine: Machine, settings: Settings | None) -> Iterator[Finding]:
+    """Whether nvpmodel's mode is the one in which the station was commissioned."""
+    wanted = None if settings is None else settings.station.power_mode
     if not machine.is_jetson:
         yield none("power mode", NOT_A_JETSON)
     elif machine.power_mode is None:
         yield note("power mode", "nvpmodel does not tell", "sudo nvpmodel -q")
-    else:
+    elif wanted is None:
         yield note(
             "power mode",
             machine.power_mode,
-            "latencies were taken in one mode: keep to it (sudo nvpmodel -m NUMBER)",
+            f'say that it is right: power_mode = "{machine.power_mode}" in [station]',
+        )
+    elif machine.power_mode == wanted:
+        yield good("power mode", f"{wanted}, as commissioned")
+    else:
+        yield bad(
+            "power mode",
+            f"{machine.power_mode}, commissioned in {wanted}",
+            f"latencies were accepted in {wanted}: back to it with sudo nvpmodel -m NUMBER, or "
+            "accept anew and correct power_mode in [station]",
         )
 
 

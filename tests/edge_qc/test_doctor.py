@@ -78,7 +78,7 @@ def test_a_healthy_jetson_is_green(tmp_path: Path) -> None:
     assert only(board.jetpack(machine)).seen == (
         "JetPack 6.2, L4T 36.4.3 on NVIDIA Jetson Orin Nano Developer Kit"
     )
-    assert only(board.power_mode(machine)).seen == "MAXN_SUPER"
+    assert only(board.power_mode(machine, None)).seen == "MAXN_SUPER"
     assert "between 306 and 1020 MHz" in only(board.clocks(machine, root)).seen
     assert only(board.heat(root)).seen == "54 °C (gpu-thermal), the hottest of 2"
     assert only(board.over_current(machine, root)).seen == "none on 2 counters"
@@ -100,6 +100,20 @@ def test_an_ailing_jetson_is_red_with_remedies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("commissioned", "status"), [("MAXN_SUPER", Status.GOOD), ("25W", Status.BAD)]
+)
+def test_another_power_mode_than_the_commissioned_one_is_red(
+    tmp_path: Path, commissioned: str, status: Status
+) -> None:
+    station = {"site": "s", "name": "n", "state_dir": tmp_path, "power_mode": commissioned}
+    finding = only(
+        board.power_mode(this_machine(jetson(tmp_path)), settings(tmp_path, station=station))
+    )
+    assert finding.status is status
+    assert commissioned in finding.seen
+
+
+@pytest.mark.parametrize(
     ("revision", "jetpack"), [("4.0", "6.1"), ("4.3", "6.2"), ("4.7", "6.2"), ("3.1", "6.0")]
 )
 def test_jetpack_is_read_from_the_release_of_l4t(
@@ -112,7 +126,7 @@ def test_off_a_jetson_the_board_does_not_apply(tmp_path: Path) -> None:
     machine = this_machine(tmp_path)
     for found in (
         board.jetpack(machine),
-        board.power_mode(machine),
+        board.power_mode(machine, None),
         board.clocks(machine, tmp_path),
         board.over_current(machine, tmp_path),
     ):
