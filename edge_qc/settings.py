@@ -7,6 +7,7 @@ in the bundle, not here.
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,6 +184,8 @@ def known_keys() -> Iterator[str]:
             yield f"{table}.{key}"
 
 
+_CREDENTIAL = "credential:"
+
 _PATHS = {
     "station": ("state_dir",),
     "bundle": ("path", "public_key"),
@@ -199,7 +202,16 @@ def _absolute_paths(document: dict[str, Any], folder: Path) -> None:
                 continue
             for key in keys:
                 if isinstance(entry.get(key), str):
-                    entry[key] = str(folder / entry[key])
+                    entry[key] = str(_resolved(folder, entry[key]))
+
+
+def _resolved(folder: Path, path: str) -> Path:
+    """``credential:NAME`` is a file that systemd hands to the unit alone (LoadCredential=); for a
+    command by hand, root's own copy of it beside the settings."""
+    if not path.startswith(_CREDENTIAL):
+        return folder / path
+    handed = os.environ.get("CREDENTIALS_DIRECTORY")
+    return (Path(handed) if handed else folder / "credentials") / path.removeprefix(_CREDENTIAL)
 
 
 def _fields_of(annotation: object) -> list[str]:

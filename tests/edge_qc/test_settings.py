@@ -93,3 +93,18 @@ def test_the_password_stays_out_of_the_settings(tmp_path: Path) -> None:
     assert password.get_secret_value() == "hunter2"
     assert "hunter2" not in repr(password)
     assert "hunter2" not in settings.model_dump_json()
+
+
+def test_a_credential_is_what_systemd_handed_over_or_roots_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = GOOD.replace(
+        'host = "localhost"',
+        'host = "localhost"\nusername = "line"\npassword_file = "credential:mqtt.password"',
+    )
+    file = written(tmp_path, text)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert read_settings(file).mqtt.password_file == tmp_path / "credentials" / "mqtt.password"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/edge-qc.service")
+    handed = read_settings(file).mqtt.password_file
+    assert handed == Path("/run/credentials/edge-qc.service/mqtt.password")
