@@ -8,15 +8,20 @@ errors. What happens on one connection is ``session``'s.
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import random
 import threading
 import time
+from collections import deque
+from typing import Any
 
 import paho.mqtt.client as paho
 
 from edge_qc.errors import EdgeQCError, PublishError
+from edge_qc.publisher.connection import WINDOW, await_connack, connect
+from edge_qc.publisher.inbox import Handler, Inbox
 from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
     BundleRef,
@@ -27,17 +32,17 @@ from edge_qc.publisher.messages import (
 )
 from edge_qc.publisher.outbox import Outbox
 from edge_qc.publisher.session import Lost, Resting, Session
-from edge_qc.publisher.transport import CONNECT_S, Connected, Disconnected, Note, cut, open_client
+from edge_qc.publisher.transport import Connected, Note, Received, cut
 from edge_qc.publisher.wire import stamped, utc_now
 from edge_qc.settings import MqttTable, StationTable
 from edge_qc.state import State
 
-WINDOW = 64
 LATE_S = 5.0
 HEALTH_EXPIRES_S = 60
 
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
 _GOODBYE_S = 2.0
+_REPLIES = 256
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +62,8 @@ class Publisher:
         self._broker = f"broker {mqtt.host}:{mqtt.port}"
         self._protocol = paho.MQTTv5
         self._notes: queue.Queue[Note] = queue.Queue()
+        self._inbox = Inbox(station.root)
+        self._replies: deque[bytes] = deque(maxlen=_REPLIES)
         self._lock = threading.Condition()
         self._state = StateContent(state=State.STARTING, time=utc_now())
         self._state_told: StateContent | None = None
@@ -99,6 +106,20 @@ class Publisher:
             self._health = health
         self._wake()
 
+    def listen(self, level: str, handler: Handler) -> None:
+        """Has ``handler`` called with what comes on ``<root>/<level>`` while connected: at QoS 1,
+        so that it may come twice, at most 64 KiB, nothing that was retained. A thread of the
+        level's own calls it; what it raises is logged."""
+        self._inbox.listen(level, handler)
+        self._wake()
+
+    def reply(self, document: dict[str, Any]) -> None:
+        """Publishes to ``<root>/reply`` at QoS 1, now or when next connected. It passes no outbox:
+        a station that stops before then has not answered. Raises ValueError where it is no JSON."""
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        self._replies.append(text.encode())
+        self._wake()
+
     def drain(self, timeout_s: float) -> bool:
         """Waits until the broker has acknowledged everything; False where the time was short."""
         return self._outbox.wait_delivered(timeout_s)
@@ -116,9 +137,16 @@ class Publisher:
         if self._thread.is_alive():
             # An address that does not answer may hold the thread; the process may end without it.
             self._thread.join(2 * _GOODBYE_S)
+        self._inbox.close(_GOODBYE_S)
 
     def _wake(self) -> None:
         self._notes.put("wake")
+
+    def _note(self, note: Note) -> None:
+        if isinstance(note, Received):
+            self._inbox.take(note)
+        else:
+            self._notes.put(note)
 
     def _run(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
@@ -142,9 +170,20 @@ class Publisher:
 
     def _serve(self) -> None:
         """One connection from its start to its end, which is always an error but when stopping."""
-        client = self._client()
+        will = StateContent(
+            state=State.DEAD,
+            time=utc_now(),
+            why="the connection ended without a word",
+            bundle=self.bundle,
+        )
         try:
-            client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s)
+            client = connect(
+                self._mqtt,
+                self._station,
+                self._note,
+                protocol=self._protocol,
+                will=self._live(Kind.STATE, will),
+            )
             self._unreachable = False
         except OSError:
             with self._lock:
@@ -154,7 +193,8 @@ class Publisher:
         client.loop_start()
         session: Session | None = None
         try:
-            window = min(WINDOW, self._await_connack(client))
+            answer = await_connack(client, self._notes, self._stopping)
+            window = min(WINDOW, self._accepted(answer))
             session = Session(
                 client,
                 self._station.root,
@@ -177,6 +217,7 @@ class Publisher:
         self._connected.set()
         while not self._stopping.is_set():
             self._why = "; ".join(session.refusals) or None
+            session.subscribe(self._inbox.levels)
             self._tell(session)
             try:
                 session.fill()
@@ -196,49 +237,16 @@ class Publisher:
         info = session.publish_now(Kind.STATE, self._live(Kind.STATE, dead))
         info.wait_for_publish(_GOODBYE_S)
 
-    def _client(self) -> paho.Client:
-        # The same name at each start: a broker that still holds a dead connection ends that first.
-        client = open_client(
-            self._mqtt,
-            f"edge-qc.{self._station.site}.{self._station.name}",
-            self._notes.put,
-            protocol=self._protocol,
-            window=WINDOW,
-        )
-        will = StateContent(
-            state=State.DEAD,
-            time=utc_now(),
-            why="the connection ended without a word",
-            bundle=self.bundle,
-        )
-        client.will_set(
-            f"{self._station.root}/{Kind.STATE.value}", self._live(Kind.STATE, will), 1, True
-        )
-        return client
-
-    def _await_connack(self, client: paho.Client) -> int:
-        """How many messages the broker takes at a time. Raises Lost where it does not accept."""
-        until_s = time.monotonic() + CONNECT_S
-        while True:
-            try:
-                note = self._notes.get(timeout=max(0.0, until_s - time.monotonic()))
-            except queue.Empty:
-                raise Lost(f"no answer to CONNECT in {CONNECT_S:.0f} s") from None
-            if self._stopping.is_set():
-                raise Lost("stopped before the broker answered")
-            if note == "wake" or note.client is not client:
-                continue
-            if isinstance(note, Disconnected):
-                raise Lost(f"{note.why} before it accepted the connection")
-            if isinstance(note, Connected):
-                if note.wrong_protocol and self._protocol == paho.MQTTv5:
-                    self._step_down()
-                if note.refused is not None:
-                    raise Lost(
-                        f"the connection is refused: {note.refused}. Correct [mqtt] in "
-                        "station.toml, or the broker's accounts"
-                    )
-                return note.receive_maximum
+    def _accepted(self, answer: Connected) -> int:
+        """How many messages the broker takes at a time. Raises Lost where it refused."""
+        if answer.wrong_protocol and self._protocol == paho.MQTTv5:
+            self._step_down()
+        if answer.refused is not None:
+            raise Lost(
+                f"the connection is refused: {answer.refused}. Correct [mqtt] in station.toml, or "
+                "the broker's accounts"
+            )
+        return answer.receive_maximum
 
     def _step_down(self) -> None:
         self._protocol = paho.MQTTv311
@@ -267,6 +275,9 @@ class Publisher:
         if health is not None:
             expiry_s = HEALTH_EXPIRES_S if self._protocol == paho.MQTTv5 else None
             session.publish_now(Kind.HEALTH, self._live(Kind.HEALTH, health), expiry_s)
+        while self._replies:
+            session.publish_once("reply", self._replies[0])
+            self._replies.popleft()
 
     def _live(self, kind: Kind, content: StateContent | HealthContent) -> bytes:
         return stamped(

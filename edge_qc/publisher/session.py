@@ -11,17 +11,18 @@ import contextlib
 import queue
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_qc.publisher.ledger import Stored
 from edge_qc.publisher.messages import Kind
 from edge_qc.publisher.outbox import Outbox
-from edge_qc.publisher.transport import Acknowledged, Disconnected, Note
+from edge_qc.publisher.transport import Acknowledged, Disconnected, Note, Subscribed
 from edge_qc.publisher.wire import as_sent
 
 ACK_S = 20.0
@@ -58,6 +59,8 @@ class Session:
         self._cursor = 0
         self._ready: deque[Stored] = deque()
         self._sent: dict[int, tuple[Stored, float]] = {}
+        self._asked: dict[str, int] = {}
+        self._unheard: dict[str, str] = {}
 
     @property
     def in_flight(self) -> int:
@@ -68,10 +71,27 @@ class Session:
     def refusals(self) -> tuple[str, ...]:
         """What the broker refuses at the moment, in words."""
         return tuple(
-            f"the broker refuses {self._topic(kind)}: {reason}. Nothing is lost; allow that topic "
-            "to this station's account"
+            f"the broker refuses {self._topic(kind.value)}: {reason}. Nothing is lost; allow that "
+            "topic to this station's account"
             for kind, (_, reason) in self._resting.items()
+        ) + tuple(
+            f"the broker refuses to let this station read {self._topic(level)}: {reason}"
+            for level, reason in self._unheard.items()
         )
+
+    def subscribe(self, levels: Iterable[str]) -> None:
+        """Has what comes on these levels delivered on this connection, once asked. Raises Lost."""
+        for level in levels:
+            if level in self._asked:
+                continue
+            if self._client.protocol == paho.MQTTv5:
+                options = SubscribeOptions(qos=1, retainHandling=2)
+                error, mid = self._client.subscribe(self._topic(level), options=options)
+            else:
+                error, mid = self._client.subscribe(self._topic(level), 1)
+            if error != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+                raise Lost(f"subscribing failed: {paho.error_string(error)}")
+            self._asked[level] = mid
 
     def publish_now(
         self, kind: Kind, payload: bytes, expiry_s: int | None = None
@@ -81,7 +101,11 @@ class Session:
         if expiry_s is not None:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = expiry_s
-        return self._publish(kind, payload, retain=True, properties=properties)
+        return self._publish(kind.value, payload, retain=True, properties=properties)
+
+    def publish_once(self, level: str, payload: bytes) -> None:
+        """Publishes past the outbox, not retained. Raises Lost."""
+        self._publish(level, payload)
 
     def fill(self) -> None:
         """Sends from the outbox until the window is full. Raises Lost."""
@@ -103,7 +127,9 @@ class Session:
             self._cursor = message.row
             if message.kind in held or message.row in in_flight:
                 continue
-            info = self._publish(message.kind, as_sent(message.payload, self._is_late(message)))
+            info = self._publish(
+                message.kind.value, as_sent(message.payload, self._is_late(message))
+            )
             self._sent[info.mid] = message, now_s
 
     def listen(self, notes: queue.Queue[Note], at_most_s: float | None = None) -> None:
@@ -117,6 +143,10 @@ class Session:
         for note in taken:
             if isinstance(note, Disconnected) and note.client is self._client:
                 raise Lost(note.why)
+            if isinstance(note, Subscribed) and note.client is self._client and note.refused:
+                self._unheard |= {
+                    level: note.refused for level, mid in self._asked.items() if mid == note.mid
+                }
         oldest_s = min((sent_s for _, sent_s in self._sent.values()), default=None)
         if oldest_s is not None and time.monotonic() - oldest_s > ACK_S:
             raise Lost(f"no acknowledgement in {ACK_S:.0f} s")
@@ -146,9 +176,9 @@ class Session:
             self._outbox.delivered(rows)
 
     def _publish(
-        self, kind: Kind, payload: bytes, retain: bool = False, properties: Properties | None = None
+        self, level: str, payload: bytes, retain: bool = False, properties: Properties | None = None
     ) -> paho.MQTTMessageInfo:
-        info = self._client.publish(self._topic(kind), payload, 1, retain, properties)
+        info = self._client.publish(self._topic(level), payload, 1, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             # paho has queued it all the same: the client goes, and its queue with it.
             raise Lost(f"sending failed: {paho.error_string(info.rc)}")
@@ -167,5 +197,5 @@ class Session:
             until_s.append(time.monotonic() + at_most_s)
         return max(0.0, min(until_s) - time.monotonic()) if until_s else None
 
-    def _topic(self, kind: Kind) -> str:
-        return f"{self._root}/{kind.value}"
+    def _topic(self, level: str) -> str:
+        return f"{self._root}/{level}"

@@ -66,6 +66,7 @@ class Subscribed:
 
     client: paho.Client
     refused: str | None
+    mid: int
 
 
 # Notes pass through queue.Queue: SimpleQueue.get with a timeout may block for ever on Python 3.10.
@@ -144,12 +145,12 @@ def open_client(
     def on_subscribe(
         client: paho.Client,
         _data: Any,
-        _mid: int,
+        mid: int,
         reasons: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
-        notify(Subscribed(client, refused[0] if refused else None))
+        notify(Subscribed(client, refused[0] if refused else None, mid))
 
     def on_message(client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         notify(Received(client, message.topic, bytes(message.payload), message.retain))
