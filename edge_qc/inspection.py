@@ -7,6 +7,7 @@ and without a broker.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from edge_qc.parts import Frame, Reading, Reason, Verdict, View
 from edge_qc.view import view
 
 __all__ = ["Inspected", "Inspection", "open_inspection"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,11 @@ class Inspection:
                 found[index] = Inspected(decision.not_judged(self.bundle.id, Reason.FRAME, unknown))
                 continue
             began = time.perf_counter()
-            cut = view(frame.pixels, die, size, manifest.input.interpolation)
+            try:
+                cut = view(frame.pixels, die, size, manifest.input.interpolation)
+            except Exception as error:
+                found[index] = self._failed(Reason.FRAME, "the view cannot be cut", error)
+                continue
             views.append((index, cut, _ms_since(began)))
         batch = manifest.input.batch
         for start in range(0, len(views), batch):
@@ -90,20 +97,24 @@ class Inspection:
                     decision.not_judged(self.bundle.id, Reason.ENGINE, str(error)), cut
                 )
             return
+        except Exception as error:
+            for index, cut, _ in views:
+                found[index] = self._failed(Reason.ENGINE, "the engine failed", error, cut)
+            return
         engine_ms = _ms_since(began)
         for (index, cut, view_ms), reading in zip(views, readings, strict=True):
             began = time.perf_counter()
-            verdict = decision.judge(
-                self.bundle,
-                frames[index].die,
-                reading,
-                decision.Circumstances(
-                    frame_age_s=time.monotonic() - frames[index].monotonic_s,
-                    max_frame_age_s=self._max_frame_age_s,
-                    accepted=self.acceptance.bundle_id == self.bundle.id,
-                    running=running,
-                ),
+            circumstances = decision.Circumstances(
+                frame_age_s=time.monotonic() - frames[index].monotonic_s,
+                max_frame_age_s=self._max_frame_age_s,
+                accepted=self.acceptance.bundle_id == self.bundle.id,
+                running=running,
             )
+            try:
+                verdict = decision.judge(self.bundle, frames[index].die, reading, circumstances)
+            except Exception as error:
+                found[index] = self._failed(Reason.ENGINE, "the reading is undecidable", error, cut)
+                continue
             verdict = dataclasses.replace(
                 verdict,
                 latency_ms={
@@ -113,6 +124,13 @@ class Inspection:
                 },
             )
             found[index] = Inspected(verdict, cut, reading)
+
+    def _failed(
+        self, reason: Reason, what: str, error: Exception, cut: View | None = None
+    ) -> Inspected:
+        """A stage met what its author did not think of: one frame's loss, not the line's."""
+        log.error("%s", what, exc_info=error)
+        return Inspected(decision.not_judged(self.bundle.id, reason, f"{what}: {error!r}"), cut)
 
     def close(self) -> None:
         """Free the engine."""
