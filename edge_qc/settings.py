@@ -13,9 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from edge_qc.errors import SettingsError
+from edge_qc.triggering import Triggering, triggering
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -75,7 +84,9 @@ class EngineTable(_Table):
 
 class CameraTable(_Table):
     """[[camera]]: one source of frames. die: the die that it sees; None where ``table`` names the
-    die of each image. loop: start a folder or video again at its end."""
+    die of each image. loop: start a folder or video again at its end. trigger: see ``triggering``.
+    timeout_s: a read that takes longer is a camera that hangs; with a trigger, how long its picture
+    may take."""
 
     name: TopicLevel
     source: NonEmpty
@@ -84,8 +95,20 @@ class CameraTable(_Table):
     fps: float | None = Field(default=None, gt=0, le=10_000)
     loop: bool = False
     timeout_s: Seconds = 5.0
+    trigger: str = "free"
 
     @model_validator(mode="after")
+    @field_validator("trigger")
+    @classmethod
+    def _trigger_known(cls, text: str) -> str:
+        triggering(text)
+        return text
+
+    @property
+    def triggering(self) -> Triggering:
+        """What ``trigger`` says."""
+        return triggering(self.trigger)
+
     def _die_known(self) -> CameraTable:
         if self.die is None and self.table is None:
             raise ValueError("give die, or a table that names the die of each image")

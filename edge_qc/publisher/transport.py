@@ -22,6 +22,18 @@ from edge_qc.settings import MqttTable
 CONNECT_S = 10.0
 
 
+def _wake_pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+# paho wakes its thread through a TCP connection to a port of its own, where anybody on the machine
+# may get in first. A station listens nowhere, and its unit is denied listen(2).
+paho._socketpair_compat = _wake_pair
+
+
 @dataclass(frozen=True, slots=True)
 class Connected:
     """The broker's answer to CONNECT. refused: its words, None where it accepted. receive_maximum:
