@@ -19,6 +19,7 @@ from edge_qc.camera.sources import (
     blanked,
     check_source,
     open_source,
+    request_of,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "check_source",
     "open_source",
     "read_image",
+    "request_of",
 ]

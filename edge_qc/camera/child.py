@@ -25,7 +25,15 @@ from numpy.typing import NDArray
 
 from edge_qc.camera.checks import RepeatCheck, no_picture
 from edge_qc.camera.ring import SLOTS, Ring
-from edge_qc.camera.sources import BadImage, EndOfStream, Grab, Source, SourceRequest, open_named
+from edge_qc.camera.sources import (
+    AskedSource,
+    BadImage,
+    EndOfStream,
+    Grab,
+    Source,
+    SourceRequest,
+    open_named,
+)
 from edge_qc.errors import CameraError, EdgeQCError
 
 MESSAGE_BYTES = 65_536
@@ -84,6 +92,8 @@ class _Child:
                 trigger = self._next_trigger(source)
                 if trigger is None:
                     continue
+                if isinstance(source, AskedSource):
+                    source.ask()
             item = source.read(timeout_s)
             if trigger is not None and isinstance(item, Grab) and source.live:
                 item = self._fresh(source, item, trigger[1], timeout_s)
@@ -101,16 +111,17 @@ class _Child:
 
     def _next_trigger(self, source: Source) -> tuple[str, float] | None:
         """The next trigger. A live camera is read on while none comes, so that its buffers hold
-        nothing old when one does."""
+        nothing old when one does; one that is asked is looked after, since it may be lost."""
+        asked = isinstance(source, AskedSource)
         beat_s = time.monotonic() + _HEARTBEAT_S
         while time.monotonic() < beat_s and not self._closing.is_set():
             try:
-                if not source.live:
+                if asked or not source.live:
                     return self._triggers.get(timeout=_HEARTBEAT_S)
                 return self._triggers.get_nowait()
             except queue.Empty:
                 if source.live:
-                    source.read(_HEARTBEAT_S)
+                    source.read(0.0 if asked else _HEARTBEAT_S)
         self.send("idle")
         return None
 

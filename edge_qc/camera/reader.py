@@ -21,7 +21,7 @@ from edge_qc.camera.backoff import Backoff
 from edge_qc.camera.delivery import Delivery
 from edge_qc.camera.events import CameraState, CameraStats, Deliver, Ended
 from edge_qc.camera.link import Link
-from edge_qc.camera.sources import EndOfStream, SourceRequest, check_source
+from edge_qc.camera.sources import EndOfStream, check_source, request_of
 from edge_qc.camera.triggers import Trigger, Triggers
 from edge_qc.errors import CameraError, SettingsError
 from edge_qc.parts import Reason
@@ -39,12 +39,13 @@ class _Died(CameraError):
 
 
 class Camera:
-    """One camera by its settings. Free-run: every frame is delivered. Triggered: each ``trigger``
-    is answered by one Frame or one Fault within ``timeout_s``, and idle is health.
+    """One camera by its settings. Free-run: every frame is delivered. Triggered by the station:
+    each ``trigger`` is answered by one Frame or one Fault within ``timeout_s``. Triggered at its
+    own input: every frame is delivered. With either trigger, idle is health.
 
-    dies: those that can be judged; an image of any other is a Fault. ``deliver`` is called from the
-    camera's own thread; while a call blocks, the camera waits, and an error that it raises ends the
-    camera (state FAILED).
+    triggered: by the station, whatever the settings say. dies: those that can be judged; an image
+    of any other is a Fault. ``deliver`` is called from the camera's own thread; while a call
+    blocks, the camera waits, and an error that it raises ends the camera (state FAILED).
     """
 
     def __init__(
@@ -57,13 +58,13 @@ class Camera:
         backoff: Backoff | None = None,
     ) -> None:
         self.name = settings.name
-        self._request = SourceRequest(
-            settings.source, settings.die, settings.table, settings.loop, settings.fps
-        )
+        asked = triggered or settings.triggering.asked
+        self._request = request_of(settings, asked)
         self._timeout_s = settings.timeout_s
         self._open_timeout_s = open_timeout_s
         self._dies = None if dies is None else sorted(dies)
-        self._triggered = triggered
+        self._triggered = asked
+        self._idle_is_health = asked or settings.triggering.idle_is_health
         self._triggers = Triggers()
         self._backoff = backoff or Backoff()
         self._delivery = Delivery(self.name, settings.die, self._dies, lambda _: None)
@@ -212,7 +213,7 @@ class Camera:
                     opened_s = time.monotonic()
                 elif message["kind"] in ("frame", "bad"):
                     self._served_s = time.monotonic() - opened_s
-                if self._triggered or message["kind"] != "idle":
+                if self._idle_is_health or message["kind"] != "idle":
                     heard_s = time.monotonic()
             elif time.monotonic() - heard_s >= limit_s:
                 what = "gave no frame" if self._opened else "was not open"
@@ -231,7 +232,7 @@ class Camera:
 
     def _patience_s(self) -> float:
         """How long an open source may be silent."""
-        if self._triggered:
+        if self._idle_is_health:
             return self._timeout_s + _SILENCE_S
         return self._timeout_s + (1.0 / self._request.fps if self._request.fps else 0.0)
 

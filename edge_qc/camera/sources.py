@@ -5,6 +5,7 @@
     v4l2:///dev/video0             a Linux camera (?width=…&height=…&fourcc=…)
     rtsp://user:password@host/…    a network camera (also rtsps)
     gst:<pipeline> ! appsink       GStreamer, with apt's OpenCV
+    aravis://Basler-21714655       a GigE Vision or USB3 Vision camera by its id, with apt's Aravis
 
 ``SCHEMES`` is the table of them as ``module:class``; each is imported when it is opened. A class
 takes a ``SourceRequest``, and its static ``check`` refuses, without opening anything, what can
@@ -18,13 +19,16 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.errors import CameraError, SettingsError
+
+if TYPE_CHECKING:
+    from edge_qc.settings import CameraTable
 
 
 class EndOfStream(CameraError):
@@ -59,7 +63,9 @@ class BadImage:
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """What a source is opened with. start: items to leave out, those seen before a reopening."""
+    """What a source is opened with. start: items to leave out, those seen before a reopening.
+    trigger: ``Software`` where the station asks for each picture, the name of the camera's own
+    input where that does; None where it runs freely. A source that cannot be asked is read on."""
 
     uri: str
     die: str | None = None
@@ -67,6 +73,7 @@ class SourceRequest:
     loop: bool = False
     fps: float | None = None
     start: int = 0
+    trigger: str | None = None
 
     @property
     def shown(self) -> str:
@@ -105,6 +112,18 @@ class Source(Protocol):
         """Give the device back."""
 
 
+@runtime_checkable
+class AskedSource(Source, Protocol):
+    """A source that takes a picture when it is asked to, where its request's trigger is
+    ``SOFTWARE``."""
+
+    def ask(self) -> None:
+        """Forget pictures that wait, and take one now; ``read`` gives it. Raises CameraError."""
+
+
+SOFTWARE = "Software"
+"""GenICam's name of a trigger that is asked for."""
+
 SCHEMES: dict[str, str] = {
     "folder": "edge_qc.camera.files:FolderSource",
     "video": "edge_qc.camera.opencv:VideoSource",
@@ -112,9 +131,25 @@ SCHEMES: dict[str, str] = {
     "rtsp": "edge_qc.camera.opencv:RtspSource",
     "rtsps": "edge_qc.camera.opencv:RtspSource",
     "gst": "edge_qc.camera.opencv:GstSource",
+    "aravis": "edge_qc.camera.aravis:AravisSource",
 }
 """Sources by kind, as ``module:class``. The kind is the URI's scheme; ``file`` is a folder where
 the path is one or ends in a slash, and a video otherwise."""
+
+
+def request_of(settings: CameraTable, asked: bool | None = None) -> SourceRequest:
+    """What a camera's source is opened with. asked: whether the station triggers it, where that is
+    not as the settings say."""
+    if asked is None:
+        asked = settings.triggering.asked
+    return SourceRequest(
+        settings.source,
+        settings.die,
+        settings.table,
+        settings.loop,
+        settings.fps,
+        trigger=SOFTWARE if asked else settings.triggering.line,
+    )
 
 
 def blanked(uri: str) -> str:
@@ -132,7 +167,7 @@ def source_class(request: SourceRequest) -> str:
     if not colon or kind not in SCHEMES:
         raise SettingsError(
             f"camera source {request.shown}: unknown scheme {scheme!r}, wanted one of file:///…, "
-            "v4l2:///dev/…, rtsp://…, gst:…"
+            "v4l2:///dev/…, rtsp://…, gst:…, aravis://…"
         )
     return SCHEMES[kind]
 
@@ -144,7 +179,13 @@ def _loaded(name: str) -> Any:
 
 def check_source(request: SourceRequest) -> None:
     """Refuse what can never work, without opening a device. Raises SettingsError."""
-    _loaded(source_class(request)).check(request)
+    name = source_class(request)
+    if request.trigger not in (None, SOFTWARE) and name != SCHEMES["aravis"]:
+        raise SettingsError(
+            f"camera source {request.shown}: trigger 'line:{request.trigger}' is an input of a "
+            "camera's own, which only an aravis:// source has. Wanted free, mqtt or gpio:…"
+        )
+    _loaded(name).check(request)
 
 
 def open_named(name: str, request: SourceRequest) -> Source:

@@ -20,26 +20,27 @@ def command(config: Path, as_json: bool) -> None:
     import json
 
     from edge_qc.bundle import open_bundle
-    from edge_qc.camera import SourceRequest, blanked, check_source
+    from edge_qc.camera import blanked, check_source, request_of
+    from edge_qc.changeover import check_against_bundle
     from edge_qc.cli.table import print_tree
     from edge_qc.settings import read_settings
-    from edge_qc.station import check_against_bundle
+    from edge_qc.slots import bundle_folder
 
     settings = read_settings(config)
     settings.mqtt.password()
-    bundle = open_bundle(settings.bundle.path, settings.bundle.public_key)
+    bundle = open_bundle(bundle_folder(settings), settings.bundle.public_key)
     check_against_bundle(settings, bundle)
     resolved = settings.model_dump(mode="json")
     for camera, shown in zip(settings.camera, resolved["camera"], strict=True):
-        check_source(
-            SourceRequest(camera.source, camera.die, camera.table, camera.loop, camera.fps)
-        )
+        check_source(request_of(camera))
         shown["source"] = blanked(camera.source)
     if settings.mqtt.password_file is not None:
         resolved["mqtt"]["password"] = "***"
     resolved["mqtt"]["root"] = settings.station.root
     manifest = bundle.manifest
     resolved["bundle"] |= {
+        "path": str(bundle.path),
+        "from": "bundle.path" if settings.bundle.path is not None else "edge-qc install",
         "id": bundle.id,
         "name": manifest.name,
         "version": manifest.version,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edge_qc.camera.sources import SourceRequest, check_source
+from edge_qc.camera.sources import SourceRequest, check_source, request_of
 from edge_qc.doctor.finding import Finding, bad, good, none, note
 from edge_qc.errors import EdgeQCError
 from edge_qc.settings import CameraTable, Settings
@@ -33,7 +33,7 @@ def sources(settings: Settings | None, root: Path) -> Iterator[Finding]:
 
 def _camera(camera: CameraTable) -> Finding:
     check = f"camera {camera.name}"
-    request = SourceRequest(camera.source, camera.die, camera.table)
+    request = request_of(camera)
     try:
         check_source(request)
     except EdgeQCError as error:
