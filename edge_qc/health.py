@@ -67,6 +67,25 @@ def resident_memory() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that this process may still take: what the machine has left, or its control group."""
+    meminfo = _text(root / "proc/meminfo").splitlines()
+    left = [int(line.split()[1]) * 1024 for line in meminfo if line.startswith("MemAvailable:")]
+    group = _text(root / "proc/self/cgroup").partition("0::/")[2]
+    folder = root / "sys/fs/cgroup" / group
+    most, taken = _text(folder / "memory.max"), _text(folder / "memory.current")
+    if most.isdigit() and taken.isdigit():
+        left.append(int(most) - int(taken))
+    return max(0, min(left, default=0))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def temperatures(root: Path = Path("/sys/class/thermal")) -> dict[str, float]:
     """Degrees Celsius by thermal zone, as the kernel tells; empty where it does not."""
     found = {}

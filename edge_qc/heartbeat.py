@@ -10,9 +10,11 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
+from edge_qc.bundle import Bundle
 from edge_qc.camera import Camera, CameraState, CameraStats
 from edge_qc.health import Health
 from edge_qc.publisher import (
+    BundleRef,
     CameraHealth,
     HealthContent,
     Outbox,
@@ -28,7 +30,8 @@ _LOST = (CameraState.LOST, CameraState.FAILED)
 
 
 class Heartbeat:
-    """state: what the station is doing. Used from the loop's thread alone."""
+    """state: what the station is doing. troubles: by name, what any room wants said as long as it
+    stays here; may be set from any thread, all else is the loop's alone."""
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Heartbeat:
     ) -> None:
         """every_s: how often health is told; the state is told whenever it changes."""
         self.state = State.READY
+        self.troubles: dict[str, str] = {}
         self._why = ""
         self._cameras, self._outbox, self._publisher = cameras, outbox, publisher
         self._health, self._every_s = health, every_s
@@ -58,6 +62,11 @@ class Heartbeat:
             self._told_s = now_s
             self._publisher.health(self._figures(queue, now_s))
 
+    def name_bundle(self, bundle: Bundle) -> None:
+        """Says which bundle judges from now on."""
+        self._publisher.bundle = BundleRef(id=bundle.id, version=bundle.manifest.version)
+        self._publisher.state(self.state, self._why)
+
     def _situation(self, failure: str | None, stopping: bool) -> Situation:
         status = self._outbox.status()
         faults = []
@@ -75,6 +84,7 @@ class Heartbeat:
             troubles.append("the disk is nearly full")
         if self._publisher.connected and self._publisher.trouble is not None:
             troubles.append(self._publisher.trouble)
+        troubles += list(self.troubles.values())
         return Situation(
             accepted=True,
             running=True,

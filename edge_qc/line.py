@@ -1,7 +1,8 @@
 """The line: runs the rooms, the only loop.
 
 The loop takes what waits in the intake, judges it, completes each trigger with its one verdict, and
-joins views to parts. What the rooms are is decided by ``station``; when to stop, by ``daemon``.
+joins views to parts. Between two turns it takes another inspection where one was handed to it. What
+the rooms are is decided by ``station``; when to stop, by ``daemon``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from datetime import datetime, timezone
 
 from edge_qc.camera import Camera, CameraState, Fault
@@ -22,7 +25,7 @@ from edge_qc.part import PartJoiner, worse
 from edge_qc.parts import Disposition, Frame, PartVerdict, Reason, Verdict
 from edge_qc.publisher import Outbox, Publisher, Severity, part_content, verdict_content
 from edge_qc.settings import LineTable
-from edge_qc.state import may_judge
+from edge_qc.state import State, may_judge
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,8 @@ _ENGINE_FAILURES = 5
 """Engine errors in a row after which a restart is worth more than another try."""
 
 _OVER = (CameraState.ENDED, CameraState.FAILED)
+
+Observer = Callable[[Frame, Verdict], None]
 
 
 class Line:
@@ -57,6 +62,8 @@ class Line:
             cameras, outbox, publisher, self._health, settings.health_every_s
         )
         self._stopped = threading.Event()
+        self._observers: tuple[Observer, ...] = ()
+        self._next: deque[tuple[Inspection, Future[Inspection]]] = deque()
         dies = settings.part_dies
         if dies is None:
             dies = tuple(inspection.bundle.manifest.dies)
@@ -70,6 +77,44 @@ class Line:
         """Engine, version and device."""
         return self._inspection.engine.name
 
+    @property
+    def inspection(self) -> Inspection:
+        """What judges at the moment."""
+        return self._inspection
+
+    @property
+    def state(self) -> State:
+        """What the station is doing."""
+        return self._heartbeat.state
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """By name, what makes the station DEGRADED for as long as it stays here."""
+        return self._heartbeat.troubles
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Has ``observer`` called on the loop's thread with each frame, once its verdict is
+        recorded; call what is returned to end that. It must be quick; an error of its is logged."""
+        self._observers = (*self._observers, observer)
+
+        def end() -> None:
+            self._observers = tuple(one for one in self._observers if one is not observer)
+
+        return end
+
+    def exchange(self, inspection: Inspection, timeout_s: float = 30.0) -> Inspection | None:
+        """From any other thread: have the loop judge with ``inspection`` from its next turn on.
+        The one before, which judges no more and is the caller's to close; None where the loop did
+        not come to it in time, and then it never will."""
+        answer: Future[Inspection] = Future()
+        self._next.append((inspection, answer))
+        wait([answer], timeout_s)
+        return None if answer.cancel() else answer.result()
+
+    def close(self) -> None:
+        """Free what judges; call it when ``run`` is over."""
+        self._inspection.close()
+
     def run(self, stop: threading.Event, until_end: bool = False) -> None:
         """Judge until ``stop`` is set or, with ``until_end``, every camera has ended; then judge
         what was already triggered, and wait for the broker as long as the settings say."""
@@ -82,6 +127,7 @@ class Line:
         log.info("running: %d cameras, %s", len(self._cameras), self.engine_name)
         while True:
             self.turns += 1
+            self._change_over()
             work = self._intake.take(self._inspection.bundle.manifest.input.batch)
             self._heartbeat.beat(
                 queue=self._intake.waiting, failure=self.failure, stopping=self._stopping
@@ -97,6 +143,15 @@ class Line:
                 break
         self._drain()
 
+    def _change_over(self) -> None:
+        while self._next:
+            inspection, answer = self._next.popleft()
+            if answer.set_running_or_notify_cancel():
+                before, self._inspection = self._inspection, inspection
+                self._engine_failures = 0
+                self._heartbeat.name_bundle(inspection.bundle)
+                answer.set_result(before)
+
     def _judge(self, work: Sequence[Work]) -> None:
         frames = [item.event for item in work if isinstance(item.event, Frame)]
         verdicts = iter(self._inspection.judge(frames, running=may_judge(self._heartbeat.state)))
@@ -109,6 +164,15 @@ class Line:
                     self._inspection.bundle.id, item.event.reason, item.event.detail
                 )
             self._complete(item, verdict)
+            if isinstance(item.event, Frame):
+                self._show(item.event, verdict)
+
+    def _show(self, frame: Frame, verdict: Verdict) -> None:
+        for observer in self._observers:
+            try:
+                observer(frame, verdict)
+            except Exception:
+                log.exception("what only looks on failed; the verdicts stand")
 
     def _complete(self, item: Work, verdict: Verdict) -> None:
         event = item.event

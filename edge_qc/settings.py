@@ -57,9 +57,10 @@ class StationTable(_Table):
 
 
 class BundleTable(_Table):
-    """[bundle]: the model, and whose signature it must carry."""
+    """[bundle]: the model, and whose signature it must carry. path: a folder that is always taken;
+    without it the bundle that was installed."""
 
-    path: Path
+    path: Path | None = None
     public_key: Path | None = None
 
 
@@ -94,10 +95,9 @@ class CameraTable(_Table):
     table: Path | None = None
     fps: float | None = Field(default=None, gt=0, le=10_000)
     loop: bool = False
-    timeout_s: Seconds = 5.0
     trigger: str = "free"
+    timeout_s: Seconds = 5.0
 
-    @model_validator(mode="after")
     @field_validator("trigger")
     @classmethod
     def _trigger_known(cls, text: str) -> str:
@@ -109,6 +109,7 @@ class CameraTable(_Table):
         """What ``trigger`` says."""
         return triggering(self.trigger)
 
+    @model_validator(mode="after")
     def _die_known(self) -> CameraTable:
         if self.die is None and self.table is None:
             raise ValueError("give die, or a table that names the die of each image")
@@ -161,7 +162,7 @@ class Settings(_Table):
     """All of ``station.toml``. Relative paths are taken from the file's own folder."""
 
     station: StationTable
-    bundle: BundleTable
+    bundle: BundleTable = BundleTable()
     engine: EngineTable = EngineTable()
     camera: tuple[CameraTable, ...] = Field(min_length=1)
     mqtt: MqttTable

@@ -7,11 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from edge_qc.bundle import Bundle
 from edge_qc.camera import Camera
-from edge_qc.engine import BuildStep, DeviceOptions
-from edge_qc.errors import DeviceError, SettingsError
-from edge_qc.inspection import open_inspection
+from edge_qc.changeover import (
+    Changeover,
+    check_against_bundle,
+    first_inspection,
+    tell_standing_trouble,
+)
+from edge_qc.control import Control
+from edge_qc.engine import BuildStep
+from edge_qc.errors import DeviceError
 from edge_qc.line import Line
 from edge_qc.notify import notify
 from edge_qc.publisher import BundleRef, Outbox, Publisher
@@ -40,6 +45,8 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
                 station=settings.station.name,
             )
         )
+        control = Control(settings.station.state_dir)
+        stack.callback(control.close)
         publisher = Publisher(settings.mqtt, settings.station, outbox)
         publisher.start()
         stack.callback(publisher.close)
@@ -53,15 +60,9 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
             notify(f"EXTEND_TIMEOUT_USEC={_BUILD_STEP_S * 1_000_000}", f"STATUS={step.doing}")
 
         try:
-            inspection = open_inspection(
-                settings.bundle.path,
-                public_key=settings.bundle.public_key,
-                engine=settings.engine.kind,
-                threads=settings.engine.threads,
-                device=DeviceOptions.of_station(settings.engine, settings.station.state_dir, told),
-                max_frame_age_s=settings.line.max_frame_age_s,
-            )
-            stack.callback(inspection.close)
+            inspection = first_inspection(settings, outbox, told)
+            first = stack.enter_context(ExitStack())
+            first.callback(inspection.close)
             check_against_bundle(settings, inspection.bundle)
             cameras = [
                 Camera(camera, dies=inspection.bundle.manifest.dies) for camera in settings.camera
@@ -83,30 +84,18 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
             id=inspection.bundle.id, version=inspection.bundle.manifest.version
         )
         publisher.state(State.READY, f"accepted on {report.engine}")
-        yield Line(
+        line = Line(
             inspection=inspection,
             cameras=cameras,
             outbox=outbox,
             publisher=publisher,
             settings=settings.line,
         )
-
-
-def check_against_bundle(settings: Settings, bundle: Bundle) -> None:
-    """Raises SettingsError where the settings name dies that the bundle does not know."""
-    known = ", ".join(bundle.manifest.dies)
-    faults = [
-        f"camera {camera.name!r}: die {camera.die!r}"
-        for camera in settings.camera
-        if camera.die is not None and camera.die not in bundle.manifest.dies
-    ]
-    faults += [
-        f"line.part_dies: die {die!r}"
-        for die in settings.line.part_dies or ()
-        if die not in bundle.manifest.dies
-    ]
-    if faults:
-        raise SettingsError(
-            f"{'; '.join(faults)}: unknown to the bundle {settings.bundle.path}, which knows "
-            f"{known}. Correct station.toml, or install a bundle that was trained on that die"
-        )
+        # From here on it is the line's to close, or another's.
+        first.pop_all()
+        stack.callback(line.close)
+        tell_standing_trouble(settings, line)
+        changeover = Changeover(settings, line, outbox)
+        control.on("install", changeover.install)
+        control.on("rollback", changeover.roll_back)
+        yield line

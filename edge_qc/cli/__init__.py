@@ -21,6 +21,8 @@ from edge_qc.errors import EdgeQCError
 _STATION = {
     "check": "Read station.toml and the bundle, and show what they resolve to.",
     "run": "Run the station: grab, judge, publish.",
+    "install": "Make a bundle this station's, while it runs.",
+    "rollback": "Go back to the bundle before.",
     "judge": "Judge images without cameras and broker.",
     "view": "Write what the network will see of an image.",
     "inspect": "Show a bundle.",

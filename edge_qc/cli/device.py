@@ -76,12 +76,13 @@ def commissioned(
     from edge_qc.commissioning import commission
     from edge_qc.engine import DeviceOptions
     from edge_qc.settings import read_settings
+    from edge_qc.slots import bundle_folder
 
     public_key = None
     device = DeviceOptions()
     if bundle is None:
         settings = read_settings(config)
-        bundle, public_key = settings.bundle.path, settings.bundle.public_key
+        bundle, public_key = bundle_folder(settings), settings.bundle.public_key
         engine = engine or settings.engine.kind
         threads = settings.engine.threads
         device = DeviceOptions.of_station(settings.engine, settings.station.state_dir)

@@ -1,0 +1,28 @@
+"""``edge-qc rollback``: back to the bundle before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.options import config_option, json_option
+
+
+@click.command("rollback")
+@config_option
+@json_option
+def command(config: Path, as_json: bool) -> None:
+    """Go back to the bundle that this station had before its last install.
+
+    It is accepted again first; a running station takes it over between two triggers. Called twice,
+    it leads forth again. Run it as the station's user: sudo -u edge-qc edge-qc rollback
+    """
+    from edge_qc.cli.device import drawn_progress
+    from edge_qc.cli.install import as_document, tell, when
+    from edge_qc.installation import roll_back, shown
+    from edge_qc.settings import read_settings
+
+    with drawn_progress() as progress:
+        done = roll_back(read_settings(config), progress=progress, listener=tell)
+    click.echo(as_document(done) if as_json else f"{shown(done.slot)} {when(done.live)}")
