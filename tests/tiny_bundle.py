@@ -18,10 +18,13 @@ SIDE = 8
 GRID = 2
 
 
-def make_bundle(folder: Path, *, batch: int = 2, version: int = 1, shift: float = 0.0) -> Path:
-    """The bundle's folder. shift: added to the golden logits, so that no engine reproduces them."""
+def make_bundle(
+    folder: Path, *, batch: int = 2, version: int = 1, shift: float = 0.0, seed: int = 0
+) -> Path:
+    """The bundle's folder. shift: added to the golden logits, so that no engine reproduces them.
+    seed: of the weights, and so of what it says."""
     folder.mkdir(parents=True)
-    model = _model(batch)
+    model = _model(batch, seed)
     views = _views(2 * batch)
     answers = _answers(model, views, batch)
     answers["logits"] = answers["logits"] + np.float32(shift)
@@ -48,12 +51,12 @@ def make_bundle(folder: Path, *, batch: int = 2, version: int = 1, shift: float 
     return folder
 
 
-def _model(batch: int) -> bytes:
+def _model(batch: int, seed: int) -> bytes:
     """Means over quadrants, and things made of them by one matrix each."""
     onnx = pytest.importorskip("onnx", reason="tiny bundles need onnx: pip install onnx")
     from onnx import TensorProto, helper, numpy_helper
 
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
     weights = {
         "scale": np.float32(1 / 255),
         "to_logits": draw.normal(size=(GRID * GRID, len(CLASSES))).astype(np.float32) * 8,
