@@ -9,7 +9,8 @@
     ├── DeviceError             hardware or its driver; retried            exit 1, restart
     │   ├── CameraError         a camera
     │   └── EngineError         an inference engine
-    └── PublishError            broker or outbox; never stops inspection   exit 1
+    ├── PublishError            broker or outbox; never stops inspection   exit 1
+    └── RecordError             the plant's records and their database     exit 1
 
 Children are named by what the operator must do. A message says what, the value seen, the value
 wanted, and the next step. Errors of other libraries are wrapped at the door of the room that calls
@@ -63,3 +64,7 @@ class EngineError(DeviceError):
 
 class PublishError(EdgeQCError):
     """The broker or the outbox refused something; inspection goes on."""
+
+
+class RecordError(EdgeQCError):
+    """The database of records cannot be reached, read or written."""

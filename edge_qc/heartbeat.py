@@ -106,6 +106,7 @@ class Heartbeat:
                 },
                 "outbox": OutboxHealth(
                     waiting=status.waiting,
+                    unheard=self._publisher.unheard,
                     open_triggers=status.open_triggers,
                     free_bytes=status.free_bytes,
                     space=status.space.value,

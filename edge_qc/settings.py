@@ -117,7 +117,9 @@ class CameraTable(_Table):
 
 
 class MqttTable(_Table):
-    """[mqtt]: the broker. Passwords are read from a file, never written here."""
+    """[mqtt]: the broker. Passwords are read from a file, never written here. recorder: keep each
+    message until ``edge-qc record`` has acknowledged it, and say so where it is silent for
+    recorder_silent_s."""
 
     host: NonEmpty
     port: Port = 1883
@@ -127,6 +129,8 @@ class MqttTable(_Table):
     cert_file: Path | None = None
     key_file: Path | None = None
     keepalive_s: int = Field(default=15, ge=1, le=3600)
+    recorder: bool = False
+    recorder_silent_s: Seconds = 60.0
 
     @model_validator(mode="after")
     def _complete(self) -> MqttTable:
@@ -144,6 +148,26 @@ class MqttTable(_Table):
             return SecretStr(self.password_file.read_text(encoding="utf-8").rstrip("\n"))
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"mqtt.password_file: {error}. Correct the path") from error
+
+
+class OutboxTable(_Table):
+    """[outbox]: what the disk has to hold. keep_days, keep_mb: how long and how much of what was
+    delivered is kept for replay. late_s: sent later than this, a message is marked historical.
+    Below low_mb of free disk evidence goes, below full_mb triggers are refused; ballast_mb keeps
+    room for the verdicts on those accepted by then."""
+
+    keep_days: float = Field(default=7.0, gt=0, le=3650)
+    keep_mb: int = Field(default=512, ge=1, le=1_048_576)
+    late_s: Seconds = 5.0
+    low_mb: int = Field(default=256, ge=1, le=1_048_576)
+    full_mb: int = Field(default=64, ge=1, le=1_048_576)
+    ballast_mb: int = Field(default=16, ge=0, le=4096)
+
+    @model_validator(mode="after")
+    def _low_before_full(self) -> OutboxTable:
+        if self.low_mb < self.full_mb:
+            raise ValueError(f"low_mb {self.low_mb} is below full_mb {self.full_mb}")
+        return self
 
 
 class LineTable(_Table):
@@ -166,6 +190,7 @@ class Settings(_Table):
     engine: EngineTable = EngineTable()
     camera: tuple[CameraTable, ...] = Field(min_length=1)
     mqtt: MqttTable
+    outbox: OutboxTable = OutboxTable()
     line: LineTable = LineTable()
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from edge_qc.camera import Camera
@@ -15,6 +15,7 @@ from edge_qc.changeover import (
     tell_standing_trouble,
 )
 from edge_qc.control import Control
+from edge_qc.dispatch import Dispatch, Inputs, Post
 from edge_qc.engine import BuildStep
 from edge_qc.errors import DeviceError
 from edge_qc.line import Line
@@ -25,6 +26,7 @@ from edge_qc.state import State
 
 log = logging.getLogger(__name__)
 
+_MB = 2**20
 _BUILD_STEP_S = 600
 """How long one step of a build may take before systemd gives up."""
 
@@ -43,11 +45,18 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
                 settings.station.state_dir / "outbox.sqlite",
                 site=settings.station.site,
                 station=settings.station.name,
+                low_bytes=settings.outbox.low_mb * _MB,
+                full_bytes=settings.outbox.full_mb * _MB,
+                keep_days=settings.outbox.keep_days,
+                keep_bytes=settings.outbox.keep_mb * _MB,
+                ballast_bytes=settings.outbox.ballast_mb * _MB,
             )
         )
         control = Control(settings.station.state_dir)
         stack.callback(control.close)
-        publisher = Publisher(settings.mqtt, settings.station, outbox)
+        publisher = Publisher(
+            settings.mqtt, settings.station, outbox, late_s=settings.outbox.late_s
+        )
         publisher.start()
         stack.callback(publisher.close)
         publisher.state(State.STARTING, "verifying the bundle")
@@ -94,8 +103,28 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
         # From here on it is the line's to close, or another's.
         first.pop_all()
         stack.callback(line.close)
+        open_triggers(settings, cameras, outbox, publisher, line)
         tell_standing_trouble(settings, line)
         changeover = Changeover(settings, line, outbox)
         control.on("install", changeover.install)
         control.on("rollback", changeover.roll_back)
         yield line
+
+
+def open_triggers(
+    settings: Settings,
+    cameras: Sequence[Camera],
+    outbox: Outbox,
+    publisher: Publisher,
+    line: Line,
+) -> None:
+    """Listen to what triggers these cameras, until the line stops them. Raises SettingsError."""
+    posts = [
+        Post(camera, table)
+        for camera, table in zip(cameras, settings.camera, strict=True)
+        if table.triggering.asked
+    ]
+    if posts:
+        dispatch = Dispatch(posts, settings.station, outbox, line.intake, lambda: line.state)
+        inputs = Inputs(dispatch, posts, outbox, publisher, line.troubles)
+        line.before_stop(inputs.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edge_qc.publisher.disk import Space
 from edge_qc.publisher.ledger import TriggerRecord
 from edge_qc.publisher.messages import (
+    AckMessage,
     BundleRef,
     CameraHealth,
     EventMessage,
@@ -28,12 +29,14 @@ from edge_qc.publisher.wire import (
     json_schemas,
     parse_topic,
     part_content,
+    read_ack,
     read_message,
     verdict_content,
 )
 
 __all__ = [
     "OUTBOX_FILE",
+    "AckMessage",
     "BundleRef",
     "CameraHealth",
     "EventMessage",
@@ -58,6 +61,7 @@ __all__ = [
     "json_schemas",
     "parse_topic",
     "part_content",
+    "read_ack",
     "read_message",
     "verdict_content",
 ]

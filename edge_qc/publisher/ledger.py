@@ -153,11 +153,23 @@ def add_message(
         drop_trigger(connection, verdict_id)
 
 
-def set_state(connection: sqlite3.Connection, state: int, rows: Iterable[int], now: float) -> None:
-    connection.executemany(
-        "UPDATE message SET state = ?, delivered_s = ? WHERE row = ?",
+def set_state(connection: sqlite3.Connection, state: int, rows: Iterable[int], now: float) -> int:
+    """Has waiting rows leave for another state; how many did."""
+    return connection.executemany(
+        "UPDATE message SET state = ?, delivered_s = ? WHERE row = ? AND state = 0",
         [(state, now, row) for row in rows],
-    )
+    ).rowcount
+
+
+def acknowledge(
+    connection: sqlite3.Connection, epoch: str, kind: str, upto: int, now: float
+) -> int:
+    """Marks as delivered what waits of a kind and epoch up to a number; how many that was."""
+    return connection.execute(
+        "UPDATE message SET state = 1, delivered_s = ?"
+        " WHERE epoch = ? AND kind = ? AND seq <= ? AND state = 0",
+        (now, epoch, kind, upto),
+    ).rowcount
 
 
 def count_commit(connection: sqlite3.Connection, number: int) -> None:
@@ -178,6 +190,12 @@ def triggers(connection: sqlite3.Connection) -> tuple[list[tuple[str, TriggerRec
 
 def drop_trigger(connection: sqlite3.Connection, verdict_id: str) -> None:
     connection.execute("DELETE FROM trigger WHERE verdict_id = ?", (verdict_id,))
+
+
+def has_verdict(db: sqlite3.Connection, verdict_id: str) -> bool:
+    """Whether a message of this id is held."""
+    row = db.execute("SELECT 1 FROM message WHERE verdict_id = ?", (verdict_id,)).fetchone()
+    return row is not None
 
 
 def count_waiting(connection: sqlite3.Connection) -> int:

@@ -133,9 +133,11 @@ class CameraHealth(_Model):
 
 
 class OutboxHealth(_Model):
-    """waiting: messages not yet acknowledged. open_triggers: accepted, no verdict yet."""
+    """waiting: messages not yet acknowledged. open_triggers: accepted, no verdict yet. unheard:
+    messages since the start that the broker took while nobody had subscribed to them."""
 
     waiting: Count
+    unheard: Count = 0
     open_triggers: Count
     free_bytes: Count
     space: Literal["ok", "low", "full"]
@@ -175,10 +177,13 @@ class _Stamp(_Model):
 
 
 class _Sequenced(_Stamp):
-    """seq counts from 1 without a gap within an epoch, for each topic on its own."""
+    """seq counts from 1 without a gap within an epoch, for each topic on its own. after: given
+    where the station holds nothing between that number and seq: what a consumer has not had of
+    those will not come by itself any more."""
 
     seq: Annotated[int, Field(ge=1)]
     historical: bool
+    after: Count | None = None
 
 
 class VerdictMessage(VerdictContent, _Sequenced):
@@ -210,6 +215,15 @@ class HealthMessage(HealthContent, _Stamp):
     """``…/health``: retained, expires."""
 
     schema_: Literal["edge-qc/health/1"] = Field(alias="schema")
+
+
+class AckMessage(_Model):
+    """``…/ack``, from the recorder: all of a kind in an epoch up to a number is recorded."""
+
+    schema_: Literal["edge-qc/ack/1"] = Field(alias="schema", default="edge-qc/ack/1")
+    epoch: str
+    kind: Literal[Kind.VERDICT, Kind.PART, Kind.EVENT]
+    upto: Count
 
 
 Message = VerdictMessage | PartMessage | EventMessage | StateMessage | HealthMessage

@@ -24,6 +24,7 @@ from edge_qc.publisher.connection import WINDOW, await_connack, connect
 from edge_qc.publisher.inbox import Handler, Inbox
 from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
+    AckMessage,
     BundleRef,
     HealthContent,
     Kind,
@@ -31,9 +32,10 @@ from edge_qc.publisher.messages import (
     StateContent,
 )
 from edge_qc.publisher.outbox import Outbox
+from edge_qc.publisher.recorded import RecorderWatch
 from edge_qc.publisher.session import Lost, Resting, Session
 from edge_qc.publisher.transport import Connected, Note, Received, cut
-from edge_qc.publisher.wire import stamped, utc_now
+from edge_qc.publisher.wire import read_ack, stamped, utc_now
 from edge_qc.settings import MqttTable, StationTable
 from edge_qc.state import State
 
@@ -43,6 +45,7 @@ HEALTH_EXPIRES_S = 60
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
 _GOODBYE_S = 2.0
 _REPLIES = 256
+_RECORDER_TURN_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,12 @@ class Publisher:
         self._notes: queue.Queue[Note] = queue.Queue()
         self._inbox = Inbox(station.root)
         self._replies: deque[bytes] = deque(maxlen=_REPLIES)
+        self._acks: queue.Queue[AckMessage] = queue.Queue()
+        self._recorder: RecorderWatch | None = None
+        if mqtt.recorder:
+            self._recorder = RecorderWatch(outbox.epoch, mqtt.recorder_silent_s)
+            self._inbox.listen("ack", self._take_ack)
+        self._unheard = 0
         self._lock = threading.Condition()
         self._state = StateContent(state=State.STARTING, time=utc_now())
         self._state_told: StateContent | None = None
@@ -84,6 +93,11 @@ class Publisher:
     def trouble(self) -> str | None:
         """Why messages are not leaving, in words; None while they do."""
         return self._why
+
+    @property
+    def unheard(self) -> int:
+        """How many messages the broker took while nobody had subscribed to them."""
+        return self._unheard
 
     def start(self) -> None:
         """Connects, now and after every loss, on a thread of its own. Never raises for the
@@ -202,6 +216,7 @@ class Publisher:
                 self._resting,
                 window=window,
                 late_s=self._late_s,
+                recorder=self._recorder,
             )
             self._feed(session)
             client.disconnect()
@@ -210,13 +225,16 @@ class Publisher:
             cut(client)
             if session is not None:
                 session.finish(self._notes)
+                self._unheard += session.unheard
 
     def _feed(self, session: Session) -> None:
         log.info("%s: connected", self._broker)
         self._sent_state = None
         self._connected.set()
+        if self._recorder is not None:
+            self._recorder.connected(time.monotonic())
         while not self._stopping.is_set():
-            self._why = "; ".join(session.refusals) or None
+            self._why = "; ".join([*session.refusals, *self._heed_recorder()]) or None
             session.subscribe(self._inbox.levels)
             self._tell(session)
             try:
@@ -224,7 +242,7 @@ class Publisher:
             except PublishError as error:
                 # The outbox cannot be read; the state that says so can still be sent.
                 self._why = str(error)
-            session.listen(self._notes)
+            session.listen(self._notes, _RECORDER_TURN_S if self._recorder is not None else None)
         until_s = time.monotonic() + _GOODBYE_S
         while session.in_flight and (left_s := until_s - time.monotonic()) > 0:
             session.listen(self._notes, left_s)
@@ -236,6 +254,27 @@ class Publisher:
         )
         info = session.publish_now(Kind.STATE, self._live(Kind.STATE, dead))
         info.wait_for_publish(_GOODBYE_S)
+
+    def _take_ack(self, payload: bytes) -> None:
+        try:
+            self._acks.put(read_ack(payload))
+        except PublishError as error:
+            log.warning("%s", error)
+        self._wake()
+
+    def _heed_recorder(self) -> list[str]:
+        """Lets go what the recorder has acknowledged; that it is silent, in words."""
+        if self._recorder is None:
+            return []
+        now_s = time.monotonic()
+        while not self._acks.empty():
+            ack = self._acks.get()
+            if self._recorder.heard(ack, now_s):
+                self._outbox.acknowledged(ack.epoch, ack.kind, ack.upto)
+            else:
+                log.warning("an ack of %s %d, which was never sent", ack.kind.value, ack.upto)
+        silence = self._recorder.silence(now_s)
+        return [silence] if silence is not None else []
 
     def _accepted(self, answer: Connected) -> int:
         """How many messages the broker takes at a time. Raises Lost where it refused."""

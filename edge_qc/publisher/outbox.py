@@ -141,6 +141,18 @@ class Outbox:
             self._open.remove(verdict_id)
         return entry.done
 
+    def knows(self, verdict_id: str) -> bool:
+        """Whether its trigger was accepted, in this epoch or in one that the ledger remembers.
+        Raises PublishError where the ledger cannot be read."""
+        with self._writer.changed:
+            if verdict_id in self._open:
+                return True
+        try:
+            with self._read_lock:
+                return ledger.has_verdict(self._reader, verdict_id)
+        except sqlite3.Error as error:
+            raise PublishError(f"outbox {self._path} cannot be read: {error}") from error
+
     def part(self, content: PartContent) -> Future[None]:
         """Adds the verdict on a whole part."""
         return self._add(Kind.PART, content)
@@ -204,6 +216,10 @@ class Outbox:
     def delivered(self, rows: Sequence[int]) -> None:
         """Marks messages as acknowledged by the broker."""
         self._writer.settle(rows, ledger.DELIVERED)
+
+    def acknowledged(self, epoch: str, kind: Kind, upto: int) -> None:
+        """Marks what waits of a kind and epoch, up to this number, as recorded in the plant."""
+        self._writer.acknowledge(epoch, kind, upto)
 
     def wait_delivered(self, timeout_s: float) -> bool:
         """Waits until nothing is left to write or to send; False where the time was too short."""

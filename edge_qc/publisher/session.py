@@ -1,7 +1,8 @@
 """One connection to the broker: what is in flight on it, what came back, what rests.
 
 A message leaves the outbox at its PUBACK: success, and *no matching subscribers*, which MQTT counts
-as success. Where the broker refuses (*not authorized*, *quota exceeded*, …) the message stays, and
+as success. Where a recorder is expected, the PUBACK only makes room for the next one to be sent, and
+the message leaves when the recorder has acknowledged it (``recorded``). Where the broker refuses (*not authorized*, *quota exceeded*, …) the message stays, and
 its topic rests for a while so that its order is kept. Making connections, and again, is ``mqtt``'s.
 """
 
@@ -22,6 +23,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge_qc.publisher.ledger import Stored
 from edge_qc.publisher.messages import Kind
 from edge_qc.publisher.outbox import Outbox
+from edge_qc.publisher.recorded import RecorderWatch
 from edge_qc.publisher.transport import Acknowledged, Disconnected, Note, Subscribed
 from edge_qc.publisher.wire import as_sent
 
@@ -39,7 +41,8 @@ class Lost(Exception):
 
 
 class Session:
-    """Belongs to the sender's thread alone."""
+    """Belongs to the sender's thread alone. unheard: how many messages the broker took while nobody
+    had subscribed to them."""
 
     def __init__(
         self,
@@ -50,15 +53,19 @@ class Session:
         *,
         window: int,
         late_s: float,
+        recorder: RecorderWatch | None = None,
     ) -> None:
         """root: of the station's topics. resting: outlives the session, since a broker may end a
         connection on which it refused something. window: how many messages may be unacknowledged.
+        recorder: the one whose word alone lets messages go; None where a PUBACK does.
         """
         self._client, self._root, self._outbox = client, root, outbox
         self._resting, self._window, self._late_s = resting, window, late_s
         self._cursor = 0
         self._ready: deque[Stored] = deque()
+        self._recorder, self._numbers = recorder, dict[tuple[str, Kind], int]()
         self._sent: dict[int, tuple[Stored, float]] = {}
+        self.unheard = 0
         self._asked: dict[str, int] = {}
         self._unheard: dict[str, str] = {}
 
@@ -114,8 +121,9 @@ class Session:
         if rested:
             for kind in rested:
                 del self._resting[kind]
-            self._cursor = 0
-            self._ready.clear()
+            self._rewind()
+        if self._recorder is not None and self._recorder.wants_again(now_s):
+            self._rewind()
         held = tuple(self._resting)
         in_flight = {message.row for message, _ in self._sent.values()}
         while len(self._sent) < self._window:
@@ -167,12 +175,13 @@ class Session:
             message, _ = self._sent.pop(note.mid, (None, 0.0))
             if message is None:
                 continue
+            self.unheard += note.unheard
             if note.refused is None:
                 rows.append(message.row)
             else:
                 until_s = time.monotonic() + REST_S
                 self._resting[message.kind] = until_s, note.refused
-        if rows:
+        if rows and self._recorder is None:
             self._outbox.delivered(rows)
 
     def _publish(
@@ -183,6 +192,19 @@ class Session:
             # paho has queued it all the same: the client goes, and its queue with it.
             raise Lost(f"sending failed: {paho.error_string(info.rc)}")
         return info
+
+    def _rewind(self) -> None:
+        """Begins again with the oldest message that has not left."""
+        self._cursor = 0
+        self._ready.clear()
+        self._numbers.clear()
+
+    def _number_before(self, message: Stored) -> int | None:
+        """``after``, see ``messages``: for a recorder, which waits for what is missing."""
+        key = message.epoch, message.kind
+        before = self._numbers.get(key, 0)
+        self._numbers[key] = message.seq
+        return before if self._recorder is not None and before != message.seq - 1 else None
 
     def _is_late(self, message: Stored) -> bool:
         if message.epoch != self._outbox.epoch or message.made_s is None:

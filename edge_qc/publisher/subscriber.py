@@ -1,7 +1,6 @@
-"""The other end: messages as a broker delivers them, for those who watch a line.
+"""The other end: messages as a broker delivers them, for those who watch a line or record it.
 
-It connects again by itself after a loss. What the messages mean is their reader's; nothing is
-acknowledged to a station from here.
+It connects again by itself after a loss. What the messages mean is their reader's.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge_qc.errors import PublishError
 from edge_qc.publisher.transport import (
@@ -35,9 +36,21 @@ _Answer = TypeVar("_Answer", Connected, Subscribed)
 class Subscription:
     """A standing subscription at QoS 1. trouble: why nothing comes, in words; None while it may."""
 
-    def __init__(self, mqtt: MqttTable, filters: Sequence[str]) -> None:
-        """Connects and subscribes. Raises PublishError where that fails at the first try."""
+    def __init__(
+        self,
+        mqtt: MqttTable,
+        filters: Sequence[str],
+        *,
+        session: str | None = None,
+        session_s: int = 0,
+    ) -> None:
+        """Connects and subscribes. Raises PublishError where that fails at the first try.
+
+        session: a name under which the broker keeps, for ``session_s``, what comes while this
+        reader is away, and what it has not acknowledged with ``acknowledge``.
+        """
         self._mqtt, self._filters = mqtt, tuple(filters)
+        self._session, self._session_s = session, session_s
         self._notes: queue.Queue[Note] = queue.Queue()
         self._protocol = paho.MQTTv5
         self._client: paho.Client | None = None
@@ -70,6 +83,17 @@ class Subscription:
                 # At once, so that the reader sees the trouble even where it is soon over.
                 return None
 
+    def acknowledge(self, received: Sequence[Received]) -> None:
+        """Lets the broker forget messages, where this reader has a session."""
+        for message in received:
+            if self._session is not None and message.client is self._client and message.mid:
+                message.client.ack(message.mid, 1)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publishes at QoS 1 where connected; lost where not."""
+        if self._client is not None:
+            self._client.publish(topic, payload, 1)
+
     def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
@@ -98,11 +122,13 @@ class Subscription:
         try:
             client = open_client(
                 self._mqtt,
-                f"edge-qc-watch-{uuid.uuid4().hex[:12]}",
+                self._session or f"edge-qc-watch-{uuid.uuid4().hex[:12]}",
                 self._notes.put,
                 protocol=self._protocol,
+                clean=self._session is None,
+                manual_ack=self._session is not None,
             )
-            client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s)
+            self._open(client)
         except (OSError, ValueError) as error:
             raise PublishError(
                 f"{where}: {error}. See that it runs, and that the address and port are right"
@@ -128,6 +154,15 @@ class Subscription:
                 f"{subscribed.refused}. Allow this account to read them"
             )
         self.trouble, self._backoff_s = None, _FIRST_BACKOFF_S
+
+    def _open(self, client: paho.Client) -> None:
+        where = self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s
+        if self._session is None or self._protocol != paho.MQTTv5:
+            client.connect(*where)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = self._session_s
+        client.connect(*where, clean_start=False, properties=properties)
 
     def _await(self, client: paho.Client, kind: type[_Answer], where: str) -> _Answer:
         """The next note of a kind; messages that come before it are put back behind."""

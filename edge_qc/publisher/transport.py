@@ -32,6 +32,7 @@ def _wake_pair() -> tuple[socket.socket, socket.socket]:
 # paho wakes its thread through a TCP connection to a port of its own, where anybody on the machine
 # may get in first. A station listens nowhere, and its unit is denied listen(2).
 paho._socketpair_compat = _wake_pair
+_NO_SUBSCRIBERS = 0x10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +56,24 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A PUBACK. refused: the broker's words, None for success."""
+    """A PUBACK. refused: the broker's words, None for success. unheard: it took a message that
+    nobody has subscribed to (MQTT 5's reason code 16)."""
 
     client: paho.Client
     mid: int
     refused: str | None
+    unheard: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message of a subscription."""
+    """A message of a subscription. mid: 0 where it needs no acknowledgement."""
 
     client: paho.Client
     topic: str
     payload: bytes
     retained: bool
+    mid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,11 @@ def open_client(
     *,
     protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
     window: int = 64,
+    clean: bool = True,
+    manual_ack: bool = False,
 ) -> paho.Client:
-    """A client with a clean start that never reconnects by itself; not connected yet.
+    """A client that never reconnects by itself; not connected yet. clean: of MQTT 3.1.1, which
+    says it here. manual_ack: what is received is acknowledged by its reader.
 
     Raises OSError (which ssl.SSLError is) or ValueError where its certificates cannot be used,
     SettingsError where its password cannot be read.
@@ -103,6 +110,8 @@ def open_client(
         client_id=client_id,
         protocol=protocol,
         reconnect_on_failure=False,
+        manual_ack=manual_ack,
+        clean_session=None if protocol == MQTTProtocolVersion.MQTTv5 else clean,
     )
     client.connect_timeout = CONNECT_S
     # The window is kept by the caller; paho must not queue behind its back.
@@ -152,7 +161,8 @@ def open_client(
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        notify(Acknowledged(client, mid, str(reason) if reason.is_failure else None))
+        refused = str(reason) if reason.is_failure else None
+        notify(Acknowledged(client, mid, refused, unheard=reason.value == _NO_SUBSCRIBERS))
 
     def on_subscribe(
         client: paho.Client,
@@ -165,7 +175,8 @@ def open_client(
         notify(Subscribed(client, refused[0] if refused else None, mid))
 
     def on_message(client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        notify(Received(client, message.topic, bytes(message.payload), message.retain))
+        mid = message.mid if message.qos else 0
+        notify(Received(client, message.topic, bytes(message.payload), message.retain, mid))
 
     client.on_connect = on_connect
     client.on_disconnect = on_disconnect

@@ -17,6 +17,7 @@ from edge_qc.parts import PartVerdict, Verdict
 from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
     MESSAGES,
+    AckMessage,
     BundleRef,
     DriftFields,
     Kind,
@@ -120,9 +121,19 @@ def stamped(
     return f"{json.dumps(stamp, separators=(',', ':'))[:-1]},{content_json[1:]}"
 
 
-def as_sent(payload: str, historical: bool) -> bytes:
-    """What goes to the broker: a stored payload, and whether it comes late."""
-    return f'{payload[:-1]},"historical":{json.dumps(historical)}}}'.encode()
+def as_sent(payload: str, historical: bool, after: int | None = None) -> bytes:
+    """What goes to the broker: a stored payload, whether it comes late, and which number is before
+    it where that is not the one below."""
+    behind = "" if after is None else f',"after":{after}'
+    return f'{payload[:-1]},"historical":{json.dumps(historical)}{behind}}}'.encode()
+
+
+def read_ack(payload: bytes) -> AckMessage:
+    """A recorder's acknowledgement. Raises PublishError that says what is wrong with it."""
+    try:
+        return AckMessage.model_validate_json(payload)
+    except ValidationError as error:
+        raise PublishError(f"an ack message breaks its schema: {_faults(error)}") from error
 
 
 _TOPIC = re.compile(r"edge-qc/v1/([A-Za-z0-9._-]{1,64})/([A-Za-z0-9._-]{1,64})/([a-z]+)")

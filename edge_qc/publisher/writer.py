@@ -82,6 +82,7 @@ class Writer:
         self._seq = dict.fromkeys((Kind.VERDICT, Kind.PART, Kind.EVENT), 0)
         self._queue: list[Entry] = []
         self._settled: dict[int, int] = {}
+        self._acknowledged: dict[tuple[str, str], int] = {}
         self._waiting = ledger.count_waiting(self._db)
         self._pruned_s = time.monotonic()
         self._closing = False
@@ -142,6 +143,13 @@ class Writer:
             self._settled.update(dict.fromkeys(rows, state))
             self.changed.notify_all()
 
+    def acknowledge(self, epoch: str, kind: Kind, upto: int) -> None:
+        """Has what waits of a kind and epoch up to a number leave as delivered."""
+        with self.changed:
+            key = epoch, kind.value
+            self._acknowledged[key] = max(upto, self._acknowledged.get(key, 0))
+            self.changed.notify_all()
+
     def close(self) -> None:
         """Commits what is queued, as far as the disk lets it, and closes the ledger."""
         with self.changed:
@@ -155,25 +163,32 @@ class Writer:
     def _run(self) -> None:
         try:
             while True:
-                entries, settled = self._gather()
-                if not entries and not settled:
+                entries, settled, acknowledged = self._gather()
+                if not entries and not settled and not acknowledged:
                     return
-                self._commit(entries, settled)
+                self._commit(entries, settled, acknowledged)
                 self.on_commit()
         except Exception as error:
             self._fail(f"cannot be written any more: {error}. Restart the station")
 
-    def _gather(self) -> tuple[list[Entry], dict[int, int]]:
+    def _gather(self) -> tuple[list[Entry], dict[int, int], dict[tuple[str, str], int]]:
         with self.changed:
-            self.changed.wait_for(lambda: self._queue or self._settled or self._closing)
+            self.changed.wait_for(
+                lambda: self._queue or self._settled or self._acknowledged or self._closing
+            )
             if not self._queue and not self._closing:
                 self.changed.wait_for(lambda: self._queue or self._closing, _LINGER_S)
-            return self._queue[:_BATCH], dict(self._settled)
+            return self._queue[:_BATCH], dict(self._settled), dict(self._acknowledged)
 
-    def _commit(self, entries: list[Entry], settled: dict[int, int]) -> None:
+    def _commit(
+        self,
+        entries: list[Entry],
+        settled: dict[int, int],
+        acknowledged: dict[tuple[str, str], int],
+    ) -> None:
         while True:
             try:
-                seq, added = self._transaction(entries, settled)
+                seq, more = self._transaction(entries, settled, acknowledged)
                 break
             except sqlite3.OperationalError as error:
                 if self._db.in_transaction:
@@ -186,26 +201,35 @@ class Writer:
             del self._queue[: len(entries)]
             for row in settled:
                 del self._settled[row]
-            self._waiting += added - len(settled)
+            for key, upto in acknowledged.items():
+                if self._acknowledged[key] == upto:
+                    del self._acknowledged[key]
+            self._waiting += more
             self.changed.notify_all()
         for entry in entries:
             entry.done.set_result(None)
 
     def _transaction(
-        self, entries: list[Entry], settled: dict[int, int]
+        self,
+        entries: list[Entry],
+        settled: dict[int, int],
+        acknowledged: dict[tuple[str, str], int],
     ) -> tuple[dict[Kind, int], int]:
+        """The next state of ``_seq``, and by how much more or less is waiting."""
         self._db.execute("BEGIN IMMEDIATE")
-        seq, added = self._insert(entries)
+        seq, more = self._insert(entries)
         now = time.time()
         for state in set(settled.values()):
             rows = [row for row, reached in settled.items() if reached == state]
-            ledger.set_state(self._db, state, rows, now)
+            more -= ledger.set_state(self._db, state, rows, now)
+        for (epoch, kind), upto in acknowledged.items():
+            more -= ledger.acknowledge(self._db, epoch, kind, upto, now)
         if time.monotonic() - self._pruned_s > _PRUNE_EVERY_S:
             before_s = now - self._room.keep_days * 86_400
             if not ledger.prune(self._db, before_s, self._room.keep_bytes):
                 self._pruned_s = time.monotonic()
         self._end_commit()
-        return seq, added
+        return seq, more
 
     def _insert(self, entries: Sequence[Entry]) -> tuple[dict[Kind, int], int]:
         """Inserts entries in the open transaction; the next state of ``_seq``, and how many

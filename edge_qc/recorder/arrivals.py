@@ -1,0 +1,144 @@
+"""What a subscription delivers, read into what is recorded: the row of a message, and its number.
+
+Nothing is decided here about what is new; that is ``store``'s.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from edge_qc.errors import PublishError
+from edge_qc.publisher import (
+    EventMessage,
+    Kind,
+    Message,
+    PartMessage,
+    StateMessage,
+    VerdictMessage,
+    parse_topic,
+    read_message,
+)
+
+_LONGEST = 65_536
+_HIGHEST_SEQ = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A station, as its topics name it."""
+
+    site: str
+    name: str
+
+    @property
+    def root(self) -> str:
+        return f"edge-qc/v1/{self.site}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message. seq: None for a state. after: see ``messages.Sequenced``. message: None where it
+    could not be read, ``fault`` then says why."""
+
+    source: Source
+    kind: Kind
+    epoch: str
+    seq: int | None
+    after: int | None
+    payload: str
+    message: Message | None
+    fault: str = ""
+
+
+def arrival(topic: str, payload: bytes) -> Arrival | None:
+    """The message on a topic; None for what is no station's, or has not even a number.
+
+    The topic says whose it is, since the broker's access rules speak of topics.
+    """
+    where = parse_topic(topic)
+    if where is None or len(payload) > _LONGEST:
+        return None
+    site, name, kind = where
+    text = payload.decode("utf-8", "replace")
+    try:
+        message = read_message(kind, payload)
+    except PublishError as error:
+        return _unread(Source(site, name), kind, text, str(error))
+    if isinstance(message, (VerdictMessage, PartMessage, EventMessage)):
+        if message.seq > _HIGHEST_SEQ:
+            return None
+        return Arrival(
+            Source(site, name), kind, message.epoch, message.seq, message.after, text, message
+        )
+    return Arrival(Source(site, name), kind, message.epoch, None, None, text, message)
+
+
+def _unread(source: Source, kind: Kind, text: str, fault: str) -> Arrival | None:
+    """A message that breaks its schema still has its number, or its stream would never go on."""
+    try:
+        stamp = json.loads(text)
+        epoch, seq = stamp["epoch"], stamp["seq"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if kind not in (Kind.VERDICT, Kind.PART, Kind.EVENT):
+        return None
+    if not (isinstance(epoch, str) and isinstance(seq, int) and 1 <= seq <= _HIGHEST_SEQ):
+        return None
+    return Arrival(source, kind, epoch[:64], seq, None, text, None, fault)
+
+
+def columns(arrival: Arrival, received: datetime) -> dict[str, Any]:
+    """The columns of a message's own table, without its keys."""
+    message = arrival.message
+    if isinstance(message, StateMessage):
+        return {
+            "time": message.time,
+            "epoch": _plain(message.epoch),
+            "state": message.state.value,
+            "why": _plain(message.why),
+            "received": received,
+        }
+    assert isinstance(message, (VerdictMessage, PartMessage, EventMessage))
+    row: dict[str, Any] = {
+        "seq": message.seq,
+        "time": message.time,
+        "historical": message.historical,
+        "received": received,
+        "payload": arrival.payload.replace("\0", "\N{REPLACEMENT CHARACTER}"),
+    }
+    if isinstance(message, VerdictMessage):
+        latencies = message.latency_ms
+        return row | {
+            "verdict_id": _plain(message.verdict_id),
+            "camera": _plain(message.camera),
+            "die": _plain(message.die),
+            "part_id": _plain(message.part_id),
+            "label": _plain(message.label),
+            "disposition": message.disposition.value,
+            "reason": message.reason.value,
+            "drift_score": message.drift.score if message.drift else None,
+            "drift_p": message.drift.p_value if message.drift else None,
+            "expected_cost": message.expected_cost.get(message.label),
+            "latency_ms": latencies.get("total", sum(latencies.values())) if latencies else None,
+        }
+    if isinstance(message, PartMessage):
+        return row | {
+            "part_id": _plain(message.part_id),
+            "label": _plain(message.label),
+            "disposition": message.disposition.value,
+            "complete": message.complete,
+        }
+    return row | {
+        "event": _plain(message.event),
+        "severity": message.severity.value,
+        "camera": _plain(message.camera),
+        "detail": _plain(message.detail),
+    }
+
+
+def _plain(text: str | None) -> Any:
+    """Text that PostgreSQL holds: it has no NUL."""
+    return None if text is None else text.replace("\0", "\N{REPLACEMENT CHARACTER}")
