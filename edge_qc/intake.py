@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 
 from edge_qc.camera import Ended, Fault
@@ -37,15 +39,42 @@ class Intake:
         self.refused = 0
         self._outbox = outbox
         self._queue: queue.Queue[Work] = queue.Queue(room)
+        self._expected: dict[tuple[str, str], str] = {}
+        self._owed: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     @property
     def waiting(self) -> int:
         return self._queue.qsize()
 
+    def expect(self, camera: str, trigger_id: str, verdict_id: str) -> None:
+        """A trigger that is recorded already: what its camera delivers is not recorded again."""
+        with self._lock:
+            self._expected[camera, trigger_id] = verdict_id
+            self._owed[camera] += 1
+
+    def owed(self, camera: str) -> int:
+        """How many triggers the camera has not answered."""
+        with self._lock:
+            return self._owed[camera]
+
+    def refuse(self, why: str) -> None:
+        """A trigger could not be recorded, so that nobody waits for its verdict."""
+        self.refused += 1
+        if self.refused == 1:
+            log.error("triggers are refused: %s", why)
+
     def deliver(self, event: Frame | Fault | Ended) -> None:
         """Called from the cameras' threads; blocks while the queue is full."""
         if isinstance(event, Ended):
             log.info("camera %s has come to its end", event.camera)
+            return
+        with self._lock:
+            expected = self._expected.pop((event.camera, event.trigger_id), None)
+            if expected is not None:
+                self._owed[event.camera] -= 1
+        if expected is not None:
+            self._queue.put(Work(expected, event))
             return
         verdict_id = str(uuid.uuid4())
         record = TriggerRecord(
@@ -59,10 +88,7 @@ class Intake:
         try:
             self._outbox.trigger(verdict_id, record).result()
         except PublishError as error:
-            # Not accepted, so nobody waits for its verdict; the state says FAULT.
-            self.refused += 1
-            if self.refused == 1:
-                log.error("triggers are refused: %s", error)
+            self.refuse(str(error))
             return
         self._queue.put(Work(verdict_id, event))
 

@@ -62,6 +62,7 @@ class Line:
             cameras, outbox, publisher, self._health, settings.health_every_s
         )
         self._stopped = threading.Event()
+        self._before_stop: list[Callable[[], None]] = []
         self._observers: tuple[Observer, ...] = ()
         self._next: deque[tuple[Inspection, Future[Inspection]]] = deque()
         dies = settings.part_dies
@@ -91,6 +92,15 @@ class Line:
     def troubles(self) -> dict[str, str]:
         """By name, what makes the station DEGRADED for as long as it stays here."""
         return self._heartbeat.troubles
+
+    @property
+    def intake(self) -> Intake:
+        """Where triggers that were recorded elsewhere are announced."""
+        return self._intake
+
+    def before_stop(self, call: Callable[[], None]) -> None:
+        """Has ``call`` called before the cameras are stopped: to accept no more triggers, say."""
+        self._before_stop.append(call)
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Has ``observer`` called on the loop's thread with each frame, once its verdict is
@@ -241,6 +251,8 @@ class Line:
             self._outbox.part(part_content(part))
 
     def _stop_cameras(self) -> None:
+        for call in self._before_stop:
+            call()
         for camera in self._cameras:
             camera.stop()
         self._stopped.set()

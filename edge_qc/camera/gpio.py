@@ -1,0 +1,131 @@
+"""A pin of a GPIO chip as a trigger: edges in, by the kernel's character device.
+
+Needs the package ``gpiod`` (libgpiod 2, ``pip install 'edge-qc[gpio]'``). What an edge sets off is
+its owner's matter.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from edge_qc.camera.backoff import Backoff
+from edge_qc.errors import CameraError, SettingsError
+from edge_qc.triggering import Pin
+
+log = logging.getLogger(__name__)
+
+_TURN_S = 0.25
+_BUFFERED = 64
+"""Edges that the kernel keeps for us while a trigger is being recorded."""
+
+
+def check_pin(pin: Pin) -> None:
+    """Refuse what can never work. Raises SettingsError."""
+    try:
+        import gpiod  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(
+            f"trigger gpio:{pin}: the package gpiod is not installed ({error}). Install it with: "
+            "pip install 'edge-qc[gpio]'"
+        ) from error
+
+
+class PinWatch:
+    """Watches one pin from a thread of its own, and requests it again when it is lost.
+
+    on_edge: called with the edge's age in seconds. on_lost: with how many edges nobody heard of,
+    because more came than the kernel keeps. on_trouble: with why the pin cannot be watched, None
+    when it can.
+    """
+
+    def __init__(
+        self,
+        pin: Pin,
+        on_edge: Callable[[float], object],
+        on_lost: Callable[[int], None],
+        on_trouble: Callable[[str | None], None],
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.pin = pin
+        self._on_edge, self._on_lost, self._on_trouble = on_edge, on_lost, on_trouble
+        self._backoff = backoff or Backoff()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"gpio-{pin}", daemon=True)
+
+    def start(self) -> None:
+        """Raises SettingsError where gpiod is missing; a chip that is, is waited for."""
+        check_pin(self.pin)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the watch; an edge that is being handled is handled first."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        attempt = 0
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            try:
+                self._watch()
+            except CameraError as error:
+                log.warning("%s", error)
+                self._on_trouble(str(error))
+                delay_s = self._backoff.delay_s(attempt)
+                attempt = 0 if time.monotonic() - began_s > delay_s else attempt + 1
+                self._stopping.wait(delay_s)
+
+    def _watch(self) -> None:
+        """Hear edges until stopped. Raises CameraError where the pin is lost."""
+        try:
+            with self._request() as request:
+                self._on_trouble(None)
+                heard = 0
+                while not self._stopping.is_set():
+                    if request.wait_edge_events(_TURN_S):
+                        for event in request.read_edge_events():
+                            if event.line_seqno > heard + 1:
+                                self._on_lost(event.line_seqno - heard - 1)
+                            heard = event.line_seqno
+                            self._tell(time.monotonic() - event.timestamp_ns / 1e9)
+        except (OSError, ValueError) as error:
+            raise CameraError(
+                f"trigger gpio:{self.pin}: {error}. See that the chip and the pin exist (gpioinfo "
+                "lists them), that no other program holds the pin, and that the station's user may "
+                "open the chip (group gpio)"
+            ) from error
+
+    def _tell(self, age_s: float) -> None:
+        try:
+            self._on_edge(max(0.0, age_s))
+        except Exception:
+            log.exception("an edge at %s could not be handled", self.pin)
+
+    def _request(self) -> Any:
+        import gpiod
+        from gpiod.line import Bias, Direction, Edge
+
+        pin = self.pin
+        settings = gpiod.LineSettings(
+            direction=Direction.INPUT,
+            edge_detection={"rising": Edge.RISING, "falling": Edge.FALLING}[pin.edge],
+            bias={
+                "as-is": Bias.AS_IS,
+                "pull-up": Bias.PULL_UP,
+                "pull-down": Bias.PULL_DOWN,
+                "disabled": Bias.DISABLED,
+            }[pin.bias],
+            debounce_period=timedelta(milliseconds=pin.debounce_ms),
+        )
+        return gpiod.request_lines(
+            pin.chip,
+            consumer="edge-qc",
+            config={pin.line: settings},
+            event_buffer_size=_BUFFERED,
+        )
