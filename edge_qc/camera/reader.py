@@ -43,9 +43,10 @@ class Camera:
     each ``trigger`` is answered by one Frame or one Fault within ``timeout_s``. Triggered at its
     own input: every frame is delivered. With either trigger, idle is health.
 
-    triggered: by the station, whatever the settings say. dies: those that can be judged; an image
-    of any other is a Fault. ``deliver`` is called from the camera's own thread; while a call
-    blocks, the camera waits, and an error that it raises ends the camera (state FAILED).
+    turns: how often its thread went round. triggered: by the station, whatever the settings say.
+    dies: those that can be judged; an image of any other is a Fault. ``deliver`` is called from the
+    camera's own thread; while a call blocks, the camera waits, and an error that it raises ends
+    the camera (state FAILED).
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Camera:
         backoff: Backoff | None = None,
     ) -> None:
         self.name = settings.name
+        self.turns = 0
         asked = triggered or settings.triggering.asked
         self._request = request_of(settings, asked)
         self._timeout_s = settings.timeout_s
@@ -197,6 +199,7 @@ class Camera:
         opened_s = 0.0
         heard_s = time.monotonic()
         while not self._stopping:
+            self.turns += 1
             self._ask(link)
             limit_s = self._open_timeout_s if not self._opened else self._patience_s()
             until_s = min(heard_s + limit_s, self._triggers.next_deadline_s())
@@ -282,6 +285,7 @@ class Camera:
         poll.register(self._triggers.fileno(), select.POLLIN)
         until_s = time.monotonic() + delay_s
         while not self._stopping and (left_s := until_s - time.monotonic()) > 0:
+            self.turns += 1
             if poll.poll(left_s * 1e3 + 1.0):
                 self._refuse_triggers(self._detail)
 

@@ -179,6 +179,11 @@ class Outbox:
                 fault=self._writer.fault,
             )
 
+    @property
+    def turns(self) -> int:
+        """How often the writer's thread went round, for the watchdog."""
+        return self._writer.turns
+
     def space(self) -> Space:
         """How much room the disk has left."""
         squeezed, free = self._writer.squeezed, free_bytes(self._path.parent)

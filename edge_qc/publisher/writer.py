@@ -26,6 +26,7 @@ from edge_qc.publisher.wire import stamped, utc_now
 
 _BATCH = 256
 _LINGER_S = 0.2
+_TURN_S = 5.0
 _RETRY_S = 0.5
 _PRUNE_EVERY_S = 10.0
 
@@ -86,6 +87,7 @@ class Writer:
         self._waiting = ledger.count_waiting(self._db)
         self._pruned_s = time.monotonic()
         self._closing = False
+        self.turns = 0
         self.changed = threading.Condition()
         self.on_commit: Callable[[], None] = lambda: None
         self.fault: str | None = None
@@ -163,9 +165,12 @@ class Writer:
     def _run(self) -> None:
         try:
             while True:
+                self.turns += 1
                 entries, settled, acknowledged = self._gather()
                 if not entries and not settled and not acknowledged:
-                    return
+                    if self._closing:
+                        return
+                    continue
                 self._commit(entries, settled, acknowledged)
                 self.on_commit()
         except Exception as error:
@@ -174,9 +179,10 @@ class Writer:
     def _gather(self) -> tuple[list[Entry], dict[int, int], dict[tuple[str, str], int]]:
         with self.changed:
             self.changed.wait_for(
-                lambda: self._queue or self._settled or self._acknowledged or self._closing
+                lambda: self._queue or self._settled or self._acknowledged or self._closing,
+                _TURN_S,
             )
-            if not self._queue and not self._closing:
+            if (self._settled or self._acknowledged) and not self._queue and not self._closing:
                 self.changed.wait_for(lambda: self._queue or self._closing, _LINGER_S)
             return self._queue[:_BATCH], dict(self._settled), dict(self._acknowledged)
 
@@ -271,6 +277,7 @@ class Writer:
     def _wait_for_room(self, error: Exception) -> None:
         """The disk is full: gives up the ballast, or waits; nothing queued is dropped."""
         self._blocked = self._squeezed = True
+        self.turns += 1
         if self._ballast.free():
             return
         with self.changed:
