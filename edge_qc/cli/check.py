@@ -21,6 +21,7 @@ def command(config: Path, as_json: bool) -> None:
 
     from edge_qc.bundle import open_bundle
     from edge_qc.camera import blanked, check_source, request_of
+    from edge_qc.camera.gpio import check_pin
     from edge_qc.changeover import check_against_bundle
     from edge_qc.cli.table import print_tree
     from edge_qc.settings import read_settings
@@ -33,6 +34,8 @@ def command(config: Path, as_json: bool) -> None:
     resolved = settings.model_dump(mode="json")
     for camera, shown in zip(settings.camera, resolved["camera"], strict=True):
         check_source(request_of(camera))
+        if camera.triggering.pin is not None:
+            check_pin(camera.triggering.pin)
         shown["source"] = blanked(camera.source)
     if settings.mqtt.password_file is not None:
         resolved["mqtt"]["password"] = "***"
