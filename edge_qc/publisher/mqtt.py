@@ -8,13 +8,11 @@ errors. What happens on one connection is ``session``'s.
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import random
 import threading
 import time
-from collections import deque
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -23,67 +21,63 @@ from edge_qc.errors import EdgeQCError, PublishError
 from edge_qc.publisher.connection import WINDOW, await_connack, connect
 from edge_qc.publisher.inbox import Handler, Inbox
 from edge_qc.publisher.messages import (
-    DETAIL_LIMIT,
     AckMessage,
     BundleRef,
     HealthContent,
     Kind,
     Severity,
-    StateContent,
 )
+from edge_qc.publisher.moment import Moment
 from edge_qc.publisher.outbox import Outbox
 from edge_qc.publisher.recorded import RecorderWatch
 from edge_qc.publisher.session import Lost, Resting, Session
 from edge_qc.publisher.transport import Connected, Note, Received, cut
-from edge_qc.publisher.wire import read_ack, stamped, utc_now
+from edge_qc.publisher.wire import read_ack
 from edge_qc.settings import MqttTable, StationTable
 from edge_qc.state import State
 
 LATE_S = 5.0
-HEALTH_EXPIRES_S = 60
 
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
 _GOODBYE_S = 2.0
-_REPLIES = 256
 _RECORDER_TURN_S = 1.0
 
 log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Sends what the outbox holds, and the station's state and health.
-
-    bundle: what the state names; set it once the bundle is accepted.
-    """
+    """Sends what the outbox holds, and the station's state and health."""
 
     def __init__(
         self, mqtt: MqttTable, station: StationTable, outbox: Outbox, *, late_s: float = LATE_S
     ) -> None:
         """late_s: a message sent later than this after it was made is marked historical."""
-        self.bundle: BundleRef | None = None
         self._mqtt, self._station, self._outbox, self._late_s = mqtt, station, outbox, late_s
         self._broker = f"broker {mqtt.host}:{mqtt.port}"
         self._protocol = paho.MQTTv5
         self._notes: queue.Queue[Note] = queue.Queue()
         self._inbox = Inbox(station.root)
-        self._replies: deque[bytes] = deque(maxlen=_REPLIES)
+        self._moment = Moment(station, outbox.epoch)
         self._acks: queue.Queue[AckMessage] = queue.Queue()
         self._recorder: RecorderWatch | None = None
         if mqtt.recorder:
             self._recorder = RecorderWatch(outbox.epoch, mqtt.recorder_silent_s)
             self._inbox.listen("ack", self._take_ack)
         self._unheard = 0
-        self._lock = threading.Condition()
-        self._state = StateContent(state=State.STARTING, time=utc_now())
-        self._state_told: StateContent | None = None
-        self._sent_state: StateContent | None = None
-        self._health: HealthContent | None = None
         self._why: str | None = f"{self._broker}: not connected yet"
         self._resting: Resting = {}
-        self._unreachable = False
         self._connected = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    @property
+    def bundle(self) -> BundleRef | None:
+        """What the state names; set it once the bundle is accepted."""
+        return self._moment.bundle
+
+    @bundle.setter
+    def bundle(self, bundle: BundleRef | None) -> None:
+        self._moment.bundle = bundle
 
     @property
     def connected(self) -> bool:
@@ -108,16 +102,12 @@ class Publisher:
     def state(self, state: State, why: str = "") -> None:
         """What the station is doing from now on; sent at once when connected, and at the start of
         every connection. While the broker refuses a topic, READY and RUNNING go out as DEGRADED."""
-        with self._lock:
-            self._state = StateContent(
-                state=state, time=utc_now(), why=why[:DETAIL_LIMIT], bundle=self.bundle
-            )
+        self._moment.set_state(state, why)
         self._wake()
 
     def health(self, health: HealthContent) -> None:
         """The heartbeat; of several that wait, the last is sent."""
-        with self._lock:
-            self._health = health
+        self._moment.set_health(health)
         self._wake()
 
     def listen(self, level: str, handler: Handler) -> None:
@@ -130,8 +120,7 @@ class Publisher:
     def reply(self, document: dict[str, Any]) -> None:
         """Publishes to ``<root>/reply`` at QoS 1, now or when next connected. It passes no outbox:
         a station that stops before then has not answered. Raises ValueError where it is no JSON."""
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        self._replies.append(text.encode())
+        self._moment.add_reply(document)
         self._wake()
 
     def drain(self, timeout_s: float) -> bool:
@@ -141,11 +130,8 @@ class Publisher:
     def close(self) -> None:
         """Says DEAD in place of the last will, and disconnects. The outbox keeps what is left."""
         if self._thread.is_alive():
-            with self._lock:
-                # A station that stops at once has still to say why.
-                self._lock.wait_for(
-                    lambda: self._unreachable or self._state_told is self._state, _GOODBYE_S
-                )
+            # A station that stops at once has still to say why.
+            self._moment.wait_told(_GOODBYE_S)
         self._stopping.set()
         self._wake()
         if self._thread.is_alive():
@@ -184,38 +170,31 @@ class Publisher:
 
     def _serve(self) -> None:
         """One connection from its start to its end, which is always an error but when stopping."""
-        will = StateContent(
-            state=State.DEAD,
-            time=utc_now(),
-            why="the connection ended without a word",
-            bundle=self.bundle,
-        )
         try:
             client = connect(
                 self._mqtt,
                 self._station,
                 self._note,
                 protocol=self._protocol,
-                will=self._live(Kind.STATE, will),
+                will=self._moment.will(),
             )
-            self._unreachable = False
         except OSError:
-            with self._lock:
-                self._unreachable = True
-                self._lock.notify_all()
+            self._moment.reachable(False)
             raise
+        self._moment.reachable(True)
         client.loop_start()
         session: Session | None = None
         try:
             answer = await_connack(client, self._notes, self._stopping)
-            window = min(WINDOW, self._accepted(answer))
+            self._check(answer)
             session = Session(
                 client,
                 self._station.root,
                 self._outbox,
                 self._resting,
-                window=window,
+                window=min(WINDOW, answer.receive_maximum),
                 late_s=self._late_s,
+                largest_bytes=answer.largest_bytes,
                 recorder=self._recorder,
             )
             self._feed(session)
@@ -225,18 +204,19 @@ class Publisher:
             cut(client)
             if session is not None:
                 session.finish(self._notes)
-                self._unheard += session.unheard
 
     def _feed(self, session: Session) -> None:
         log.info("%s: connected", self._broker)
-        self._sent_state = None
+        self._moment.begin()
         self._connected.set()
+        before = self._unheard
         if self._recorder is not None:
             self._recorder.connected(time.monotonic())
         while not self._stopping.is_set():
             self._why = "; ".join([*session.refusals, *self._heed_recorder()]) or None
             session.subscribe(self._inbox.levels)
-            self._tell(session)
+            self._moment.tell(session)
+            self._unheard = before + session.unheard
             try:
                 session.fill()
             except PublishError as error:
@@ -246,13 +226,7 @@ class Publisher:
         until_s = time.monotonic() + _GOODBYE_S
         while session.in_flight and (left_s := until_s - time.monotonic()) > 0:
             session.listen(self._notes, left_s)
-        dead = StateContent(
-            state=State.DEAD,
-            time=utc_now(),
-            why=f"stopped in order; before: {self._state.state.value} {self._state.why}".rstrip(),
-            bundle=self.bundle,
-        )
-        info = session.publish_now(Kind.STATE, self._live(Kind.STATE, dead))
+        info = session.publish_now(Kind.STATE, self._moment.goodbye())
         info.wait_for_publish(_GOODBYE_S)
 
     def _take_ack(self, payload: bytes) -> None:
@@ -276,16 +250,14 @@ class Publisher:
         silence = self._recorder.silence(now_s)
         return [silence] if silence is not None else []
 
-    def _accepted(self, answer: Connected) -> int:
-        """How many messages the broker takes at a time. Raises Lost where it refused."""
+    def _check(self, answer: Connected) -> None:
+        """Raises Lost where the broker refused, or is none for a station."""
         if answer.wrong_protocol and self._protocol == paho.MQTTv5:
             self._step_down()
         if answer.refused is not None:
-            raise Lost(
-                f"the connection is refused: {answer.refused}. Correct [mqtt] in station.toml, or "
-                "the broker's accounts"
-            )
-        return answer.receive_maximum
+            raise Lost(f"the connection is refused: {answer.refused}")
+        if answer.lacks is not None:
+            raise Lost(f"the broker will not do: {answer.lacks}")
 
     def _step_down(self) -> None:
         self._protocol = paho.MQTTv311
@@ -295,34 +267,3 @@ class Publisher:
             "access rules drop: see that they allow this station's topics, or replace it",
             severity=Severity.WARNING,
         )
-
-    def _tell(self, session: Session) -> None:
-        """Publishes state and health where they changed."""
-        with self._lock:
-            asked = state = self._state
-            health, self._health = self._health, None
-        if session.refusals and state.state in (State.READY, State.RUNNING):
-            why = "; ".join(session.refusals)[:DETAIL_LIMIT]
-            state = state.model_copy(update={"state": State.DEGRADED, "why": why})
-        if state != self._sent_state:
-            session.publish_now(Kind.STATE, self._live(Kind.STATE, state))
-            self._sent_state = state
-        if asked is not self._state_told:
-            with self._lock:
-                self._state_told = asked
-                self._lock.notify_all()
-        if health is not None:
-            expiry_s = HEALTH_EXPIRES_S if self._protocol == paho.MQTTv5 else None
-            session.publish_now(Kind.HEALTH, self._live(Kind.HEALTH, health), expiry_s)
-        while self._replies:
-            session.publish_once("reply", self._replies[0])
-            self._replies.popleft()
-
-    def _live(self, kind: Kind, content: StateContent | HealthContent) -> bytes:
-        return stamped(
-            kind,
-            content.model_dump_json(by_alias=True),
-            epoch=self._outbox.epoch,
-            site=self._station.site,
-            station=self._station.name,
-        ).encode()

@@ -1,9 +1,10 @@
 """One connection to the broker: what is in flight on it, what came back, what rests.
 
 A message leaves the outbox at its PUBACK: success, and *no matching subscribers*, which MQTT counts
-as success. Where a recorder is expected, the PUBACK only makes room for the next one to be sent, and
-the message leaves when the recorder has acknowledged it (``recorded``). Where the broker refuses (*not authorized*, *quota exceeded*, …) the message stays, and
-its topic rests for a while so that its order is kept. Making connections, and again, is ``mqtt``'s.
+as success. Where a recorder is expected, a PUBACK only makes room for the next message to be sent:
+messages leave when the recorder has acknowledged them (``recorded``). Where the broker refuses
+(*not authorized*, *quota exceeded*, …) the message stays, and its topic rests for a while so that
+its order is kept. Making connections, and again, is ``mqtt``'s.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ ACK_S = 20.0
 REST_S = 15.0
 
 _READ_AHEAD = 64
+_PACKET_BYTES = 256
 
 Resting = dict[Kind, tuple[float, str]]
 """Kinds that the broker refused: until when they rest (``time.monotonic``), and its words."""
@@ -53,14 +55,17 @@ class Session:
         *,
         window: int,
         late_s: float,
+        largest_bytes: int,
         recorder: RecorderWatch | None = None,
     ) -> None:
         """root: of the station's topics. resting: outlives the session, since a broker may end a
         connection on which it refused something. window: how many messages may be unacknowledged.
+        largest_bytes: of a packet that the broker takes.
         recorder: the one whose word alone lets messages go; None where a PUBACK does.
         """
         self._client, self._root, self._outbox = client, root, outbox
         self._resting, self._window, self._late_s = resting, window, late_s
+        self._largest_bytes = largest_bytes
         self._cursor = 0
         self._ready: deque[Stored] = deque()
         self._recorder, self._numbers = recorder, dict[tuple[str, Kind], int]()
@@ -78,8 +83,7 @@ class Session:
     def refusals(self) -> tuple[str, ...]:
         """What the broker refuses at the moment, in words."""
         return tuple(
-            f"the broker refuses {self._topic(kind.value)}: {reason}. Nothing is lost; allow that "
-            "topic to this station's account"
+            f"the broker refuses {self._topic(kind.value)}: {reason}. Nothing is lost"
             for kind, (_, reason) in self._resting.items()
         ) + tuple(
             f"the broker refuses to let this station read {self._topic(level)}: {reason}"
@@ -105,7 +109,7 @@ class Session:
     ) -> paho.MQTTMessageInfo:
         """Publishes what describes the moment: retained, past the outbox. Raises Lost."""
         properties = None
-        if expiry_s is not None:
+        if expiry_s is not None and self._client.protocol == paho.MQTTv5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = expiry_s
         return self._publish(kind.value, payload, retain=True, properties=properties)

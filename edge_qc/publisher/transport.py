@@ -17,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_qc.publisher.reasons import NO_SUBSCRIBERS, words
 from edge_qc.settings import MqttTable
 
 CONNECT_S = 10.0
@@ -32,18 +33,21 @@ def _wake_pair() -> tuple[socket.socket, socket.socket]:
 # paho wakes its thread through a TCP connection to a port of its own, where anybody on the machine
 # may get in first. A station listens nowhere, and its unit is denied listen(2).
 paho._socketpair_compat = _wake_pair
-_NO_SUBSCRIBERS = 0x10
+_LARGEST_PACKET = 268_435_455
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
     """The broker's answer to CONNECT. refused: its words, None where it accepted. receive_maximum:
-    how many messages it takes before it acknowledges one."""
+    how many messages it takes before it acknowledges one. largest_bytes: of a packet that it takes.
+    lacks: what it cannot do and a station needs; None where it can."""
 
     client: paho.Client
     refused: str | None
     wrong_protocol: bool
     receive_maximum: int
+    largest_bytes: int
+    lacks: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +142,11 @@ def open_client(
         notify(
             Connected(
                 client,
-                refused=str(reason) if reason.is_failure else None,
+                refused=words(reason) if reason.is_failure else None,
                 wrong_protocol=reason.getName() == "Unsupported protocol version",
                 receive_maximum=getattr(properties, "ReceiveMaximum", 65_535),
+                largest_bytes=getattr(properties, "MaximumPacketSize", _LARGEST_PACKET),
+                lacks=_lacks(properties),
             )
         )
 
@@ -151,7 +157,7 @@ def open_client(
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        why = "" if reason.getName() == "Unspecified error" else f": {reason}"
+        why = "" if reason.getName() == "Unspecified error" else f": {_said(reason)}"
         notify(Disconnected(client, f"the connection was lost{why}"))
 
     def on_publish(
@@ -161,8 +167,8 @@ def open_client(
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        refused = str(reason) if reason.is_failure else None
-        notify(Acknowledged(client, mid, refused, unheard=reason.value == _NO_SUBSCRIBERS))
+        refused = words(reason, topic=True) if reason.is_failure else None
+        notify(Acknowledged(client, mid, refused, unheard=reason.value == NO_SUBSCRIBERS))
 
     def on_subscribe(
         client: paho.Client,
@@ -171,7 +177,7 @@ def open_client(
         reasons: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        refused = [str(reason) for reason in reasons if reason.is_failure]
+        refused = [words(reason, topic=True) for reason in reasons if reason.is_failure]
         notify(Subscribed(client, refused[0] if refused else None, mid))
 
     def on_message(client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
@@ -184,6 +190,18 @@ def open_client(
     client.on_subscribe = on_subscribe
     client.on_message = on_message
     return client
+
+
+def _lacks(properties: Properties | None) -> str | None:
+    if getattr(properties, "MaximumQoS", 2) < 1:
+        return "it takes QoS 0 alone, and a verdict that nobody acknowledges may be lost"
+    if not getattr(properties, "RetainAvailable", 1):
+        return "it keeps no retained messages, and …/state must be one"
+    return None
+
+
+def _said(reason: ReasonCode) -> str:
+    return words(reason) if reason.is_failure else str(reason)
 
 
 def cut(client: paho.Client) -> None:
