@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +18,7 @@ from edge_qc.line import Line
 from edge_qc.notify import notify, watchdog_interval_s
 from edge_qc.settings import Settings
 from edge_qc.station import open_station
+from edge_qc.watchdog import Watch
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def _watchdog(line: Line) -> Iterator[None]:
-    """Tell systemd that the line lives, for as long as its loop advances."""
+    """Tell systemd that the station lives, for as long as every loop advances."""
     interval_s = watchdog_interval_s()
     if interval_s is None:
         yield
@@ -64,11 +66,15 @@ def _watchdog(line: Line) -> Iterator[None]:
     done = threading.Event()
 
     def tell() -> None:
-        seen = -1
+        watch = Watch(line_s=interval_s / 2)
+        before: list[str] = []
         while not done.wait(interval_s / 2):
-            if line.turns != seen:
-                seen = line.turns
+            hung = watch.hung(line.loops(), time.monotonic())
+            if not hung:
                 notify("WATCHDOG=1")
+            elif hung != before:
+                log.error("hangs: %s; the watchdog is not told any more", ", ".join(hung))
+            before = hung
 
     thread = threading.Thread(target=tell, name="watchdog", daemon=True)
     thread.start()

@@ -41,6 +41,7 @@ class Intake:
         self._queue: queue.Queue[Work] = queue.Queue(room)
         self._expected: dict[tuple[str, str], str] = {}
         self._owed: Counter[str] = Counter()
+        self._held: set[str] = set()
         self._lock = threading.Lock()
 
     @property
@@ -64,8 +65,19 @@ class Intake:
         if self.refused == 1:
             log.error("triggers are refused: %s", why)
 
+    def holds(self, camera: str) -> bool:
+        """Whether the camera's thread waits here: for the disk, or for room in the queue."""
+        return camera in self._held
+
     def deliver(self, event: Frame | Fault | Ended) -> None:
         """Called from the cameras' threads; blocks while the queue is full."""
+        self._held.add(event.camera)
+        try:
+            self._deliver(event)
+        finally:
+            self._held.discard(event.camera)
+
+    def _deliver(self, event: Frame | Fault | Ended) -> None:
         if isinstance(event, Ended):
             log.info("camera %s has come to its end", event.camera)
             return

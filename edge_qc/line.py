@@ -26,6 +26,7 @@ from edge_qc.parts import Disposition, Frame, PartVerdict, Reason, Verdict
 from edge_qc.publisher import Outbox, Publisher, Severity, part_content, verdict_content
 from edge_qc.settings import LineTable
 from edge_qc.state import State, may_judge
+from edge_qc.watchdog import LINE, PUBLISHER
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ _ENGINE_FAILURES = 5
 """Engine errors in a row after which a restart is worth more than another try."""
 
 _OVER = (CameraState.ENDED, CameraState.FAILED)
+_AT_REST = (CameraState.ENDED, CameraState.STOPPED)
 
 Observer = Callable[[Frame, Verdict], None]
 
@@ -55,6 +57,7 @@ class Line:
         self._inspection = inspection
         self._cameras = cameras
         self._outbox = outbox
+        self._publisher = publisher
         self._settings = settings
         self._intake = Intake(outbox, settings.queue)
         self._health = Health()
@@ -120,6 +123,19 @@ class Line:
         self._next.append((inspection, answer))
         wait([answer], timeout_s)
         return None if answer.cancel() else answer.result()
+
+    def loops(self) -> dict[str, int | None]:
+        """How often each thread that verdicts depend on went round, by name; None for one that may
+        rest: a camera at its end, or one that waits for the loop or the outbox."""
+        loops: dict[str, int | None] = {
+            LINE: self.turns,
+            PUBLISHER: self._publisher.turns,
+            "outbox": self._outbox.turns,
+        }
+        for camera in self._cameras:
+            rests = camera.stats.state in _AT_REST or self._intake.holds(camera.name)
+            loops[f"camera {camera.name}"] = None if rests else camera.turns
+        return loops
 
     def close(self) -> None:
         """Free what judges; call it when ``run`` is over."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edge_qc.settings import CameraTable
 
 _OPEN_S = 15.0
+_TURN_S = 5.0
 _SILENCE_S = 1.0
 """Added to a triggered camera's timeout: its process says every half second that it lives."""
 
@@ -202,7 +203,9 @@ class Camera:
             self.turns += 1
             self._ask(link)
             limit_s = self._open_timeout_s if not self._opened else self._patience_s()
-            until_s = min(heard_s + limit_s, self._triggers.next_deadline_s())
+            until_s = min(
+                heard_s + limit_s, self._triggers.next_deadline_s(), time.monotonic() + _TURN_S
+            )
             ready = {fd for fd, _ in poll.poll(max(0.0, until_s - time.monotonic()) * 1e3 + 1.0)}
             if link.stderr_fd in ready and not link.drain_stderr():
                 poll.unregister(link.stderr_fd)

@@ -41,6 +41,7 @@ LATE_S = 5.0
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
 _GOODBYE_S = 2.0
 _RECORDER_TURN_S = 1.0
+_TURN_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Publisher:
             self._recorder = RecorderWatch(outbox.epoch, mqtt.recorder_silent_s)
             self._inbox.listen("ack", self._take_ack)
         self._unheard = 0
+        self.turns = 0
         self._why: str | None = f"{self._broker}: not connected yet"
         self._resting: Resting = {}
         self._connected = threading.Event()
@@ -151,6 +153,7 @@ class Publisher:
     def _run(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
         while not self._stopping.is_set():
+            self.turns += 1
             began_s = time.monotonic()
             try:
                 self._serve()
@@ -222,7 +225,8 @@ class Publisher:
             except PublishError as error:
                 # The outbox cannot be read; the state that says so can still be sent.
                 self._why = str(error)
-            session.listen(self._notes, _RECORDER_TURN_S if self._recorder is not None else None)
+            self.turns += 1
+            session.listen(self._notes, _RECORDER_TURN_S if self._recorder is not None else _TURN_S)
         until_s = time.monotonic() + _GOODBYE_S
         while session.in_flight and (left_s := until_s - time.monotonic()) > 0:
             session.listen(self._notes, left_s)

@@ -94,6 +94,7 @@ def test_a_loop_that_hangs_is_not_vouched_for(
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
     line = SimpleNamespace(turns=0)
+    line.loops = lambda: {"line": line.turns}
     turning = threading.Event()
 
     def turn() -> None:
