@@ -1,0 +1,166 @@
+"""A campaign: lives of the station, each ended by a kill, with the broker, the network and the
+cameras failing beside it. Everything is drawn from one seed; what the machine makes of it is not.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tests.faults.sabotage import ONCE, POINTS
+from tests.faults.world import World, wait
+
+FRAME_FAULTS = {
+    "nan": 0.004,
+    "inf": 0.004,
+    "shape": 0.002,
+    "error": 0.002,
+    "crop": 0.002,
+    "black": 0.004,
+    "white": 0.004,
+    "stale": 0.004,
+}
+
+
+def cameras(count: int = 3) -> list[str]:
+    """Sources of the campaign's cameras, the last one a live one that the line may overrun."""
+    faults = "".join(f"&fault.{name}={share}" for name, share in FRAME_FAULTS.items())
+    live = f"load:live=1&pause=0.01{faults}"
+    return [*(f"load:live=0&part=16{faults}" for _ in range(count - 1)), live]
+
+
+@dataclass
+class Tally:
+    """What was done, counted by name."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    mischief: Counter[str] = field(default_factory=Counter)
+    points: Counter[str] = field(default_factory=Counter)
+    unreached: Counter[str] = field(default_factory=Counter)
+
+
+class Campaign:
+    """Use ``environment`` as the world's, then ``run``."""
+
+    def __init__(self, seed: int) -> None:
+        self.tally = Tally()
+        self._dice = random.Random(seed)
+        self._armed: str | None = None
+        self._next: str | None = None
+        self._left = list(POINTS)
+        self._dice.shuffle(self._left)
+
+    def environment(self) -> Mapping[str, str]:
+        """Of the next process: the fail point that is next, once."""
+        self._armed, self._next = self._next, None
+        if self._armed is None:
+            return {}
+        return {"FAULTS_POINT": f"{self._armed}:{self._nth(self._armed)}"}
+
+    def run(self, world: World, *, kills: int, verdicts: int, timeout_s: float) -> None:
+        """Until so many kills and verdicts; then everything is healed and settled."""
+        until_s = time.monotonic() + timeout_s
+        self._arm()
+        world.station.begin()
+        while sum(self.tally.kills.values()) < kills and time.monotonic() < until_s:
+            self._live(world)
+        world.proxy.heal()
+        wait(lambda: world.station.ready, 30)
+        while world.heard < verdicts and time.monotonic() < until_s:
+            self._disturb(world)
+            world.await_verdicts(500, 2.0)
+        world.proxy.heal()
+        world.settle()
+
+    def _live(self, world: World) -> None:
+        """One life of the station."""
+        station, starts = world.station, world.station.starts
+        point = self._armed
+        if point is not None:
+            if wait(lambda: station.starts > starts, 8):
+                self.tally.points[point] += 1
+                self.tally.kills["station at a fail point"] += 1
+            else:
+                self.tally.unreached[point] += 1
+                self._kill(world)
+            return
+        wait(lambda: station.ready, 30)
+        for _ in range(self._dice.randint(0, 2)):
+            time.sleep(self._dice.uniform(0.02, 0.3))
+            self._disturb(world)
+        time.sleep(self._dice.uniform(0.02, 0.4))
+        self._kill(world)
+
+    def _kill(self, world: World) -> None:
+        self._arm()
+        starts = world.station.starts
+        if self._dice.random() < 0.1:
+            world.station.ask_to_stop()
+            time.sleep(self._dice.uniform(0.0, 0.3))
+        if world.station.kill():
+            self.tally.kills["station at random"] += 1
+        wait(lambda: world.station.starts > starts, 10)
+
+    def _arm(self) -> None:
+        """Every fail point once in turn, in half of the lives."""
+        if self._left and self._dice.random() < 0.6:
+            self._next = self._left.pop()
+
+    def _nth(self, point: str) -> int:
+        return 1 if point in ONCE else self._dice.randint(1, 40)
+
+    def _disturb(self, world: World) -> None:
+        deeds: dict[str, Callable[[World], None]] = {
+            "kill-broker": self._kill_broker,
+            "kill-camera": self._kill_camera,
+            "cut": lambda world: world.proxy.cut(),
+            "reset": lambda world: world.proxy.reset(),
+            "away": self._away,
+            "deaf": self._deaf,
+            "half-open": self._half_open,
+            "swallow": self._swallow,
+            "delay": self._delay,
+        }
+        weights = [4, 4, 1, 1, 1, 1, 0.3, 1, 1]
+        (name,) = self._dice.choices(list(deeds), weights)
+        deeds[name](world)
+        if not name.startswith("kill"):
+            self.tally.mischief[name] += 1
+
+    def _kill_broker(self, world: World) -> None:
+        world.broker.kill()
+        time.sleep(self._dice.choice([0.0, 0.0, 0.2]))
+        world.broker.start()
+        self.tally.kills["broker"] += 1
+
+    def _kill_camera(self, world: World) -> None:
+        if world.kill_a_camera():
+            self.tally.kills["camera process"] += 1
+
+    def _away(self, world: World) -> None:
+        world.proxy.cut(away=True)
+        time.sleep(self._dice.uniform(0.05, 0.3))
+        world.proxy.heal()
+
+    def _deaf(self, world: World) -> None:
+        world.proxy.deaf = True
+        time.sleep(self._dice.uniform(0.05, 0.3))
+        world.proxy.heal()
+
+    def _half_open(self, world: World) -> None:
+        world.proxy.mute = True
+        time.sleep(self._dice.uniform(0.2, 1.5))
+        world.proxy.heal()
+
+    def _swallow(self, world: World) -> None:
+        world.proxy.swallow = 0.3
+        time.sleep(self._dice.uniform(0.05, 0.3))
+        world.proxy.heal()
+
+    def _delay(self, world: World) -> None:
+        world.proxy.delay_s = 0.02
+        time.sleep(self._dice.uniform(0.05, 0.3))
+        world.proxy.heal()

@@ -1,0 +1,160 @@
+"""One campaign's world: broker, proxy, station, subscriber and referee, and what can be done to
+them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.edge_qc.proxy import Proxy
+from tests.faults.processes import HOST, ROOT, Broker, Ear, Station
+from tests.faults.referee import Book, Journal, breaches
+from tests.tiny_bundle import make_bundle
+
+BATCH = 4
+HURRY_S = 1.0
+
+
+class World:
+    """Open it with ``open_world``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        stack: ExitStack,
+        *,
+        cameras: Sequence[str],
+        state_dir: Path | None,
+        environment: Callable[[], Mapping[str, str]],
+        path: Sequence[Path],
+        prefix: Sequence[str],
+        watchdog_s: float,
+        drain_s: float,
+        line: str,
+    ) -> None:
+        self.folder = folder
+        self.state_dir = state_dir or folder / "state"
+        self.journal_file = folder / "journal"
+        self.book = Book()
+        self.lock = threading.Lock()
+        self.broker = Broker(folder / "broker")
+        stack.callback(self.broker.close)
+        self.proxy = Proxy((HOST, self.broker.port))
+        stack.callback(self.proxy.close)
+        self.ear = Ear(self.broker.port, self.book, self.lock)
+        stack.callback(self.ear.close)
+        bundle = make_bundle(folder / "bundle", batch=BATCH)
+        settings = folder / "station.toml"
+        settings.write_text(
+            f'[station]\nsite = "s"\nname = "n"\nstate_dir = "{self.state_dir}"\n'
+            f'[bundle]\npath = "{bundle}"\n[engine]\nthreads = 1\n'
+            f'[mqtt]\nhost = "{HOST}"\nport = {self.proxy.address[1]}\nkeepalive_s = 2\n'
+            f"[line]\ndrain_s = {drain_s}\nhealth_every_s = 1\n{line}\n"
+            + "".join(
+                f'[[camera]]\nname = "c{number}"\nsource = "{source}"\ndie = "Die01"\n'
+                f"timeout_s = 2.0\n"
+                for number, source in enumerate(cameras)
+            )
+        )
+        self.settings = settings
+        self.station = Station(
+            settings,
+            folder,
+            environment=lambda: {
+                "FAULTS_JOURNAL": str(self.journal_file),
+                "FAULTS_HURRY": str(HURRY_S),
+                **environment(),
+            },
+            path=path,
+            prefix=prefix,
+            watchdog_s=watchdog_s,
+        )
+        stack.callback(self.station.close)
+
+    @property
+    def heard(self) -> int:
+        """Verdicts without their repetitions."""
+        return len(self.book.verdicts)
+
+    def journal(self) -> Journal:
+        return Journal.read(self.journal_file)
+
+    def await_verdicts(self, more: int, timeout_s: float) -> bool:
+        """Until so many more were heard; False where the time was too short."""
+        goal = self.heard + more
+        return wait(lambda: self.heard >= goal, timeout_s)
+
+    def kill_a_camera(self) -> bool:
+        """SIGKILL of the process of one camera."""
+        children = self.station.children()
+        with contextlib.suppress(OSError):
+            if children:
+                os.kill(children[0], signal.SIGKILL)
+                return True
+        return False
+
+    def settle(self, timeout_s: float = 60.0) -> None:
+        """Stops the station in order, and waits until all that it owed was heard."""
+        until_s = time.monotonic() + timeout_s
+        while self.station.stop(timeout_s) != 0:
+            # It may have ended by a fault of its own in that very moment: it owes its verdicts
+            # all the same.
+            assert time.monotonic() < until_s, f"the station does not stop:\n{self.log_tail()}"
+            self.station.resume()
+        owed = self.journal().durable
+        wait(lambda: owed <= set(self.book.verdicts), timeout_s / 4)
+
+    def breaches(self, **keys: bool) -> list[str]:
+        with self.lock:
+            return list(breaches(self.journal(), self.book, **keys))
+
+    def log_tail(self, lines: int = 40) -> str:
+        return "\n".join(
+            (self.folder / "station.log").read_text(errors="replace").splitlines()[-lines:]
+        )
+
+
+@contextlib.contextmanager
+def open_world(
+    folder: Path,
+    *,
+    cameras: Sequence[str] = ("load:live=0&part=8",),
+    state_dir: Path | None = None,
+    environment: Callable[[], Mapping[str, str]] = dict,
+    path: Sequence[Path] = (ROOT,),
+    prefix: Sequence[str] = (),
+    watchdog_s: float = 3.0,
+    drain_s: float = 20.0,
+    line: str = "",
+) -> Iterator[World]:
+    """A world whose station is started by ``world.station.begin()``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        yield World(
+            folder,
+            stack,
+            cameras=cameras,
+            state_dir=state_dir,
+            environment=environment,
+            path=path,
+            prefix=prefix,
+            watchdog_s=watchdog_s,
+            drain_s=drain_s,
+            line=line,
+        )
+
+
+def wait(true: Callable[[], object], timeout_s: float) -> bool:
+    """Until it is true; False where the time was too short."""
+    until_s = time.monotonic() + timeout_s
+    while not true():
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.01)
+    return True
