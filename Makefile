@@ -4,13 +4,15 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check conformance bench clean
+.PHONY: help venv demo test check conformance systemd wheelhouse lock bench clean
 
 help:
 	@echo "make demo    from labelled images to verdicts on MQTT, in a few minutes"
 	@echo "make test    the tests"
 	@echo "make check   ruff, mypy, import-linter"
 	@echo "make conformance  the TensorRT engine against NVIDIA's real Python bindings, fetched for it"
+	@echo "make systemd  installs, upgrades, breaks and removes a station under a real systemd (root)"
+	@echo "make wheelhouse  a folder that installs a station without a network (PYTHON_OF=, MACHINE_OF=)"
 	@echo "make bench   figures side by side with peers, into bench/results/latest.json"
 	@echo "make venv    .venv with both distributions, editable"
 
@@ -41,6 +43,20 @@ check: venv
 
 conformance: venv
 	$(BIN)/python -m pytest -m conformance tests/conformance
+
+systemd: venv
+	$(BIN)/python -m pytest -m systemd tests/delivery
+
+# Of the station, not of this machine: make wheelhouse PYTHON_OF=3.10 MACHINE_OF=aarch64 WITH=--numpy1
+PYTHON_OF ?= 3.12
+MACHINE_OF ?= aarch64
+wheelhouse: venv
+	$(BIN)/python deploy/wheelhouse.py build/edge-qc-py$(PYTHON_OF)-$(MACHINE_OF) \
+	  --python $(PYTHON_OF) --machine $(MACHINE_OF) $(WITH)
+
+# What a station is pinned to, with hashes: a release's, taken anew on purpose.
+lock: venv
+	$(BIN)/python deploy/lock.py
 
 # The peers need another OpenCV than ours, so they live beside .venv and only see it.
 .venv-bench/.ready: $(READY) bench/requirements.txt

@@ -1,0 +1,110 @@
+"""The units as systemd reads them, and the scripts as their linter does: no machine is booted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from deploy import wheelhouse
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "systemd" / "edge-qc.service"
+DROPINS = ROOT / "systemd" / "dropins"
+
+EXPOSURE = {(): 13, ("network",): 13, ("network", "jetson"): 16, ("network", "gige"): 14}
+"""Tenths of systemd's exposure level that a unit with these drop-ins may reach, of 100."""
+
+
+def analyze(*arguments: object, units: Path | None = None) -> subprocess.CompletedProcess[str]:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not here: apt install systemd")
+    environment = dict(os.environ)
+    if units is not None:
+        environment["SYSTEMD_UNIT_PATH"] = f"{units}:"
+    return subprocess.run(
+        ["systemd-analyze", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
+def laid_out(folder: Path, dropins: Sequence[str], extra: str = "") -> Path:
+    """The unit with drop-ins, and an executable where it names one."""
+    unit = folder / UNIT.name
+    program = folder / "edge-qc"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    text = UNIT.read_text(encoding="utf-8").replace(
+        "/opt/edge-qc/current/bin/edge-qc", str(program)
+    )
+    unit.write_text(text + extra, encoding="utf-8")
+    (folder / f"{UNIT.name}.d").mkdir()
+    for name in dropins:
+        shutil.copy2(DROPINS / f"{name}.conf", folder / f"{UNIT.name}.d")
+    return unit
+
+
+@pytest.mark.parametrize("dropin", [None, "network", "jetson", "nvidia", "gige"])
+def test_systemd_has_nothing_to_say_about_a_unit(tmp_path: Path, dropin: str | None) -> None:
+    """verify warns on a misspelt key and exits 0: so no output at all."""
+    unit = laid_out(tmp_path, [dropin] if dropin else [])
+    done = analyze("verify", unit, units=tmp_path)
+    assert done.stdout + done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_a_misspelt_key_would_be_seen(tmp_path: Path) -> None:
+    unit = laid_out(tmp_path, [], extra="[Service]\nProtectSystm=strict\n")
+    assert "ProtectSystm" in analyze("verify", unit, units=tmp_path).stderr
+
+
+@pytest.mark.parametrize("dropins", list(EXPOSURE), ids="+".join)
+def test_the_exposure_stays_as_low_as_it_was(tmp_path: Path, dropins: tuple[str, ...]) -> None:
+    unit = laid_out(tmp_path, dropins)
+    gate = f"--threshold={EXPOSURE[dropins]}"
+    done = analyze("security", "--offline=true", gate, unit, units=tmp_path)
+    assert done.returncode == 0, done.stdout[-200:]
+    stricter = f"--threshold={EXPOSURE[dropins] - 2}"
+    assert analyze("security", "--offline=true", stricter, unit, units=tmp_path).returncode != 0
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "deploy").rglob("*.sh")), ids=lambda p: p.name)
+def test_shellcheck_has_nothing_to_say(script: Path) -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not here: apt install shellcheck")
+    done = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert os.access(script, os.X_OK)
+
+
+@pytest.mark.parametrize("name", ["station.txt", "station-numpy1.txt"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("machine", ["aarch64", "x86_64"])
+def test_the_lock_covers_what_the_station_asks_for(name: str, python: str, machine: str) -> None:
+    """Every dependency of pyproject.toml, in a version that it takes, each file by its hash."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = {}
+    for line in wheelhouse.requirements(wheelhouse.CONSTRAINTS / name, python, machine):
+        requirement = Requirement(line.split(" --hash")[0])
+        assert " --hash=sha256:" in line
+        (pin,) = requirement.specifier
+        pinned[canonicalize_name(requirement.name)] = pin.version
+    for wanted in map(Requirement, project["dependencies"]):
+        if wanted.marker is None or wanted.marker.evaluate({"python_version": python}):
+            assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), wanted
+    assert pinned["numpy"].startswith("1.") is (name == "station-numpy1.txt")
