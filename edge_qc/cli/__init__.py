@@ -30,6 +30,8 @@ _STATION = {
     "accept": "Run the golden views through an engine and compare.",
     "doctor": "Look the station over: what is well, what is not, and the remedy.",
     "watch": "Show verdicts live as a broker delivers them.",
+    "dashboard": "Show a plant in a browser: stations, verdicts, yield, drift.",
+    "record": "Record what stations say in a database, and acknowledge it.",
     "outbox": "Show, export or verify what has not been delivered.",
 }
 

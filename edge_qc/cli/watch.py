@@ -7,34 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_qc.cli.broker import broker_and_topic, broker_options
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_qc.cli.tally import Seen, Tally
     from edge_qc.publisher import Subscription
-    from edge_qc.settings import MqttTable
 
 _REFRESH_S = 0.25
 
 
 @click.command("watch")
-@click.option("--broker", metavar="HOST[:PORT]", help="The broker; without --config.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A station's settings: its broker, its account, and its verdicts alone.",
-)
-@click.option("--username", help="The account at the broker.")
-@click.option(
-    "--password-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The account's password in a file.",
-)
-@click.option(
-    "--ca-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Connect by TLS, trusting this authority.",
-)
+@broker_options
 @click.option("--count", type=click.IntRange(min=1), help="End after so many verdicts.")
 @click.option(
     "--for", "for_s", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds."
@@ -61,9 +46,7 @@ def command(
     from edge_qc.cli.tally import Tally
     from edge_qc.publisher import Subscription
 
-    if (broker is None) == (config is None):
-        raise click.UsageError("give either --broker HOST[:PORT] or --config station.toml")
-    mqtt, topic = _address(broker, config, username, password_file, ca_file)
+    mqtt, topic = broker_and_topic(broker, config, username, password_file, ca_file)
     tally = Tally()
     # As Ctrl-C, so that a live view gives the terminal back as it was.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -84,43 +67,6 @@ def command(
         click.echo(f"edge-qc: {tally.verdicts} of {count} verdicts came in {for_s:g} s", err=True)
         return 1
     return 0
-
-
-def _address(
-    broker: str | None,
-    config: Path | None,
-    username: str | None,
-    password_file: Path | None,
-    ca_file: Path | None,
-) -> tuple[MqttTable, str]:
-    from pydantic import ValidationError
-
-    from edge_qc.errors import UsageError
-    from edge_qc.settings import MqttTable, read_settings
-
-    if config is not None:
-        settings = read_settings(config)
-        return settings.mqtt, f"{settings.station.root}/+"
-    assert broker is not None
-    host, port = broker, "1883"
-    if broker.startswith("[") or broker.count(":") == 1:
-        host, _, port = broker.rpartition(":") if not broker.endswith("]") else (broker, "", port)
-    try:
-        mqtt = MqttTable.model_validate(
-            {
-                "host": host.strip("[]"),
-                "port": port,
-                "username": username,
-                "password_file": password_file,
-                "ca_file": ca_file,
-            }
-        )
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise UsageError(
-            f"--broker {broker!r}: {fault['msg']}. Write it as HOST:PORT, such as localhost:1883"
-        ) from error
-    return mqtt, "edge-qc/v1/+/+/+"
 
 
 def _follow(

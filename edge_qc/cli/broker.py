@@ -1,0 +1,79 @@
+"""How a command of the plant finds its broker: by address, or by a station's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edge_qc.settings import MqttTable
+
+_SCHEMES = {"mqtt": 1883, "mqtts": 8883}
+
+
+def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--broker, --config and what goes with them, for ``broker_and_topic``."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    for option in (
+        click.option("--ca-file", type=file, help="Connect by TLS, trusting this authority."),
+        click.option("--password-file", type=file, help="The account's password in a file."),
+        click.option("--username", help="The account at the broker."),
+        click.option(
+            "--config",
+            type=file,
+            help="A station's settings: its broker, its account, and its messages alone.",
+        ),
+        click.option(
+            "--broker", metavar="[mqtt://]HOST[:PORT]", help="The broker; without --config."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def broker_and_topic(
+    broker: str | None,
+    config: Path | None,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+) -> tuple[MqttTable, str]:
+    """The broker, and the topics to subscribe to. Raises UsageError, SettingsError."""
+    from pydantic import ValidationError
+
+    from edge_qc.errors import UsageError
+    from edge_qc.settings import MqttTable, read_settings
+
+    if (broker is None) == (config is None):
+        raise click.UsageError("give either --broker HOST[:PORT] or --config station.toml")
+    if config is not None:
+        settings = read_settings(config)
+        return settings.mqtt, f"{settings.station.root}/+"
+    assert broker is not None
+    scheme, _, address = broker.rpartition("://")
+    if scheme and scheme not in _SCHEMES:
+        raise UsageError(f"--broker {broker!r}: known schemes are mqtt:// and mqtts://")
+    if scheme == "mqtts" and ca_file is None:
+        raise UsageError(f"--broker {broker!r}: TLS needs --ca-file, the authority to trust")
+    host, port = address.rstrip("/"), str(_SCHEMES.get(scheme, 1883))
+    if host.startswith("[") or host.count(":") == 1:
+        host, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", port)
+    try:
+        mqtt = MqttTable.model_validate(
+            {
+                "host": host.strip("[]"),
+                "port": port,
+                "username": username,
+                "password_file": password_file,
+                "ca_file": ca_file,
+            }
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise UsageError(
+            f"--broker {broker!r}: {fault['msg']}. Write it as HOST:PORT, such as localhost:1883"
+        ) from error
+    return mqtt, "edge-qc/v1/+/+/+"

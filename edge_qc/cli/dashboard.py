@@ -1,0 +1,87 @@
+"""``edge-qc dashboard``: the plant's stations and verdicts in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.broker import broker_and_topic, broker_options
+
+
+@click.command("dashboard")
+@broker_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve at.")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="And its port."
+)
+@click.option(
+    "--login-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file whose first line is the password to look; needed where others reach --host.",
+)
+@click.option(
+    "--cert-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Serve HTTPS with this certificate.",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The certificate's key.",
+)
+def command(
+    broker: str | None,
+    config: Path | None,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+    host: str,
+    port: int,
+    login_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+) -> None:
+    """Show a plant's stations, verdicts, yield, drift and events in a browser.
+
+    It reads what a broker delivers and changes nothing. Only this machine may look unless there is
+    a password.
+    """
+    import importlib.util
+    import signal
+
+    from edge_qc.errors import EdgeQCError
+
+    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EdgeQCError(
+            f"the dashboard needs {' and '.join(missing)}. Install with: "
+            "pip install 'edge-qc[dashboard]'"
+        )
+    if (cert_file is None) != (key_file is None):
+        raise click.UsageError("--cert-file and --key-file go together")
+
+    from edge_qc.dashboard.feed import Feed
+    from edge_qc.dashboard.login import Login, require_login
+    from edge_qc.dashboard.server import serve
+
+    mqtt, topic = broker_and_topic(broker, config, username, password_file, ca_file)
+    login = None if login_file is None else Login.from_file(login_file)
+    require_login(host, login)
+    # uvicorn raises the signal that stopped it once more when it is done: then there is nothing
+    # left to stop.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    feed = Feed(mqtt, [topic])
+    try:
+        scheme = "http" if cert_file is None else "https"
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"edge-qc dashboard: {scheme}://{shown}:{port}", err=True)
+        if login is not None and cert_file is None:
+            click.echo(
+                "edge-qc: without --cert-file the password and the verdicts travel in clear",
+                err=True,
+            )
+        serve(feed, login, host, port, cert_file, key_file)
+    finally:
+        feed.close()

@@ -1,0 +1,48 @@
+"""Control charts: whether a process is as it was. Pure.
+
+The chart of individuals and moving ranges, XmR (Shewhart; ISO 7870-2; Wheeler,
+Understanding Variation): the limits come from the differences between neighbours, so that a slow
+drift does not widen them as it would a standard deviation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FEWEST = 12
+_TO_LIMIT = 2.66
+"""Three standard deviations in mean moving ranges of two: 3 / 1.128."""
+
+_RUN = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """centre and upper: None where there are too few values to tell. out: which values are beyond
+    the upper limit, or end a run of nine above the centre (Nelson's second rule)."""
+
+    centre: float | None
+    upper: float | None
+    out: tuple[bool, ...]
+
+
+def chart(values: NDArray[np.floating]) -> Chart:
+    """The chart of values in order; NaN where an interval has none. Only what goes up is told of:
+    drift that becomes less is no fault."""
+    values = np.asarray(values, np.float64)
+    known = values[np.isfinite(values)]
+    if len(known) < _FEWEST:
+        return Chart(None, None, (False,) * len(values))
+    centre = float(np.median(known))
+    upper = centre + _TO_LIMIT * float(np.abs(np.diff(known)).mean())
+    out, run = [], 0
+    for value in values:
+        if np.isnan(value):
+            out.append(False)
+            continue
+        run = run + 1 if value > centre else 0
+        out.append(bool(value > upper) or run >= _RUN)
+    return Chart(centre, upper, tuple(out))
