@@ -228,7 +228,8 @@ def test_a_refused_account_is_explained() -> None:
             cwd=ROOT,
         )
     assert done.returncode == 1
-    assert "Not authorized. Give the user name and password" in done.stderr
+    assert "Not authorized" in done.stderr
+    assert "Give the user name and password" in done.stderr
 
 
 def test_gaps_in_the_numbers_are_counted_and_late_ones_fill_them() -> None:
