@@ -45,17 +45,22 @@ class Delivery:
             detail = f"{subject}die {die!r} is unknown to the bundle, which knows {known}"
             self.fault(Reason.FRAME, detail, trigger, message)
             return
-        frame = Frame(
-            pixels=pixels,
-            camera=self._camera,
-            die=die,
-            trigger_id=trigger.trigger_id if trigger else uuid.uuid4().hex,
-            part_id=trigger.part_id if trigger and trigger.part_id else message["part_id"],
-            sequence=self.frames,
-            time=datetime.fromisoformat(message["time"]),
-            monotonic_s=message["monotonic_s"],
-            image=image,
-        )
+        try:
+            frame = Frame(
+                pixels=pixels,
+                camera=self._camera,
+                die=die,
+                trigger_id=trigger.trigger_id if trigger else uuid.uuid4().hex,
+                part_id=trigger.part_id if trigger and trigger.part_id else message["part_id"],
+                sequence=self.frames,
+                time=datetime.fromisoformat(message["time"]),
+                monotonic_s=message["monotonic_s"],
+                image=image,
+            )
+        except ValueError as error:
+            # A source's mistake costs its frame, not the camera.
+            self.fault(Reason.FRAME, f"camera {self._camera}: {error}", trigger, message)
+            return
         self.frames += 1
         self.last_frame_s = frame.monotonic_s
         self._deliver(frame)

@@ -65,7 +65,9 @@ class Campaign:
         until_s = time.monotonic() + timeout_s
         self._arm()
         world.station.begin()
-        while sum(self.tally.kills.values()) < kills and time.monotonic() < until_s:
+        while self._left or sum(self.tally.kills.values()) < kills:
+            if time.monotonic() > until_s:
+                break
             self._live(world)
         world.proxy.heal()
         wait(lambda: world.station.ready, 30)
@@ -105,8 +107,8 @@ class Campaign:
         wait(lambda: world.station.starts > starts, 10)
 
     def _arm(self) -> None:
-        """Every fail point once in turn, in half of the lives."""
-        if self._left and self._dice.random() < 0.6:
+        """Every fail point once, in every other life."""
+        if self._left:
             self._next = self._left.pop()
 
     def _nth(self, point: str) -> int:

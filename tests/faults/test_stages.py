@@ -1,0 +1,103 @@
+"""Every stage made to raise, to hang, to answer nonsense: one verdict each, never GOOD, and the
+station goes on."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from broker import missing
+
+from tests.faults.load import CODES, shown
+from tests.faults.world import World, open_world, wait
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.faults,
+    pytest.mark.skipif(missing("mosquitto") is not None, reason=str(missing("mosquitto"))),
+]
+
+
+def seen(world: World) -> Counter[str]:
+    """Verdicts by the fault of what they judge."""
+    return Counter(
+        shown(verdict.image).fault
+        for verdict in list(world.book.verdicts.values())
+        if verdict.image
+    )
+
+
+def run(world: World, faults: Sequence[str], each: int = 3, timeout_s: float = 60) -> None:
+    """Until every fault had so many verdicts, and GOOD was said after the last one."""
+    world.station.begin()
+    assert wait(lambda: all(seen(world)[fault] >= each for fault in faults), timeout_s), (
+        f"{seen(world)}\n{world.log_tail()}"
+    )
+    assert world.await_verdicts(100, 20), f"no verdicts come:\n{world.log_tail()}"
+    world.settle()
+    sys.stderr.write(f"{world.heard} verdicts, {seen(world)}\n")
+    assert world.breaches() == []
+
+
+def load(share: float, *faults: str) -> str:
+    return "load:live=0&" + "&".join(f"fault.{fault}={share}" for fault in faults)
+
+
+def test_stages_that_raise_or_answer_nonsense(quick_folder: Path) -> None:
+    """View, engine and decision raise what nobody thought of, or answer with NaN, infinity and
+    wrong shapes: the loop goes on without a restart, but for engines that fail time after time."""
+    faults = [name for name in CODES if name != "hang"]
+    with open_world(quick_folder, cameras=[load(0.01, *faults), load(0.0, "nan")]) as world:
+        run(world, faults)
+        assert not world.station.hangs
+
+
+def test_a_loop_that_hangs_comes_back(quick_folder: Path) -> None:
+    """The watchdog falls silent, the service manager kills, the frame is NOT_JUDGED restart."""
+    cameras = [load(0.002, "hang"), load(0.0, "nan")]
+    with open_world(quick_folder, cameras=cameras, watchdog_s=1.5) as world:
+        run(world, ["hang"], each=2)
+        assert world.station.hangs >= 2
+        reasons = {
+            verdict.reason
+            for verdict in world.book.verdicts.values()
+            if verdict.image and shown(verdict.image).fault == "hang"
+        }
+        assert reasons == {"restart"}
+
+
+def test_cameras_that_fail_are_reopened_while_the_others_run(quick_folder: Path) -> None:
+    """An error, a killed process, a read that never returns, black, white and stale frames, and
+    pixels of a shape that no frame has."""
+    cameras = [
+        load(0.01, "gone", "crash"),
+        load(0.005, "stuck"),
+        load(0.01, "misshapen"),
+        load(0.01, "black", "white", "stale"),
+    ]
+    with open_world(quick_folder, cameras=cameras) as world:
+        run(world, ["black", "white", "stale", "misshapen"])
+        assert "Traceback" not in world.log_tail(10_000)
+        detail = Counter(
+            verdict.reason for verdict in world.book.verdicts.values() if verdict.image is None
+        )
+        assert detail["camera"] >= 2
+        assert world.station.starts == 1
+
+
+def test_overload_is_said(quick_folder: Path) -> None:
+    """Live cameras faster than the line: bounded queues, every frame that came has its verdict or
+    is counted as overrun, and what is judged is right."""
+    cameras = ["load:live=1&pause=0.0002"] * 2
+    with open_world(quick_folder, cameras=cameras, line="queue = 4") as world:
+        world.station.begin()
+        assert world.await_verdicts(2000, 40), world.log_tail()
+        world.settle()
+        assert world.breaches() == []
+        reasons = Counter(verdict.reason for verdict in world.book.verdicts.values())
+        assert reasons["overrun"] > 100
+        assert reasons["decided"] > 100
+        assert world.station.starts == 1
