@@ -17,13 +17,21 @@ from datetime import datetime, timezone
 
 from edge_qc.camera import Camera, CameraState, Fault
 from edge_qc.decision import not_judged
+from edge_qc.evidence import Evidence
 from edge_qc.health import Health
 from edge_qc.heartbeat import Heartbeat
-from edge_qc.inspection import Inspection
+from edge_qc.inspection import Inspected, Inspection
 from edge_qc.intake import Intake, Work
 from edge_qc.part import PartJoiner, worse
 from edge_qc.parts import Disposition, Frame, PartVerdict, Reason, Verdict
-from edge_qc.publisher import Outbox, Publisher, Severity, part_content, verdict_content
+from edge_qc.publisher import (
+    Outbox,
+    Publisher,
+    Severity,
+    VerdictContent,
+    part_content,
+    verdict_content,
+)
 from edge_qc.settings import LineTable
 from edge_qc.state import State, may_judge
 from edge_qc.watchdog import LINE, PUBLISHER
@@ -51,6 +59,7 @@ class Line:
         outbox: Outbox,
         publisher: Publisher,
         settings: LineTable,
+        evidence: Evidence | None = None,
     ) -> None:
         self.turns = 0
         self.failure: str | None = None
@@ -59,6 +68,7 @@ class Line:
         self._outbox = outbox
         self._publisher = publisher
         self._settings = settings
+        self._evidence = evidence
         self._intake = Intake(outbox, settings.queue)
         self._health = Health()
         self._heartbeat = Heartbeat(
@@ -180,16 +190,20 @@ class Line:
 
     def _judge(self, work: Sequence[Work]) -> None:
         frames = [item.event for item in work if isinstance(item.event, Frame)]
-        verdicts = iter(self._inspection.judge(frames, running=may_judge(self._heartbeat.state)))
+        found = iter(self._inspection.inspect(frames, running=may_judge(self._heartbeat.state)))
         for item in work:
             if isinstance(item.event, Frame):
-                verdict = next(verdicts)
+                seen = next(found)
+                verdict = seen.verdict
                 self._watch_engine(verdict)
             else:
+            seen: Inspected | None = None
                 verdict = not_judged(
                     self._inspection.bundle.id, item.event.reason, item.event.detail
                 )
-            self._complete(item, verdict)
+            content = self._complete(item, verdict)
+            if seen is not None:
+                self._keep(item, seen, content)
             if isinstance(item.event, Frame):
                 self._show(item.event, verdict)
 
@@ -197,35 +211,47 @@ class Line:
         for observer in self._observers:
             try:
                 observer(frame, verdict)
+    def _keep(self, item: Work, seen: Inspected, content: VerdictContent) -> None:
+        if self._evidence is None or not isinstance(item.event, Frame):
+            return
+
+        def described() -> str:
+            return f'{{"verdict_id":"{item.verdict_id}",{content.model_dump_json()[1:]}'
+
+        try:
+            self._evidence.offer(
+                item.verdict_id, item.event, seen.view, seen.reading, seen.verdict, described
+            )
+        except Exception:
+            log.exception("an image could not be kept; the verdicts stand")
+
             except Exception:
                 log.exception("what only looks on failed; the verdicts stand")
 
-    def _complete(self, item: Work, verdict: Verdict) -> None:
+    def _complete(self, item: Work, verdict: Verdict) -> VerdictContent:
         event = item.event
         bundle = self._inspection.bundle
         joiner = None
         if event.part_id is not None and event.die in self._joined_dies:
             joiner = self._joiner
         said = None if joiner is None or event.part_id is None else joiner.said(event.part_id)
-        self._outbox.verdict(
-            item.verdict_id,
-            verdict_content(
-                verdict,
-                camera=event.camera,
-                die=event.die,
-                trigger_id=event.trigger_id,
-                time=event.time,
-                part_id=event.part_id,
-                image=event.image,
-                bundle_version=bundle.manifest.version,
-                engine=self.engine_name,
-                late=said is not None,
-            ),
+        content = verdict_content(
+            verdict,
+            camera=event.camera,
+            die=event.die,
+            trigger_id=event.trigger_id,
+            time=event.time,
+            part_id=event.part_id,
+            image=event.image,
+            bundle_version=bundle.manifest.version,
+            engine=self.engine_name,
+            late=said is not None,
         )
         if said is not None and worse(verdict.disposition, said):
             self._tell_late(event, verdict, said)
         total_ms = 0.0
         if isinstance(event, Frame):
+        self._outbox.verdict(item.verdict_id, content)
             total_ms = (time.monotonic() - event.monotonic_s) * 1e3
         self._health.count(verdict.label, total_ms)
         log.debug("%s %s %s", event.camera, event.image or event.trigger_id, verdict.label)
@@ -241,6 +267,7 @@ class Line:
     def _tell_late(self, event: Frame | Fault, verdict: Verdict, said: Disposition) -> None:
         """A part that was let through may be bad after all: somebody has to fetch it."""
         self._outbox.event(
+        return content
             "late-view",
             f"part {event.part_id}: {said.value} was said of it before the view of {event.die}, "
             f"which is {verdict.label} ({verdict.disposition.value})",

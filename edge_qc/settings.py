@@ -171,6 +171,19 @@ class OutboxTable(_Table):
 
 
 class LineTable(_Table):
+class EvidenceTable(_Table):
+    """[evidence]: images kept for people, below ``folder``, by default in ``state_dir``.
+    megabytes: of all; images_per_label, per_minute: of each label. With less than min_free_mb left
+    on the disk, images go rather than come."""
+
+    keep: bool = True
+    folder: Path | None = None
+    megabytes: int = Field(default=2048, ge=1, le=10_000_000)
+    images_per_label: int = Field(default=1000, ge=1, le=1_000_000)
+    per_minute: int = Field(default=20, ge=1, le=6000)
+    min_free_mb: int = Field(default=1024, ge=0, le=10_000_000)
+
+
     """[line]: how much may wait, and how long. part_dies: the dies that a whole part shows; every
     die of the bundle where it is not given, none where views are not joined to parts."""
 
@@ -192,8 +205,14 @@ class Settings(_Table):
     mqtt: MqttTable
     outbox: OutboxTable = OutboxTable()
     line: LineTable = LineTable()
+    evidence: EvidenceTable = EvidenceTable()
 
     @model_validator(mode="after")
+    @property
+    def evidence_dir(self) -> Path:
+        """Where images are kept."""
+        return self.evidence.folder or self.station.state_dir / "evidence"
+
     def _names_differ(self) -> Settings:
         names = [camera.name for camera in self.camera]
         for name in names:
@@ -240,6 +259,7 @@ _PATHS = {
     "bundle": ("path", "public_key"),
     "camera": ("table",),
     "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+    "evidence": ("folder",),
 }
 
 

@@ -18,9 +18,10 @@ from edge_qc.control import Control
 from edge_qc.dispatch import Dispatch, Inputs, Post
 from edge_qc.engine import BuildStep
 from edge_qc.errors import DeviceError
+from edge_qc.evidence import Evidence, Store
 from edge_qc.line import Line
 from edge_qc.notify import notify
-from edge_qc.publisher import BundleRef, Outbox, Publisher
+from edge_qc.publisher import BundleRef, Outbox, Publisher, Space
 from edge_qc.settings import Settings
 from edge_qc.state import State
 
@@ -93,12 +94,21 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
             id=inspection.bundle.id, version=inspection.bundle.manifest.version
         )
         publisher.state(State.READY, f"accepted on {report.engine}")
+        evidence = None
+        if settings.evidence.keep:
+            evidence = Evidence(
+                Store(settings.evidence_dir),
+                settings.evidence,
+                tight=lambda: outbox.space() is not Space.OK,
+            )
+            stack.callback(evidence.close)
         line = Line(
             inspection=inspection,
             cameras=cameras,
             outbox=outbox,
             publisher=publisher,
             settings=settings.line,
+            evidence=evidence,
         )
         # From here on it is the line's to close, or another's.
         first.pop_all()

@@ -1,0 +1,108 @@
+"""Labelled exhibits as a data set in the layout that ``edge-qc train`` reads.
+
+That is the challenge's (Challenge Data ENS no. 157): ``input_train`` with ``Y_train.csv``. What was
+labelled drift cannot be trained on and goes to ``input_test`` with its truth, to be evaluated with.
+``groups.csv`` keeps the views of one part on one side of a split.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_qc.errors import DataError, UsageError
+from edge_qc.evidence.labels import UNUSABLE, Labels
+from edge_qc.evidence.store import FRAME, Exhibit, Store
+from edge_qc.parts import DRIFT
+
+_WINDOW = ""
+"""The challenge's column of that name, of which a station knows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """counts: images by label. gone: labels whose image is kept no more."""
+
+    folder: Path
+    counts: Mapping[str, int]
+    gone: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    filename: str
+    die: str
+    label: str
+    part_id: str | None
+
+
+def export_dataset(store: Store, target: Path) -> ExportReport:
+    """Write the labelled images into ``target``, which must be new or empty.
+
+    Raises UsageError where it is not, DataError where nothing is labelled or an exhibit is damaged.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target}: is there already; name a new folder")
+    labels = Labels(store.folder).latest()
+    exhibits = {exhibit.verdict_id: exhibit for exhibit in store.exhibits()}
+    wanted = {key: given.label for key, given in labels.items() if given.label != UNUSABLE}
+    chosen = {key: label for key, label in wanted.items() if key in exhibits}
+    if not chosen:
+        raise DataError(
+            f"evidence {store.folder}: of {len(exhibits)} images none has a label. Label some with "
+            "edge-qc review"
+        )
+    train: list[_Row] = []
+    test: list[_Row] = []
+    for folder in ("input_train", "input_test"):
+        (target / folder).mkdir(parents=True)
+    for key, label in chosen.items():
+        part = "input_test" if label == DRIFT else "input_train"
+        row = _copied(exhibits[key], label, target / part)
+        (test if label == DRIFT else train).append(row)
+    _write(
+        target / "Y_train.csv",
+        ("", "filename", "window", "lib", "Label"),
+        ((i, row.filename, _WINDOW, row.die, row.label) for i, row in enumerate(train)),
+    )
+    if test:
+        _write(
+            target / "win_and_lib.csv",
+            ("filename", "window", "lib"),
+            ((row.filename, _WINDOW, row.die) for row in test),
+        )
+        _write(
+            target / "Y_test_truth.csv",
+            ("filename", "Label"),
+            ((row.filename, "Drift") for row in test),
+        )
+    else:
+        (target / "input_test").rmdir()
+    groups = [(row.filename, row.part_id) for row in train if row.part_id]
+    if groups:
+        _write(target / "groups.csv", ("filename", "group"), groups)
+    return ExportReport(target, Counter(chosen.values()), len(wanted) - len(chosen))
+
+
+def _copied(exhibit: Exhibit, label: str, folder: Path) -> _Row:
+    verdict = exhibit.verdict()
+    die, part_id = verdict.get("die"), verdict.get("part_id")
+    if not isinstance(die, str):
+        raise DataError(f"evidence {exhibit.folder}: its verdict names no die")
+    filename = f"{exhibit.verdict_id}.png"
+    try:
+        shutil.copyfile(exhibit.folder / FRAME, folder / filename)
+    except OSError as error:
+        raise DataError(f"evidence {exhibit.folder}: {error}") from error
+    return _Row(filename, die, label, part_id if isinstance(part_id, str) else None)
+
+
+def _write(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(rows)

@@ -1,0 +1,88 @@
+"""Which exhibits go when there are too many; pure.
+
+An exhibit's worth is its doubt, halved for each week of age: the uncertain stay longer than the
+sure, and yesterday's longer than last month's. As a logarithm this is a number that does not change
+with time, so that nothing is reckoned again. A label that a person gave counts for four weeks.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Collection, Iterator
+
+from edge_qc.evidence.store import Exhibit
+
+_HALF_LIFE_S = 7 * 86_400.0
+_LEAST_DOUBT = 1 / 64
+_LABELLED = 4.0
+_BLOCK = 4096
+
+
+def worth(exhibit: Exhibit, labelled: bool = False) -> float:
+    """In half-lives; only differences matter."""
+    doubt = max(exhibit.doubt, _LEAST_DOUBT)
+    return (
+        math.log2(doubt) + exhibit.time.timestamp() / _HALF_LIFE_S + (_LABELLED if labelled else 0)
+    )
+
+
+class Shelves:
+    """What is kept, by label, the least worth first; counts what it takes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._shelves: dict[str, list[tuple[float, str, Exhibit]]] = {}
+        self._bytes: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return sum(len(shelf) for shelf in self._shelves.values())
+
+    def count(self, label: str) -> int:
+        """How many of one label."""
+        return len(self._shelves.get(label, ()))
+
+    def put(self, exhibit: Exhibit, labelled: bool = False) -> None:
+        """Take one in."""
+        entry = (worth(exhibit, labelled), exhibit.verdict_id, exhibit)
+        bisect.insort(self._shelves.setdefault(exhibit.label, []), entry, key=lambda e: e[:2])
+        size = room_of(exhibit)
+        self._bytes[exhibit.label] = self._bytes.get(exhibit.label, 0) + size
+        self.bytes += size
+
+    def take_least(self, label: str | None = None) -> Exhibit | None:
+        """Take the least worth out: of ``label``, or of the one that has most bytes, so that a
+        class that is seen often does not push out the rare ones. None where there is none."""
+        if label is None:
+            label = max(self._bytes, key=lambda name: self._bytes[name], default=None)
+        if label is None or not self._shelves.get(label):
+            return None
+        _, _, exhibit = self._shelves[label].pop(0)
+        size = room_of(exhibit)
+        self._bytes[label] -= size
+        self.bytes -= size
+        if not self._shelves[label]:
+            del self._shelves[label], self._bytes[label]
+        return exhibit
+
+    def exhibits(self) -> list[Exhibit]:
+        """All of them."""
+        return [entry[2] for shelf in self._shelves.values() for entry in shelf]
+
+    def surplus(self, label: str, images: int, limit_bytes: int) -> Iterator[Exhibit]:
+        """Take out what is beyond so many images of one label, and so many bytes in all."""
+        while self.count(label) > images and (exhibit := self.take_least(label)) is not None:
+            yield exhibit
+        while self.bytes > limit_bytes and (exhibit := self.take_least()) is not None:
+            yield exhibit
+
+
+def room_of(exhibit: Exhibit) -> int:
+    """Bytes on disk: four files and two folders take whole blocks."""
+    return exhibit.size_bytes + 3 * _BLOCK
+
+
+def fill(shelves: Shelves, exhibits: Collection[Exhibit], labelled: Collection[str]) -> None:
+    """Take in what is there at the start. labelled: verdict ids that a person has labelled."""
+    for exhibit in exhibits:
+        shelves.put(exhibit, exhibit.verdict_id in labelled)
