@@ -123,13 +123,15 @@ class EventContent(_Model):
 
 
 class CameraHealth(_Model):
-    """One camera as the station sees it."""
+    """One camera as the station sees it. picture: figures by name, against the reference that was
+    learnt of it; empty until then."""
 
     state: str
     frames: Count = 0
     faults: Count = 0
     rate_per_s: Finite | None = None
     last_frame_age_s: Finite | None = None
+    picture: Mapping[str, Finite] = {}
 
 
 class OutboxHealth(_Model):

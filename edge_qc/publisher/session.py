@@ -137,12 +137,22 @@ class Session:
                     return
             message = self._ready.popleft()
             self._cursor = message.row
-            if message.kind in held or message.row in in_flight:
+            if message.kind in held:
                 continue
-            info = self._publish(
-                message.kind.value, as_sent(message.payload, self._is_late(message))
-            )
+            after = self._number_before(message)
+            if message.row in in_flight:
+                continue
+            payload = as_sent(message.payload, self._is_late(message), after)
+            if len(payload) + _PACKET_BYTES > self._largest_bytes:
+                # The broker would hang up on it, again and again.
+                why = f"it takes at most {self._largest_bytes} bytes, a message has {len(payload)}"
+                self._resting[message.kind] = now_s + REST_S, why
+                held = tuple(self._resting)
+                continue
+            info = self._publish(message.kind.value, payload)
             self._sent[info.mid] = message, now_s
+            if self._recorder is not None:
+                self._recorder.sent(message, now_s)
 
     def listen(self, notes: queue.Queue[Note], at_most_s: float | None = None) -> None:
         """Waits for notes, and takes all that are there. Raises Lost."""

@@ -33,6 +33,8 @@ def _wake_pair() -> tuple[socket.socket, socket.socket]:
 # paho wakes its thread through a TCP connection to a port of its own, where anybody on the machine
 # may get in first. A station listens nowhere, and its unit is denied listen(2).
 paho._socketpair_compat = _wake_pair
+
+_TLS_TROUBLE = "failed to receive on socket: "
 _LARGEST_PACKET = 268_435_455
 
 
@@ -125,12 +127,16 @@ def open_client(
         client.username_pw_set(
             mqtt.username, password.get_secret_value() if password is not None else None
         )
-    if mqtt.ca_file is not None or mqtt.cert_file is not None:
+    tls = mqtt.ca_file is not None or mqtt.cert_file is not None
+    if tls:
         client.tls_set(
             ca_certs=str(mqtt.ca_file) if mqtt.ca_file else None,
             certfile=str(mqtt.cert_file) if mqtt.cert_file else None,
             keyfile=str(mqtt.key_file) if mqtt.key_file else None,
         )
+
+    # What may explain the connection's end, which paho and most brokers leave bare.
+    hints = [] if tls else ["it may speak TLS alone, and mqtt.ca_file is not set"]
 
     def on_connect(
         client: paho.Client,
@@ -139,6 +145,7 @@ def open_client(
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
+        hints.clear()
         notify(
             Connected(
                 client,
@@ -157,8 +164,14 @@ def open_client(
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        why = "" if reason.getName() == "Unspecified error" else f": {_said(reason)}"
-        notify(Disconnected(client, f"the connection was lost{why}"))
+        if reason.getName() != "Unspecified error":
+            hints[:] = [_said(reason)]
+        notify(Disconnected(client, ": ".join(["the connection was lost", *hints[-1:]])))
+
+    def on_log(_client: paho.Client, _data: Any, _level: int, text: str) -> None:
+        # The alert of a broker that refuses a certificate comes after the handshake.
+        if text.startswith(_TLS_TROUBLE):
+            hints.append(text.removeprefix(_TLS_TROUBLE))
 
     def on_publish(
         client: paho.Client,
@@ -168,6 +181,8 @@ def open_client(
         _properties: Properties | None,
     ) -> None:
         refused = words(reason, topic=True) if reason.is_failure else None
+        if refused is not None:
+            hints.append(refused)
         notify(Acknowledged(client, mid, refused, unheard=reason.value == NO_SUBSCRIBERS))
 
     def on_subscribe(
@@ -189,6 +204,7 @@ def open_client(
     client.on_publish = on_publish
     client.on_subscribe = on_subscribe
     client.on_message = on_message
+    client.on_log = on_log
     return client
 
 
