@@ -29,3 +29,13 @@ bundle_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Of the engine."
 )
+
+database_option = click.option(
+    "--database",
+    default="edge-qc-records.sqlite",
+    show_default=True,
+    envvar="EDGE_QC_DATABASE",
+    show_envvar=True,
+    metavar="FILE|URL",
+    help="An SQLite file, or a URL such as postgresql://user@host/name.",
+)

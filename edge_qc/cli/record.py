@@ -1,0 +1,93 @@
+"""``edge-qc record``: every message of every station into a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.broker import broker_and_topic, broker_options
+from edge_qc.cli.options import database_option
+
+_SESSION_S = 14 * 86_400
+
+
+@click.command("record")
+@broker_options
+@database_option
+@click.option(
+    "--name",
+    default="edge-qc-record",
+    show_default=True,
+    help="The recorder's name at the broker, which keeps under it what comes while it is away.",
+)
+@click.option(
+    "--no-ack", is_flag=True, help="Tell the stations nothing: for a second recorder beside one."
+)
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Delete messages older than this; by default none. Counts and labelled verdicts stay.",
+)
+@click.option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Keep this bundle's cost matrix for edge-qc query quality; may be given several times.",
+)
+def command(
+    broker: str | None,
+    config: Path | None,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+    database: str,
+    name: str,
+    no_ack: bool,
+    keep_days: float | None,
+    bundles: tuple[Path, ...],
+) -> None:
+    """Record verdicts, parts, events and states, and acknowledge them to their stations.
+
+    With --broker every station of that broker, with --config one station alone. A station that has
+    `recorder = true` in [mqtt] keeps each message until it is acknowledged from here. Ends at
+    Ctrl-C or SIGTERM.
+    """
+    import json
+    import logging
+    import signal
+    import threading
+
+    from edge_qc.bundle import open_bundle
+    from edge_qc.notify import notify
+    from edge_qc.publisher import Subscription
+    from edge_qc.recorder import KINDS, Recorder, Store, open_database, wrapped
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    mqtt, topic = broker_and_topic(broker, config, username, password_file, ca_file)
+    root = topic.removesuffix("/+")
+    engine = open_database(database)
+    store = Store(engine)
+    with wrapped(engine):
+        for path in bundles:
+            bundle = open_bundle(path)
+            costs = {true: dict(said) for true, said in bundle.manifest.costs.items()}
+            store.keep_costs(bundle.id, bundle.manifest.version, json.dumps(costs))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    levels = [*(kind.value for kind in KINDS), "state"]
+    subscription = Subscription(
+        mqtt, [f"{root}/{level}" for level in levels], session=name, session_s=_SESSION_S
+    )
+    try:
+        into = engine.url.render_as_string(hide_password=True)
+        click.echo(f"recording {root} of {mqtt.host}:{mqtt.port} into {into}", err=True)
+        notify("READY=1")
+        recorder = Recorder(subscription, store, acknowledge=not no_ack, keep_days=keep_days)
+        recorder.run(stop)
+    finally:
+        subscription.close()
+        engine.dispose()
+    click.echo(f"{recorder.new} recorded, {recorder.repeated} came again", err=True)

@@ -1,0 +1,85 @@
+"""A throw-away PostgreSQL of the machine's own programs, for as long as a test run needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@functools.cache
+def find_postgres() -> Path | None:
+    """The folder of PostgreSQL's programs; None where there is none. Debian keeps them off the
+    PATH."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    on_path = shutil.which("initdb")
+    if on_path is not None:
+        folders.append(Path(on_path).parent)
+    return next((folder for folder in folders if (folder / "initdb").exists()), None)
+
+
+def missing() -> str | None:
+    """Why PostgreSQL cannot be started here; None where it can."""
+    if find_postgres() is None:
+        return "PostgreSQL is not installed; install Debian's package postgresql"
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        return "PostgreSQL refuses to run as root, and setpriv is missing"
+    return None
+
+
+@contextlib.contextmanager
+def running_postgres(settings: dict[str, str] | None = None) -> Iterator[str]:
+    """The URL of a database, empty, on the loopback; gone behind the ``with`` block."""
+    programs = find_postgres()
+    assert programs is not None
+    with tempfile.TemporaryDirectory(prefix="edge-qc-pg-") as name:
+        folder = Path(name)
+        as_user: list[str] = []
+        if os.geteuid() == 0:
+            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            shutil.chown(folder, "postgres", "postgres")
+        data = folder / "data"
+        subprocess.run(
+            [*as_user, programs / "initdb", "-D", data, "-U", "edge", "-A", "trust", "-N",
+             "--locale=C.UTF-8", "-E", "UTF8"],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+        )  # fmt: skip
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        options = {"unix_socket_directories": name, "listen_addresses": "127.0.0.1",
+                   "max_connections": "20", **(settings or {})}  # fmt: skip
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [*as_user, programs / "postgres", "-D", data, "-p", str(port),
+                 *(word for key, value in options.items() for word in ("-c", f"{key}={value}"))],
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+            )  # fmt: skip
+        try:
+            _await(programs, port, server, folder / "log")
+            yield f"postgresql://edge@127.0.0.1:{port}/postgres"
+        finally:
+            # Fast: what is connected is cut off.
+            server.send_signal(signal.SIGINT)
+            server.wait(30)
+
+
+def _await(programs: Path, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    until_s = time.monotonic() + 30
+    ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    while subprocess.run(ready, check=False).returncode:
+        assert server.poll() is None, log.read_text()
+        assert time.monotonic() < until_s, log.read_text()
+        time.sleep(0.05)
