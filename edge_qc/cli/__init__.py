@@ -32,6 +32,8 @@ _STATION = {
     "watch": "Show verdicts live as a broker delivers them.",
     "dashboard": "Show a plant in a browser: stations, verdicts, yield, drift.",
     "record": "Record what stations say in a database, and acknowledge it.",
+    "review": "Label kept images on a page of this machine.",
+    "evidence": "Count kept images, or export the labelled ones as a data set.",
     "outbox": "Show, export or verify what has not been delivered.",
 }
 

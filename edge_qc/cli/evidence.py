@@ -1,0 +1,76 @@
+"""``edge-qc evidence``: kept images counted, and turned into a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.options import config_option, json_option
+from edge_qc.cli.review import evidence_folder, folder_option
+
+
+@click.group("evidence")
+def command() -> None:
+    """Count the images that were kept, or export those that a person has labelled."""
+
+
+@command.command("status")
+@config_option
+@folder_option
+@json_option
+def status(config: Path, folder: Path | None, as_json: bool) -> None:
+    """How many images are kept, by what the station said, and how many have a label."""
+    import json
+    from collections import Counter
+
+    from edge_qc.cli.table import print_tree
+    from edge_qc.evidence import Labels, Store
+
+    store = Store(evidence_folder(config, folder))
+    given = Labels(store.folder).latest()
+    images: Counter[str] = Counter()
+    labelled: Counter[str] = Counter()
+    size = 0
+    for exhibit in store.exhibits():
+        images[exhibit.label] += 1
+        size += exhibit.size_bytes
+        if exhibit.verdict_id in given:
+            labelled[given[exhibit.verdict_id].label] += 1
+    found = {
+        "folder": str(store.folder),
+        "images": images.total(),
+        "bytes": size,
+        "said": dict(sorted(images.items())),
+        "labelled": dict(sorted(labelled.items())),
+    }
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_tree(str(found.pop("folder")), found)
+
+
+@command.command("export")
+@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@config_option
+@folder_option
+@json_option
+def export(target: Path, config: Path, folder: Path | None, as_json: bool) -> None:
+    """Write the labelled images into the new folder DIR, in the layout that edge-qc train reads.
+
+    What was labelled DRIFT goes to its test part, UNUSABLE nowhere.
+    """
+    import json
+
+    from edge_qc.evidence import Store
+    from edge_qc.evidence.dataset import export_dataset
+
+    report = export_dataset(Store(evidence_folder(config, folder)), target)
+    if as_json:
+        document = {"folder": str(target), "images": dict(report.counts), "gone": report.gone}
+        click.echo(json.dumps(document, indent=2))
+        return
+    for label, count in sorted(report.counts.items()):
+        click.echo(f"{count:6}  {label}")
+    if report.gone:
+        click.echo(f"{report.gone} labelled images are kept no more and were left out", err=True)

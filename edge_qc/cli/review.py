@@ -1,0 +1,73 @@
+"""``edge-qc review``: a person labels kept images, on a page of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.options import config_option
+
+folder_option = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder of images itself, such as a copy of a station's; instead of --config.",
+)
+
+
+def evidence_folder(config: Path, folder: Path | None) -> Path:
+    """The folder that the options name. Raises UsageError where there is none."""
+    import os
+
+    from edge_qc.errors import UsageError
+    from edge_qc.settings import read_settings
+
+    found = folder or read_settings(config).evidence_dir
+    if not found.is_dir():
+        raise UsageError(f"{found}: there is no such folder; no image was kept yet")
+    if not os.access(found, os.R_OK | os.X_OK):
+        raise UsageError(f"{found}: may not be read by this user; run it as: sudo -u edge-qc …")
+    return found
+
+
+@click.command("review")
+@config_option
+@folder_option
+@click.option("--who", help="Your name, as it is kept with each label; by default your login.")
+@click.option("--label", "labels", multiple=True, help="A class that the station does not know.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=0, help="By default any that is free."
+)
+def command(
+    config: Path, folder: Path | None, who: str | None, labels: tuple[str, ...], port: int
+) -> None:
+    """Label kept images in a browser of this machine, the most doubtful first, by single keys.
+
+    The page is served to 127.0.0.1 alone, until Ctrl-C. From another machine:
+    ssh -L PORT:127.0.0.1:PORT station, with the same --port.
+    """
+    from edge_qc.errors import UsageError
+    from edge_qc.evidence import Store
+    from edge_qc.evidence.page import Desk, ReviewServer
+
+    desk = Desk(Store(evidence_folder(config, folder)), who or _login(), labels)
+    try:
+        server = ReviewServer(desk, port)
+    except OSError as error:
+        raise UsageError(f"port {port} of 127.0.0.1: {error.strerror}; name another") from error
+    with server:
+        click.echo(server.url)
+        click.echo("Open it in a browser of this machine; Ctrl-C ends it.", err=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo(err=True)
+
+
+def _login() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"

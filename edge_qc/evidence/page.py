@@ -1,0 +1,186 @@
+"""The page on which a person labels exhibits: a server on this machine's loopback, for one person.
+
+It answers only under an address with a secret in it, and only to a browser that asked for this
+machine by name, so that no other page the browser has open can read or label anything. Standard
+library alone; the page itself is ``page.html``, ``page.css`` and ``page.js``.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from typing import Any
+from urllib.parse import unquote
+
+from edge_qc.errors import DataError
+from edge_qc.evidence.labels import UNUSABLE, Labels
+from edge_qc.evidence.pictures import heat_png
+from edge_qc.evidence.store import FRAME, VIEW, Exhibit, Store
+from edge_qc.parts import DRIFT, NOT_JUDGED
+
+_LARGEST = 4096
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+_PICTURES: dict[str, Callable[[Exhibit], bytes | None]] = {
+    "frame.png": lambda exhibit: exhibit.file(FRAME),
+    "view.png": lambda exhibit: exhibit.file(VIEW),
+    "heat.png": heat_png,
+}
+
+
+class Desk:
+    """What the page shows and takes: the exhibits and their labels."""
+
+    def __init__(self, store: Store, who: str, more_labels: Sequence[str] = ()) -> None:
+        """who: the name that a label is given under. more_labels: classes that the station does
+        not know yet."""
+        self.store, self.who = store, who
+        self._labels = Labels(store.folder)
+        self._more = tuple(more_labels)
+
+    def listing(self) -> dict[str, Any]:
+        """All exhibits, those without a label first, the most doubtful of them first."""
+        given = self._labels.latest()
+        found = []
+        known = {*self._more, *(label.label for label in given.values())} - {UNUSABLE}
+        for exhibit in self.store.exhibits():
+            mine = given.get(exhibit.verdict_id)
+            known.add(exhibit.label)
+            found.append(
+                {
+                    "id": exhibit.verdict_id,
+                    "said": exhibit.label,
+                    "time": exhibit.time.isoformat(timespec="milliseconds"),
+                    "doubt": round(exhibit.doubt, 3),
+                    "label": mine.label if mine else None,
+                    "who": mine.who if mine else None,
+                }
+            )
+        found.sort(key=lambda row: (row["label"] is not None, -float(str(row["doubt"]))))
+        return {"who": self.who, "labels": self._choices(known), "exhibits": found}
+
+    def _choices(self, known: set[str]) -> list[str]:
+        """What may be chosen: the classes by name, GOOD first, then drift and UNUSABLE."""
+        for exhibit in self.store.exhibits():
+            # One judged exhibit names all classes of its bundle.
+            if shares := exhibit.verdict().get("probabilities"):
+                known |= set(shares)
+                break
+        classes = known - {DRIFT, NOT_JUDGED, UNUSABLE}
+        return [*sorted(classes, key=lambda name: (name != "GOOD", name)), DRIFT, UNUSABLE]
+
+    def label(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Give a label. Raises DataError for an exhibit that is not there, and a wrong label."""
+        exhibit = self.store.find(str(request.get("id", "")))
+        if exhibit is None:
+            raise DataError("this image is kept no more")
+        label, who = str(request.get("label", "")), str(request.get("who", "") or self.who)
+        given = self._labels.add(exhibit.verdict_id, label, exhibit.label, who)
+        return {"label": given.label, "who": given.who}
+
+
+class ReviewServer(ThreadingHTTPServer):
+    """Serves a desk on 127.0.0.1. port: 0 for any that is free."""
+
+    daemon_threads = True
+
+    def __init__(self, desk: Desk, port: int = 0) -> None:
+        self.desk = desk
+        self.secret = secrets.token_urlsafe(16)
+        super().__init__(("127.0.0.1", port), _Answer)
+
+    @property
+    def url(self) -> str:
+        """To be opened in a browser of this machine."""
+        return f"http://127.0.0.1:{self.server_address[1]}/{self.secret}/"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: ReviewServer
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def do_GET(self) -> None:
+        path = self._path()
+        if path is None:
+            return
+        try:
+            self._get(path)
+        except DataError as error:
+            self._say(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
+
+    def do_POST(self) -> None:
+        path = self._path()
+        if path is None:
+            return
+        length = self.headers.get("Content-Length", "")
+        if path != "label" or not length.isdigit() or int(length) > _LARGEST:
+            self.close_connection = True
+            self._say(HTTPStatus.BAD_REQUEST, {"error": "no such request"})
+            return
+        try:
+            request = json.loads(self.rfile.read(int(length)))
+            if not isinstance(request, dict):
+                raise DataError("wanted an object")
+            self._say(HTTPStatus.OK, self.server.desk.label(request))
+        except (ValueError, DataError) as error:
+            self._say(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+
+    def _path(self) -> str | None:
+        """What is asked for behind the secret; None, and answered, for who does not know it."""
+        port = self.server.server_address[1]
+        host = self.headers.get("Host", "")
+        first, _, rest = self.path.lstrip("/").partition("/")
+        known = secrets.compare_digest(first.encode(), self.server.secret.encode())
+        if not known or host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+            self.close_connection = True
+            self._say(HTTPStatus.NOT_FOUND, {"error": "nothing here"})
+            return None
+        return unquote(rest.partition("?")[0])
+
+    def _get(self, path: str) -> None:
+        name, _, picture = path.partition("/")
+        if path == "":
+            self._send(HTTPStatus.OK, "text/html", _asset("page.html"))
+        elif path in ("page.css", "page.js"):
+            self._send(HTTPStatus.OK, _KINDS[path.rpartition(".")[2]], _asset(path))
+        elif path == "exhibits":
+            self._say(HTTPStatus.OK, self.server.desk.listing())
+        elif (exhibit := self.server.desk.store.find(name)) is None:
+            self._say(HTTPStatus.NOT_FOUND, {"error": "this image is kept no more"})
+        elif picture == "verdict":
+            self._say(HTTPStatus.OK, exhibit.verdict())
+        elif picture in _PICTURES and (data := _PICTURES[picture](exhibit)) is not None:
+            self._send(HTTPStatus.OK, "image/png", data)
+        else:
+            self._say(HTTPStatus.NOT_FOUND, {"error": "there is no such picture of it"})
+
+    def _say(self, status: HTTPStatus, document: dict[str, Any]) -> None:
+        self._send(status, "application/json", json.dumps(document).encode())
+
+    def _send(self, status: HTTPStatus, kind: str, data: bytes) -> None:
+        self.send_response(status)
+        charset = "" if kind == "image/png" else "; charset=utf-8"
+        self.send_header("Content-Type", f"{kind}{charset}")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header(
+            "Content-Security-Policy",
+            "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
+            "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        )
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent: the terminal is the person's."""
+
+
+def _asset(name: str) -> bytes:
+    return resources.files("edge_qc.evidence").joinpath(name).read_bytes()
