@@ -1,6 +1,6 @@
 """Stations that are not there: their messages, made up, on a broker, for the dashboard's bench.
 
-    python bench/drawn_plant.py HOST:PORT --stations 50 --rate 10 --seconds 60
+    python bench/sides/drawn_plant.py HOST:PORT --stations 50 --rate 10 --seconds 60
 
 Loopback brokers only. It stops by itself.
 """
