@@ -17,7 +17,7 @@ _file_option = click.option(
 
 @click.group("outbox")
 def command() -> None:
-    """Show, export or verify what has not been delivered. The station may run meanwhile."""
+    """Show, export, verify or replay what the outbox holds. The station may run meanwhile."""
 
 
 @command.command("status")
@@ -80,6 +80,55 @@ def verify(config: Path, file: Path | None, as_json: bool) -> int:
         if not faults:
             click.echo(f"{path}: all is as it was written")
     return 1 if faults else 0
+
+
+@command.command("replay")
+@config_option
+@_file_option
+@click.option("--from", "first", metavar="TIME|SEQ", help="The first, itself included.")
+@click.option("--to", "last", metavar="TIME|SEQ", help="The last, itself included.")
+@click.option("--epoch", help="The epoch of which --from and --to are numbers.")
+@click.option("--kind", type=click.Choice(["verdict", "part", "event"]), help="Only this topic's.")
+@click.option("--dry-run", is_flag=True, help="Count, and send nothing.")
+def replay(
+    config: Path,
+    file: Path | None,
+    first: str | None,
+    last: str | None,
+    epoch: str | None,
+    kind: str | None,
+    dry_run: bool,
+) -> None:
+    """Send delivered messages again, marked historical, where the plant has lost them.
+
+    By time (2026-03-01, 2026-03-01T06:00, 2026-03-01T06:00+01:00; UTC where no zone is given) or,
+    with --epoch, by number. The outbox keeps delivered messages as [outbox] in station.toml says.
+    """
+    from dataclasses import replace
+
+    from edge_qc.publisher import Kind
+    from edge_qc.publisher.replay import Selection, delivered, replay
+    from edge_qc.settings import read_settings
+
+    selection = Selection(epoch=epoch, kinds=(Kind(kind),) if kind else Selection().kinds)
+    if epoch is not None:
+        selection = replace(selection, first=_number(first), last=_number(last))
+    else:
+        from edge_qc.cli.times import end_of, start_of
+
+        selection = replace(selection, since=start_of(first), until=end_of(last))
+    messages = delivered(_resolve(config, file), selection)
+    if dry_run:
+        click.echo(f"{sum(1 for _ in messages)} messages would be sent")
+        return
+    settings = read_settings(config)
+    click.echo(f"{replay(settings.mqtt, settings.station, messages)} messages sent")
+
+
+def _number(text: str | None) -> int | None:
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    raise click.UsageError(f"{text!r}: with --epoch, --from and --to are numbers")
 
 
 def _resolve(config: Path, file: Path | None) -> Path:

@@ -38,7 +38,7 @@ class LedgerReport:
 
 def report(file: Path) -> LedgerReport:
     """What an outbox holds. Raises PublishError where there is none, or it cannot be read."""
-    with closing(_open(file)) as reader:
+    with closing(open_outbox(file)) as reader:
         try:
             return _report(file, reader)
         except sqlite3.Error as error:
@@ -48,7 +48,7 @@ def report(file: Path) -> LedgerReport:
 def messages(file: Path, *, kind: Kind | None = None, waiting: bool = False) -> Iterator[str]:
     """The payloads in the order of their commits, as JSON texts. waiting: only those that the
     broker has not acknowledged. Raises PublishError."""
-    with closing(_open(file)) as reader:
+    with closing(open_outbox(file)) as reader:
         try:
             for (payload,) in reader.execute(
                 "SELECT payload FROM message WHERE (? IS NULL OR kind = ?) AND state IN (?, ?)"
@@ -69,7 +69,7 @@ def faults(file: Path) -> Iterator[str]:
     """What is wrong with an outbox, each in words: SQLite's own check, commits that are gone,
     payloads that do not fit their hash, numbers that are missing. Raises PublishError where it
     cannot be read at all."""
-    with closing(_open(file)) as reader:
+    with closing(open_outbox(file)) as reader:
         try:
             for (finding,) in reader.execute("PRAGMA integrity_check(20)"):
                 if finding != "ok":
@@ -149,7 +149,8 @@ def _mark(file: Path) -> int:
         raise PublishError(f"{beside}: {error}") from error
 
 
-def _open(file: Path) -> sqlite3.Connection:
+def open_outbox(file: Path) -> sqlite3.Connection:
+    """A connection that reads an outbox. Raises PublishError."""
     if not file.exists():
         raise PublishError(
             f"{file}: there is no outbox. The station has not run yet, or station.state_dir in "
