@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 
 from edge_qc.bundle import Bundle
@@ -31,7 +31,8 @@ _LOST = (CameraState.LOST, CameraState.FAILED)
 
 class Heartbeat:
     """state: what the station is doing. troubles: by name, what any room wants said as long as it
-    stays here; may be set from any thread, all else is the loop's alone."""
+    stays here; may be set from any thread, all else is the loop's alone. picture_of: a camera's
+    figures for its health."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Heartbeat:
         """every_s: how often health is told; the state is told whenever it changes."""
         self.state = State.READY
         self.troubles: dict[str, str] = {}
+        self.picture_of: Callable[[str], Mapping[str, float]] = lambda camera: {}
         self._why = ""
         self._cameras, self._outbox, self._publisher = cameras, outbox, publisher
         self._health, self._every_s = health, every_s
@@ -102,7 +104,8 @@ class Heartbeat:
                 "state": self.state,
                 "queue": queue,
                 "cameras": {
-                    camera.name: _camera_health(camera.stats, now_s) for camera in self._cameras
+                    camera.name: _camera_health(camera.stats, now_s, self.picture_of(camera.name))
+                    for camera in self._cameras
                 },
                 "outbox": OutboxHealth(
                     waiting=status.waiting,
@@ -115,11 +118,12 @@ class Heartbeat:
         )
 
 
-def _camera_health(stats: CameraStats, now_s: float) -> CameraHealth:
+def _camera_health(stats: CameraStats, now_s: float, picture: Mapping[str, float]) -> CameraHealth:
     last_s = stats.last_frame_monotonic
     return CameraHealth(
         state=stats.state.value,
         frames=stats.frames,
         faults=stats.faults,
         last_frame_age_s=None if last_s is None else now_s - last_s,
+        picture=picture,
     )

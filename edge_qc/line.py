@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import datetime, timezone
 
@@ -115,6 +115,10 @@ class Line:
         """Has ``call`` called before the cameras are stopped: to accept no more triggers, say."""
         self._before_stop.append(call)
 
+    def show_pictures(self, picture_of: Callable[[str], Mapping[str, float]]) -> None:
+        """Has a camera's health tell these figures of its pictures."""
+        self._heartbeat.picture_of = picture_of
+
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Has ``observer`` called on the loop's thread with each frame, once its verdict is
         recorded; call what is returned to end that. It must be quick; an error of its is logged."""
@@ -192,12 +196,12 @@ class Line:
         frames = [item.event for item in work if isinstance(item.event, Frame)]
         found = iter(self._inspection.inspect(frames, running=may_judge(self._heartbeat.state)))
         for item in work:
+            seen: Inspected | None = None
             if isinstance(item.event, Frame):
                 seen = next(found)
                 verdict = seen.verdict
                 self._watch_engine(verdict)
             else:
-            seen: Inspected | None = None
                 verdict = not_judged(
                     self._inspection.bundle.id, item.event.reason, item.event.detail
                 )
@@ -207,10 +211,6 @@ class Line:
             if isinstance(item.event, Frame):
                 self._show(item.event, verdict)
 
-    def _show(self, frame: Frame, verdict: Verdict) -> None:
-        for observer in self._observers:
-            try:
-                observer(frame, verdict)
     def _keep(self, item: Work, seen: Inspected, content: VerdictContent) -> None:
         if self._evidence is None or not isinstance(item.event, Frame):
             return
@@ -225,6 +225,10 @@ class Line:
         except Exception:
             log.exception("an image could not be kept; the verdicts stand")
 
+    def _show(self, frame: Frame, verdict: Verdict) -> None:
+        for observer in self._observers:
+            try:
+                observer(frame, verdict)
             except Exception:
                 log.exception("what only looks on failed; the verdicts stand")
 
@@ -247,11 +251,11 @@ class Line:
             engine=self.engine_name,
             late=said is not None,
         )
+        self._outbox.verdict(item.verdict_id, content)
         if said is not None and worse(verdict.disposition, said):
             self._tell_late(event, verdict, said)
         total_ms = 0.0
         if isinstance(event, Frame):
-        self._outbox.verdict(item.verdict_id, content)
             total_ms = (time.monotonic() - event.monotonic_s) * 1e3
         self._health.count(verdict.label, total_ms)
         log.debug("%s %s %s", event.camera, event.image or event.trigger_id, verdict.label)
@@ -263,11 +267,11 @@ class Line:
                     event.part_id, event.die, item.verdict_id, verdict, time.monotonic(), _now()
                 )
             )
+        return content
 
     def _tell_late(self, event: Frame | Fault, verdict: Verdict, said: Disposition) -> None:
         """A part that was let through may be bad after all: somebody has to fetch it."""
         self._outbox.event(
-        return content
             "late-view",
             f"part {event.part_id}: {said.value} was said of it before the view of {event.die}, "
             f"which is {verdict.label} ({verdict.disposition.value})",

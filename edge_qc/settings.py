@@ -87,7 +87,7 @@ class CameraTable(_Table):
     """[[camera]]: one source of frames. die: the die that it sees; None where ``table`` names the
     die of each image. loop: start a folder or video again at its end. trigger: see ``triggering``.
     timeout_s: a read that takes longer is a camera that hangs; with a trigger, how long its picture
-    may take."""
+    may take. steady: whether its pictures are watched for a camera that moved, a lamp that ages."""
 
     name: TopicLevel
     source: NonEmpty
@@ -97,6 +97,7 @@ class CameraTable(_Table):
     loop: bool = False
     trigger: str = "free"
     timeout_s: Seconds = 5.0
+    steady: bool = True
 
     @field_validator("trigger")
     @classmethod
@@ -170,7 +171,6 @@ class OutboxTable(_Table):
         return self
 
 
-class LineTable(_Table):
 class EvidenceTable(_Table):
     """[evidence]: images kept for people, below ``folder``, by default in ``state_dir``.
     megabytes: of all; images_per_label, per_minute: of each label. With less than min_free_mb left
@@ -184,6 +184,7 @@ class EvidenceTable(_Table):
     min_free_mb: int = Field(default=1024, ge=0, le=10_000_000)
 
 
+class LineTable(_Table):
     """[line]: how much may wait, and how long. part_dies: the dies that a whole part shows; every
     die of the bundle where it is not given, none where views are not joined to parts."""
 
@@ -204,15 +205,15 @@ class Settings(_Table):
     camera: tuple[CameraTable, ...] = Field(min_length=1)
     mqtt: MqttTable
     outbox: OutboxTable = OutboxTable()
-    line: LineTable = LineTable()
     evidence: EvidenceTable = EvidenceTable()
+    line: LineTable = LineTable()
 
-    @model_validator(mode="after")
     @property
     def evidence_dir(self) -> Path:
         """Where images are kept."""
         return self.evidence.folder or self.station.state_dir / "evidence"
 
+    @model_validator(mode="after")
     def _names_differ(self) -> Settings:
         names = [camera.name for camera in self.camera]
         for name in names:
@@ -258,8 +259,8 @@ _PATHS = {
     "station": ("state_dir",),
     "bundle": ("path", "public_key"),
     "camera": ("table",),
-    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
     "evidence": ("folder",),
+    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
 }
 
 

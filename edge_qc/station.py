@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from edge_qc.camera import Camera
 from edge_qc.changeover import (
@@ -14,16 +15,18 @@ from edge_qc.changeover import (
     first_inspection,
     tell_standing_trouble,
 )
-from edge_qc.control import Control
+from edge_qc.control import Control, Conversation
 from edge_qc.dispatch import Dispatch, Inputs, Post
 from edge_qc.engine import BuildStep
-from edge_qc.errors import DeviceError
+from edge_qc.errors import DeviceError, EdgeQCError
 from edge_qc.evidence import Evidence, Store
+from edge_qc.golden_part import GoldenParts
 from edge_qc.line import Line
 from edge_qc.notify import notify
-from edge_qc.publisher import BundleRef, Outbox, Publisher, Space
+from edge_qc.publisher import BundleRef, Outbox, Publisher, Severity, Space
 from edge_qc.settings import Settings
 from edge_qc.state import State
+from edge_qc.steadiness import Steadiness
 
 log = logging.getLogger(__name__)
 
@@ -115,10 +118,52 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
         stack.callback(line.close)
         open_triggers(settings, cameras, outbox, publisher, line)
         tell_standing_trouble(settings, line)
-        changeover = Changeover(settings, line, outbox)
-        control.on("install", changeover.install)
-        control.on("rollback", changeover.roll_back)
+        steadiness = watch_pictures(settings, outbox, line)
+        open_commands(settings, control, outbox, line, steadiness)
         yield line
+
+
+def watch_pictures(settings: Settings, outbox: Outbox, line: Line) -> Steadiness:
+    """Have the pictures of the cameras watched for what changes at the station."""
+
+    def tell(camera: str, event: str, detail: str) -> None:
+        severity = Severity.INFO if event.endswith("-over") else Severity.WARNING
+        outbox.event(event, detail, severity=severity, camera=camera)
+
+    steadiness = Steadiness(
+        settings.station.state_dir / "references",
+        frozenset(camera.name for camera in settings.camera if camera.steady),
+        tell,
+        line.troubles,
+    )
+    line.observe(steadiness.look)
+    line.show_pictures(steadiness.shown)
+    return steadiness
+
+
+def open_commands(
+    settings: Settings, control: Control, outbox: Outbox, line: Line, steadiness: Steadiness
+) -> None:
+    """What commands on this machine may ask of the running station; none makes a verdict."""
+    changeover = Changeover(settings, line, outbox)
+    control.on("install", changeover.install)
+    control.on("rollback", changeover.roll_back)
+    dies = settings.line.part_dies or tuple(line.inspection.bundle.manifest.dies)
+    golden = GoldenParts(
+        settings.station.state_dir / "golden-parts.json", line, outbox, frozenset(dies)
+    )
+    control.on("golden-part", golden.check)
+
+    def relearn(talk: Conversation) -> dict[str, Any]:
+        cameras = steadiness.forget(talk.request.get("camera"))
+        if not cameras:
+            raise EdgeQCError(
+                f"camera {talk.request.get('camera')!r}: no camera of that name is watched"
+            )
+        outbox.event("reference-forgotten", f"learnt anew: {', '.join(cameras)}")
+        return {"cameras": cameras}
+
+    control.on("relearn", relearn)
 
 
 def open_triggers(

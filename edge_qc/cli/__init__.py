@@ -23,6 +23,8 @@ _STATION = {
     "run": "Run the station: grab, judge, publish.",
     "install": "Make a bundle this station's, while it runs.",
     "rollback": "Go back to the bundle before.",
+    "golden-part": "Check the running station with a part that is known.",
+    "relearn": "Have the station learn anew how a camera's pictures look.",
     "judge": "Judge images without cameras and broker.",
     "view": "Write what the network will see of an image.",
     "inspect": "Show a bundle.",
@@ -57,7 +59,7 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _STATION:
-            command = importlib.import_module(f"edge_qc.cli.{cmd_name}").command
+            command = importlib.import_module(f"edge_qc.cli.{cmd_name.replace('-', '_')}").command
             assert isinstance(command, click.Command)
             return command
         if cmd_name in _WORKSTATION:
