@@ -64,7 +64,7 @@ def place_in(small: NDArray[np.float32], reference: NDArray[np.float32]) -> Plac
     found = cv2.matchTemplate(
         small, reference[_REACH:-_REACH, _REACH:-_REACH], cv2.TM_CCOEFF_NORMED
     )
-    found = np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)
+    found = np.nan_to_num(np.asarray(found, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     row, column = np.unravel_index(int(found.argmax()), found.shape)
     return Place(
         right=100.0 * (_peak(found[row], int(column)) - _REACH) / SIDE,
