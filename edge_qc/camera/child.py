@@ -227,21 +227,23 @@ def main() -> None:
     threading.Thread(target=child.listen, daemon=True).start()
     fields = request["source"]
     table = fields.pop("table")
+    source: Source | None = None
     try:
         source = open_named(
             request["class"], SourceRequest(table=Path(table) if table else None, **fields)
         )
         child.send("open", live=source.live)
-        try:
-            child.run(source, request["triggered"], fields["fps"], request["timeout_s"])
-        finally:
-            source.close()
+        child.run(source, request["triggered"], fields["fps"], request["timeout_s"])
     except EndOfStream as end:
         child.send("end", detail=str(end))
     except EdgeQCError as error:
         child.send("error", detail=str(error))
     except BrokenPipeError:
         pass
+    finally:
+        # Behind the reason: a driver that is broken may hang here too.
+        if source is not None:
+            source.close()
 
 
 if __name__ == "__main__":
