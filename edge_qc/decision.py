@@ -1,11 +1,12 @@
 """Reading to verdict: the only place where a GOOD is made.
 
 Pure functions over the bundle's calibration. A witness's score becomes a p-value among held-out
-known parts of the same die; the two combine into one score, which is calibrated again. The
-probability of drift follows from that p-value by the bound of Sellke, Bayarri and Berger (2001),
-*Calibration of p values for testing precise null hypotheses*: the odds against the null grow by
-at most 1 / (-e p ln p). Classes share the rest as the softmax of logits / temperature (Guo et al.
-2017).
+known parts of the same die; the two combine into one score, which is calibrated again. Under
+drift, p-values are taken to have the density xi p^(xi - 1), the alternatives of Sellke, Bayarri and
+Berger (2001), *Calibration of p values for testing precise null hypotheses*; the xi is the one
+whose AUROC the bundle assumes. So an odd view makes drift likelier than its prior, and an ordinary
+one less likely: without the latter no view could ever be sure enough to pass. Classes share the
+rest as the softmax of logits / temperature (Guo et al. 2017).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edge_qc.bundle import Bundle
 from edge_qc.manifest import ANY_DIE, DriftCalibration, Manifest, ScoreTail
 from edge_qc.parts import (
     DRIFT,
+    GOOD,
     NOT_JUDGED,
     Disposition,
     DriftFinding,
@@ -89,11 +91,35 @@ def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float
     return np.asarray(exponentials / exponentials.sum(), np.float64)
 
 
-def drift_probability(p: float, prior: float) -> float:
-    """The probability of drift given its p-value and the share of parts that are drift."""
-    bayes_factor = 1.0 / (-math.e * p * math.log(p)) if p < 1 / math.e else 1.0
-    odds = prior / (1 - prior) * bayes_factor
-    return 1.0 if math.isinf(odds) else odds / (1 + odds)
+def drift_probability(p: float, calibration: DriftCalibration) -> float:
+    """The probability of drift given its p-value."""
+    # A drifted part's p-value is below a known one's with the chance 1 / (1 + xi).
+    xi = 1.0 / calibration.assumed_auroc - 1.0
+    bayes_factor = xi * p ** (xi - 1.0)
+    odds = float(calibration.prior / (1 - calibration.prior) * bayes_factor)
+    return odds / (1 + odds)
+
+
+def least_p_to_pass(manifest: Manifest) -> float | None:
+    """The p-value of drift below which no view is GOOD, were its class ever so certain; None where
+    none is at any."""
+    certain = np.array([float(name == GOOD) for name in manifest.classes])
+    costs = manifest.cost_matrix()
+
+    def passes(p: float) -> bool:
+        if manifest.decision.policy == "threshold":
+            return p > manifest.drift.alpha
+        drift = drift_probability(p, manifest.drift)
+        least = int((np.append(certain * (1 - drift), drift) @ costs).argmin())
+        return manifest.labels[least] == GOOD
+
+    if not passes(1.0):
+        return None
+    low, high = math.log(_SMALLEST_P), 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if passes(math.exp(middle)) else (middle, high)
+    return math.exp(high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +171,7 @@ def _decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
     manifest = bundle.manifest
     finding = find_drift(manifest.drift, die, reading)
     known = softmax(reading.logits, manifest.temperature)
-    drift = drift_probability(finding.p_value, manifest.drift.prior)
+    drift = drift_probability(finding.p_value, manifest.drift)
     posterior = np.append(known * (1 - drift), drift)
     costs = posterior @ manifest.cost_matrix()
     label = _label(manifest, finding, known, costs)

@@ -83,11 +83,13 @@ class DriftCalibration(_Model):
 
     combine: ``padim`` or ``embedding`` (that witness alone), ``fisher`` (-ln p1 - ln p2) or ``max``
     (the larger of the two). alpha: the share of known parts called drift at the threshold. prior:
-    the share of parts that are drift, as the decision at least expected cost assumes it.
+    the share of parts that are drift, and assumed_auroc: how well the p-value tells them from known
+    ones, both as the decision at least expected cost assumes them.
     """
 
     alpha: Fraction
     prior: Fraction
+    assumed_auroc: float = Field(ge=0.5, lt=1)
     combine: Literal["padim", "embedding", "fisher", "max"]
     padim: Mapping[str, ScoreTail]
     embedding: Mapping[str, ScoreTail]

@@ -146,6 +146,7 @@ def _manifest(batch: int, version: int) -> dict[str, object]:
         "drift": {
             "alpha": 0.01,
             "prior": 0.001,
+            "assumed_auroc": 0.9,
             "combine": "padim",
             "padim": {"*": tail},
             "embedding": {"*": tail},

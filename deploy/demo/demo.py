@@ -224,9 +224,9 @@ def show_summary(
     )
     if good and overkill == good:
         Console().print(
-            "A bad part called GOOD costs 10 000, a good one stopped 100: a network that learned "
-            "for a minute\nis sure enough of no part to let it pass. The report's rule would: "
-            "edge-qc export --policy threshold"
+            "A bad part called GOOD costs 10 000, a good one stopped 100, so GOOD wants to be 99 % "
+            "sure:\na network that learned for a minute never is. The report's rule would pass "
+            "parts: edge-qc export --policy threshold"
         )
 
 

@@ -49,9 +49,11 @@ def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
     """The bundle in the words of whoever must decide whether to install it."""
     from collections import Counter
 
+    from edge_qc.decision import least_p_to_pass
     from edge_qc.manifest import ANY_DIE
 
     manifest = bundle.manifest
+    least = least_p_to_pass(manifest)
     view = manifest.input
     padim = manifest.padim
     drift, rule = manifest.drift, manifest.decision
@@ -76,7 +78,9 @@ def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
         "drift": {
             "witnesses combined by": drift.combine,
             "known parts called drift": f"{drift.alpha:.2%}",
-            "prior": f"{drift.prior:.2%}",
+            "share of parts that are drift": f"{drift.prior:.2%}, assumed",
+            "told from known parts": f"AUROC {drift.assumed_auroc:.3g}, assumed",
+            "passes": "nothing at all" if least is None else f"nothing below p = {least:.2g}",
             "held-out images": {
                 ("any die" if die == ANY_DIE else die): tail.count
                 for die, tail in drift.combined.items()

@@ -131,11 +131,13 @@ def calibrate_drift(
     combine: Combine,
     alpha: float,
     prior: float,
+    assumed_auroc: float,
 ) -> DriftCalibration:
     """Tails of both witnesses and of their combination over held-out known parts.
 
     padim, embedding: (n,) scores; dies: n names. alpha: share of known parts called drift at the
-    threshold; prior: share of parts that are drift. Raises DataError as ``tail_from_scores``.
+    threshold; prior, assumed_auroc: see ``DriftCalibration``. Raises DataError as
+    ``tail_from_scores``.
     """
     padim_tails = tails_by_die(padim, dies, "PaDiM's drift score")
     embedding_tails = tails_by_die(embedding, dies, "the embedding's distance")
@@ -143,6 +145,7 @@ def calibrate_drift(
     return DriftCalibration(
         alpha=alpha,
         prior=prior,
+        assumed_auroc=assumed_auroc,
         combine=combine,
         padim=padim_tails,
         embedding=embedding_tails,

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from edge_qc import __version__
+from edge_qc.decision import least_p_to_pass
 from edge_qc.errors import DataError, UsageError
 from edge_qc.manifest import (
     GOLDEN,
@@ -37,9 +38,9 @@ class ReleaseSettings:
     """What an export is told, beside the run.
 
     fp16: the body in half, where it passes the gate. fp32_nodes: layers that stay in FP32 all the
-    same. batch: views that the graph takes at once. combine, alpha, prior: see
-    ``DriftCalibration``. version: None takes the run's creation time in seconds. name: None takes
-    the run folder's. sign: a private key's file.
+    same. batch: views that the graph takes at once. combine, alpha, prior,
+    assumed_auroc: see ``DriftCalibration``. version: None takes the run's creation time in seconds.
+    name: None takes the run folder's. sign: a private key's file.
     """
 
     fit: FitSettings = field(default_factory=FitSettings)
@@ -48,7 +49,8 @@ class ReleaseSettings:
     batch: int = 1
     combine: Combine = "fisher"
     alpha: float = 0.01
-    prior: float = 0.05
+    prior: float = 0.01
+    assumed_auroc: float = 0.9
     policy: Literal["threshold", "expected-cost"] = "expected-cost"
     review_margin: float = 0.0
     version: int | None = None
@@ -74,7 +76,8 @@ def manifest_from_run(
 ) -> Manifest:
     """The manifest in FP32, calibrated on the held-out views; its files are still to be filled in.
 
-    levels: the network's. Raises DataError where the held-out views do not suffice.
+    levels: the network's. Raises DataError where the held-out views do not suffice, UsageError
+    where no part could ever pass.
     """
     if GOOD not in run.classes:
         raise DataError(f"run {run.folder}: no class {GOOD}, only {', '.join(run.classes)}")
@@ -85,7 +88,7 @@ def manifest_from_run(
     layout = fitted.padim.layout
     dispositions = dict.fromkeys(run.classes, Disposition.REJECT)
     dispositions |= {GOOD: Disposition.PASS, DRIFT: Disposition.REVIEW}
-    return Manifest(
+    manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         version=version,
         name=settings.name or run.folder.resolve().name[:100],
@@ -119,6 +122,7 @@ def manifest_from_run(
             combine=settings.combine,
             alpha=settings.alpha,
             prior=settings.prior,
+            assumed_auroc=settings.assumed_auroc,
         ),
         decision=DecisionRule(
             policy=settings.policy,
@@ -129,6 +133,13 @@ def manifest_from_run(
         tolerances=_tolerances(answers),
         files={MODEL: _LATER, GOLDEN: _LATER},
     )
+    if least_p_to_pass(manifest) is None:
+        raise UsageError(
+            f"prior {settings.prior:g} at an AUROC of {settings.assumed_auroc:g}: by these costs "
+            f"no view could be called {GOOD}, however ordinary. Say that drift is rarer "
+            "(--prior), or is told better (--assumed-auroc)"
+        )
+    return manifest
 
 
 def _tolerances(held_out: Answers) -> Tolerances:

@@ -53,6 +53,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "drift": {
             "alpha": 0.01,
             "prior": 0.05,
+            "assumed_auroc": 0.9,
             "combine": "fisher",
             "padim": tails,
             "embedding": tails,

@@ -57,6 +57,7 @@ def bundle(policy: str = "expected-cost", prior: float = 0.01, margin: float = 0
             "drift": {
                 "alpha": 0.01,
                 "prior": prior,
+                "assumed_auroc": 0.9,
                 "combine": "padim",
                 "padim": tails,
                 "embedding": tails,
@@ -115,11 +116,43 @@ def test_the_threshold_is_where_the_p_value_is_alpha(alpha: float) -> None:
     assert decision.p_value(TAIL, score) == pytest.approx(alpha, rel=1e-6)
 
 
-def test_drift_grows_likelier_with_a_smaller_p_and_never_below_its_prior() -> None:
-    shares = [decision.drift_probability(p, 0.01) for p in (1.0, 0.5, 0.1, 1e-3, 1e-6, 1e-300)]
+def test_drift_grows_likelier_with_a_smaller_p() -> None:
+    calibration = bundle(prior=0.01).manifest.drift
+    shares = [
+        decision.drift_probability(p, calibration) for p in (1.0, 0.5, 0.1, 1e-3, 1e-6, 1e-300)
+    ]
     assert shares == sorted(shares)
-    assert shares[0] == pytest.approx(0.01)
+    assert shares[1] < calibration.prior < shares[3], "an ordinary view speaks against drift"
     assert shares[-1] > 0.999
+
+
+@pytest.mark.parametrize("auroc", [0.5, 0.7, 0.9, 0.99])
+def test_the_p_values_of_drift_are_a_density_of_the_assumed_auroc(auroc: float) -> None:
+    drift = bundle(prior=0.5).manifest.drift.model_copy(update={"assumed_auroc": auroc})
+    edges = np.geomspace(1e-9, 1, 20_001)
+    p = np.sqrt(edges[1:] * edges[:-1])
+    # At even odds the odds after are the density under drift over the uniform one's.
+    density = np.array([s / (1 - s) for s in (decision.drift_probability(x, drift) for x in p)])
+    mass = density * np.diff(edges)
+    # At AUROCs near 1 not nothing lies below the smallest p.
+    below = edges[0] ** (1 / auroc - 1)
+    assert mass.sum() + below == pytest.approx(1, abs=1e-3)
+    assert ((mass * (1 - p)).sum() + below) == pytest.approx(auroc, abs=1e-3)
+
+
+def test_where_nothing_can_pass_the_rule_says_so() -> None:
+    """A GOOD at 10 000 against 100 wants drift below one in a hundred."""
+    limit = decision.least_p_to_pass(bundle(prior=0.01).manifest)
+    assert limit is not None
+    assert 0.05 < limit < 0.1
+    certain = (60.0, 0, 0)
+    for p, passes in ((limit * 1.05, True), (limit * 0.95, False)):
+        score = decision.threshold_at(TAIL, p)
+        verdict = decision.judge(bundle(), "Die01", reading(certain, drift=score), FINE)
+        assert (verdict.label == GOOD) is passes
+    assert decision.least_p_to_pass(bundle(prior=0.2).manifest) is None
+    rule = decision.least_p_to_pass(bundle("threshold", prior=0.2).manifest)
+    assert rule == pytest.approx(0.01)
 
 
 def test_a_certain_good_passes() -> None:

@@ -118,6 +118,7 @@ def test_the_combination_is_calibrated_again(combine: Combine) -> None:
         combine=combine,
         alpha=0.05,
         prior=0.1,
+        assumed_auroc=0.9,
     )
     from edge_qc.decision import find_drift
     from edge_qc.parts import Reading

@@ -217,6 +217,13 @@ def test_too_much_memory_is_refused_before_it_is_taken(run: Run, tmp_path: Path)
         release(run, tmp_path / "b", settings)
 
 
+def test_a_bundle_that_could_pass_nothing_is_refused(run: Run, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, prior=0.2)
+    with pytest.raises(UsageError, match=r"prior 0\.2 .* no view could be called GOOD.*--prior"):
+        release(run, tmp_path / "b", settings)
+    assert not (tmp_path / "b").exists()
+
+
 def test_data_that_are_gone_are_named(run: Run, tmp_path: Path) -> None:
     lost = run.model_copy(update={"data": tmp_path / "gone"})
     with pytest.raises(DataError, match="gone"):

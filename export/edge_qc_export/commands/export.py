@@ -57,9 +57,16 @@ from edge_qc.cli.options import json_option
 @click.option(
     "--prior",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.05,
+    default=0.01,
     show_default=True,
-    help="Share of parts that are drift.",
+    help="Share of parts that are drift, as the decision assumes it.",
+)
+@click.option(
+    "--assumed-auroc",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    default=0.9,
+    show_default=True,
+    help="How well drift is told from known parts, as the decision assumes it.",
 )
 @click.option(
     "--policy",
@@ -136,6 +143,7 @@ def command(
     combine: str,
     alpha: float,
     prior: float,
+    assumed_auroc: float,
     policy: str,
     review_margin: float,
     memory_limit: int,
@@ -187,6 +195,7 @@ def command(
         combine=cast(Any, combine),
         alpha=alpha,
         prior=prior,
+        assumed_auroc=assumed_auroc,
         policy=cast(Any, policy),
         review_margin=review_margin,
         version=number,
