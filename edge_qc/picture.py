@@ -61,15 +61,15 @@ class Place:
 def place_in(small: NDArray[np.float32], reference: NDArray[np.float32]) -> Place:
     """By normalised cross-correlation of the reference's middle, which no lamp changes, within an
     eighth of the side; to parts of a pixel by a parabola through the peak."""
-    found = cv2.matchTemplate(
-        small, reference[_REACH:-_REACH, _REACH:-_REACH], cv2.TM_CCOEFF_NORMED
-    )
-    found = np.nan_to_num(np.asarray(found, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    middle = reference[_REACH:-_REACH, _REACH:-_REACH]
+    found: NDArray[np.float32] = np.nan_to_num(
+        np.asarray(cv2.matchTemplate(small, middle, cv2.TM_CCOEFF_NORMED), np.float32)
+    ).clip(-1.0, 1.0)
     row, column = np.unravel_index(int(found.argmax()), found.shape)
     return Place(
         right=100.0 * (_peak(found[row], int(column)) - _REACH) / SIDE,
         down=100.0 * (_peak(found[:, column], int(row)) - _REACH) / SIDE,
-        likeness=float(np.clip(found[row, column], -1.0, 1.0)),
+        likeness=float(found[row, column]),
     )
 
 
