@@ -170,7 +170,7 @@ def open_client(
 
     def on_log(_client: paho.Client, _data: Any, _level: int, text: str) -> None:
         # The alert of a broker that refuses a certificate comes after the handshake.
-        if text.startswith(_TLS_TROUBLE):
+        if tls and text.startswith(_TLS_TROUBLE):
             hints.append(text.removeprefix(_TLS_TROUBLE))
 
     def on_publish(

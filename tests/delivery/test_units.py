@@ -98,7 +98,7 @@ def test_shellcheck_has_nothing_to_say(script: Path) -> None:
 def test_the_lock_covers_what_the_station_asks_for(name: str, python: str, machine: str) -> None:
     """Every dependency of pyproject.toml, in a version that it takes, each file by its hash."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pinned = {}
+    pinned: dict[str, str] = {}
     for line in wheelhouse.requirements(wheelhouse.CONSTRAINTS / name, python, machine):
         requirement = Requirement(line.split(" --hash")[0])
         assert " --hash=sha256:" in line
