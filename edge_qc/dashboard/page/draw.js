@@ -43,6 +43,10 @@ export function mark(meaning) {
   return svg("svg", { viewBox: "0 0 24 24", class: "mark", "aria-hidden": "true" }, path);
 }
 
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
+/** A number in a few letters: 12,345, 1.235M. */
+export const brief = (value) => (value < 1e5 ? count(value) : short.format(value));
+
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 /** A number for people: 12,345. A dash where there is none. */
 export const count = (value) => (value === null || value === undefined ? "–" : number.format(value));

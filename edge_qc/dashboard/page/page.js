@@ -1,11 +1,12 @@
 // Takes what the server says has changed and puts it on the page. Nothing is asked of a station.
 
-import { chart, clock, count, make, mark, percent, say, span, spark } from "./draw.js";
+import { brief, chart, clock, count, make, mark, percent, say, span, spark } from "./draw.js";
 
 const $ = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 const FILTERS = ["station", "die", "label", "window"];
 const STALE_MS = 5000;
+const MANY = 12;
 const latest = {};
 let source = null;
 let heardMs = Date.now();
@@ -28,7 +29,10 @@ const meaning = (row) => (row.label === "NOT_JUDGED" ? "NONE" : row.disposition)
 const draw = {
   stations(stations) {
     sentence();
-    document.documentElement.classList.toggle("many", stations.length > 12);
+    const many = stations.length > MANY;
+    document.documentElement.classList.toggle("many", many);
+    // Among many, those that need somebody come first (bad, care, good); few keep their places.
+    if (many) stations.sort((a, b) => toneOf(a).localeCompare(toneOf(b)) || (a.name < b.name ? -1 : 1));
     keyed($("stations"), stations, (station) => station.name, makeStation, drawStation);
   },
   totals(totals) {
@@ -49,7 +53,7 @@ const draw = {
     if (totals.unknown) counts.push(["REJECT", "Of too many stations", totals.unknown]);
     keyed($("counts"), counts, (entry) => entry[1], ([symbol, name]) =>
       make("div", "", make("dt", symbol, mark(symbol), name), make("dd")),
-    (element, [, , value]) => say(element.lastChild, count(value)));
+    (element, [, , value]) => say(element.lastChild, brief(value)));
   },
   dies(dies) {
     bars($("dies"), dies.map((entry) => ({
@@ -186,7 +190,7 @@ function drawStation(tile, station) {
   }
   say(warn, warnings.join(" · "));
   warn.hidden = warnings.length === 0;
-  const figure = [["yield", `${percent(station.passed, station.views)} %`],
+  const figure = [["yield", `${percent(station.passed, station.views).slice(0, 4)} %`],
     ["rate", `${count(station.rate)}/s`], ["p99", `${count(station.p99)} ms`],
     ["queue", count(station.queue)]];
   if (figures.children.length === 0) {
