@@ -1,8 +1,9 @@
 """The line: runs the rooms, the only loop.
 
 The loop takes what waits in the intake, judges it, completes each trigger with its one verdict, and
-joins views to parts. Between two turns it takes another inspection where one was handed to it. What
-the rooms are is decided by ``station``; when to stop, by ``daemon``.
+hands it to whoever makes something of it: parts, evidence, those who look on. Between two turns it
+takes another inspection where one was handed to it. What the rooms are is decided by ``station``;
+when to stop, by ``daemon``.
 """
 
 from __future__ import annotations
@@ -13,23 +14,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from datetime import datetime, timezone
 
-from edge_qc.camera import Camera, CameraState, Fault
+from edge_qc.assembly import Assembly
+from edge_qc.camera import Camera, CameraState
 from edge_qc.decision import not_judged
 from edge_qc.evidence import Evidence
 from edge_qc.health import Health
 from edge_qc.heartbeat import Heartbeat
 from edge_qc.inspection import Inspected, Inspection
 from edge_qc.intake import Intake, Work
-from edge_qc.part import PartJoiner, worse
-from edge_qc.parts import Disposition, Frame, PartVerdict, Reason, Verdict
+from edge_qc.parts import Frame, Reason, Verdict
 from edge_qc.publisher import (
     Outbox,
     Publisher,
     Severity,
     VerdictContent,
-    part_content,
     verdict_content,
 )
 from edge_qc.settings import LineTable
@@ -81,8 +80,7 @@ class Line:
         dies = settings.part_dies
         if dies is None:
             dies = tuple(inspection.bundle.manifest.dies)
-        self._joiner = PartJoiner(dies, settings.part_deadline_s) if dies else None
-        self._joined_dies = frozenset(dies)
+        self._assembly = Assembly(dies, settings.part_deadline_s, outbox)
         self._engine_failures = 0
         self._stopping = False
 
@@ -173,7 +171,7 @@ class Line:
                 queue=self._intake.waiting, failure=self.failure, stopping=self._stopping
             )
             self._judge(work)
-            self._close_late_parts()
+            self._assembly.close_overdue()
             done = until_end and all(camera.stats.state in _OVER for camera in self._cameras)
             if not self._stopping and (stop.is_set() or done or self.failure is not None):
                 self._stopping = True
@@ -235,10 +233,6 @@ class Line:
     def _complete(self, item: Work, verdict: Verdict) -> VerdictContent:
         event = item.event
         bundle = self._inspection.bundle
-        joiner = None
-        if event.part_id is not None and event.die in self._joined_dies:
-            joiner = self._joiner
-        said = None if joiner is None or event.part_id is None else joiner.said(event.part_id)
         content = verdict_content(
             verdict,
             camera=event.camera,
@@ -249,35 +243,16 @@ class Line:
             image=event.image,
             bundle_version=bundle.manifest.version,
             engine=self.engine_name,
-            late=said is not None,
+            late=self._assembly.said(event) is not None,
         )
         self._outbox.verdict(item.verdict_id, content)
-        if said is not None and worse(verdict.disposition, said):
-            self._tell_late(event, verdict, said)
         total_ms = 0.0
         if isinstance(event, Frame):
             total_ms = (time.monotonic() - event.monotonic_s) * 1e3
         self._health.count(verdict.label, total_ms)
         log.debug("%s %s %s", event.camera, event.image or event.trigger_id, verdict.label)
-        if joiner is not None:
-            assert event.part_id is not None
-            assert event.die is not None
-            self._publish_part(
-                joiner.add(
-                    event.part_id, event.die, item.verdict_id, verdict, time.monotonic(), _now()
-                )
-            )
+        self._assembly.add(item.verdict_id, event, verdict)
         return content
-
-    def _tell_late(self, event: Frame | Fault, verdict: Verdict, said: Disposition) -> None:
-        """A part that was let through may be bad after all: somebody has to fetch it."""
-        self._outbox.event(
-            "late-view",
-            f"part {event.part_id}: {said.value} was said of it before the view of {event.die}, "
-            f"which is {verdict.label} ({verdict.disposition.value})",
-            severity=Severity.ALARM if said is Disposition.PASS else Severity.WARNING,
-            camera=event.camera,
-        )
 
     def _watch_engine(self, verdict: Verdict) -> None:
         if verdict.reason is not Reason.ENGINE:
@@ -288,15 +263,6 @@ class Line:
             self.failure = f"the engine failed {_ENGINE_FAILURES} times in a row: {verdict.detail}"
             log.error("%s", self.failure)
 
-    def _close_late_parts(self) -> None:
-        if self._joiner is not None:
-            for part in self._joiner.overdue(time.monotonic(), _now()):
-                self._publish_part(part)
-
-    def _publish_part(self, part: PartVerdict | None) -> None:
-        if part is not None:
-            self._outbox.part(part_content(part))
-
     def _stop_cameras(self) -> None:
         for call in self._before_stop:
             call()
@@ -305,9 +271,7 @@ class Line:
         self._stopped.set()
 
     def _drain(self) -> None:
-        if self._joiner is not None:
-            for part in self._joiner.flush(_now()):
-                self._publish_part(part)
+        self._assembly.close_all()
         refused = self._intake.refused
         if refused:
             self._outbox.event(
@@ -321,7 +285,3 @@ class Line:
                 "%d messages wait in the outbox for the broker; they leave after the next start",
                 waiting,
             )
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
