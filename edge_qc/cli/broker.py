@@ -17,7 +17,21 @@ _SCHEMES = {"mqtt": 1883, "mqtts": 8883}
 def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--broker, --config and what goes with them, for ``broker_and_topic``."""
     file = click.Path(path_type=Path, dir_okay=False)
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+        context.meta[f"{__name__}.{parameter.name}"] = value
+
     for option in (
+        click.option(
+            "--key-file", type=file, expose_value=False, callback=keep, help="Its private key."
+        ),
+        click.option(
+            "--cert-file",
+            type=file,
+            expose_value=False,
+            callback=keep,
+            help="A certificate of one's own, for a broker that knows people by theirs.",
+        ),
         click.option("--ca-file", type=file, help="Connect by TLS, trusting this authority."),
         click.option("--password-file", type=file, help="The account's password in a file."),
         click.option("--username", help="The account at the broker."),
@@ -61,6 +75,7 @@ def broker_and_topic(
     host, port = address.rstrip("/"), str(_SCHEMES.get(scheme, 1883))
     if host.startswith("[") or host.count(":") == 1:
         host, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", port)
+    own = click.get_current_context().meta
     try:
         mqtt = MqttTable.model_validate(
             {
@@ -69,6 +84,8 @@ def broker_and_topic(
                 "username": username,
                 "password_file": password_file,
                 "ca_file": ca_file,
+                "cert_file": own.get(f"{__name__}.cert_file"),
+                "key_file": own.get(f"{__name__}.key_file"),
             }
         )
     except ValidationError as error:
