@@ -72,7 +72,8 @@ class Control:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
             self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            (folder / _SERVER).unlink(missing_ok=True)
+            for left in (folder / _SERVER, *folder.glob("client-*")):
+                left.unlink(missing_ok=True)
             self._socket = _bound(self._folder, _SERVER)
         except OSError as error:
             raise EdgeQCError(
@@ -90,6 +91,8 @@ class Control:
 
     def close(self) -> None:
         self._closing = True
+        with contextlib.suppress(OSError):
+            self._socket.sendto(b"", _address(self._folder, _SERVER))
         self._thread.join()
         for conversation in list(self._active.values()):
             conversation.gone = True
@@ -102,10 +105,12 @@ class Control:
         told_s = time.monotonic()
         while not self._closing:
             try:
-                self._take(self._socket.recv(_LARGEST))
+                datagram = self._socket.recv(_LARGEST)
+                if not self._closing:
+                    self._take(datagram)
             except TimeoutError:
                 pass
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 log.warning("a request on the station's socket is not understood: %s", error)
             if time.monotonic() - told_s >= _ALIVE_S:
                 told_s = time.monotonic()
