@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 
 from edge_qc.bundle import Bundle
 from edge_qc.camera import Camera, CameraState, CameraStats
+from edge_qc.evidence import Evidence
 from edge_qc.health import Health
 from edge_qc.publisher import (
     BundleRef,
     CameraHealth,
+    EvidenceHealth,
     HealthContent,
     Outbox,
     OutboxHealth,
@@ -41,6 +44,7 @@ class Heartbeat:
         publisher: Publisher,
         health: Health,
         every_s: float,
+        evidence: Evidence | None = None,
     ) -> None:
         """every_s: how often health is told; the state is told whenever it changes."""
         self.state = State.READY
@@ -48,7 +52,7 @@ class Heartbeat:
         self.picture_of: Callable[[str], Mapping[str, float]] = lambda camera: {}
         self._why = ""
         self._cameras, self._outbox, self._publisher = cameras, outbox, publisher
-        self._health, self._every_s = health, every_s
+        self._health, self._every_s, self._evidence = health, every_s, evidence
         self._told_s = 0.0
 
     def beat(self, *, queue: int, failure: str | None, stopping: bool) -> None:
@@ -114,6 +118,9 @@ class Heartbeat:
                     free_bytes=status.free_bytes,
                     space=status.space.value,
                 ),
+                "evidence": None
+                if self._evidence is None
+                else EvidenceHealth.model_validate(asdict(self._evidence.stats)),
             }
         )
 

@@ -71,7 +71,7 @@ class Line:
         self._intake = Intake(outbox, settings.queue)
         self._health = Health()
         self._heartbeat = Heartbeat(
-            cameras, outbox, publisher, self._health, settings.health_every_s
+            cameras, outbox, publisher, self._health, settings.health_every_s, evidence
         )
         self._stopped = threading.Event()
         self._before_stop: list[Callable[[], None]] = []

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from edge_qc.publisher import messages
+from edge_qc.publisher import messages, requests
 from edge_qc.publisher.moment import HEALTH_EXPIRES_S
 
 HERE = Path(__file__).parent
@@ -46,6 +46,8 @@ CHANNELS = (
     Channel("event", messages.EventMessage),
     Channel("state", messages.StateMessage, retained=True),
     Channel("health", messages.HealthMessage, retained=True, expires_s=HEALTH_EXPIRES_S),
+    Channel("trigger", requests.TriggerRequest, incoming=True),
+    Channel("reply", requests.TriggerReply),
 )
 
 

@@ -13,6 +13,7 @@ from edge_qc.publisher.messages import (
     CameraHealth,
     DriftFields,
     EventContent,
+    EvidenceHealth,
     HealthContent,
     Kind,
     OutboxHealth,
@@ -21,6 +22,7 @@ from edge_qc.publisher.messages import (
     StateContent,
     VerdictContent,
 )
+from edge_qc.publisher.requests import ReplyStatus, TriggerReply, TriggerRequest
 from edge_qc.publisher.wire import as_sent, stamped
 from edge_qc.state import State
 
@@ -99,8 +101,32 @@ _HEALTH = HealthContent(
         "die03": CameraHealth(state="lost", frames=83_020, faults=9, last_frame_age_s=48.2),
     },
     outbox=OutboxHealth(waiting=0, open_triggers=1, free_bytes=48_318_382_080, space="ok"),
+    evidence=EvidenceHealth(images=2_417, bytes=811_204_608, dropped=0, failed=0),
     memory_bytes=412_090_368,
     temperatures_c={"cpu-thermal": 51.5, "gpu-thermal": 49.0},
+)
+
+
+_TRIGGER = TriggerRequest(trigger_id="plc-7.000411", part_id="W27-004411")
+
+_ACCEPTED = TriggerReply(
+    epoch=_EPOCH,
+    site="plant-1",
+    station="line-1",
+    time=_TIME,
+    trigger_id="plc-7.000411",
+    status=ReplyStatus.ACCEPTED,
+    verdict_ids={"die02": _JUDGED_ID, "die03": _OTHER_ID},
+)
+
+_REFUSED = TriggerReply(
+    epoch=_EPOCH,
+    site="plant-1",
+    station="line-1",
+    time=_TIME,
+    trigger_id="plc-7.000412",
+    status=ReplyStatus.REFUSED,
+    detail="the station is FAULT",
 )
 
 
@@ -131,5 +157,12 @@ EXAMPLES: dict[str, tuple[bytes, ...]] = {
     "event": (_wire(Kind.EVENT, _EVENT, 3),),
     "state": (_wire(Kind.STATE, _STATE),),
     "health": (_wire(Kind.HEALTH, _HEALTH),),
+    "trigger": (
+        _TRIGGER.model_dump_json(by_alias=True, exclude_none=True).encode(),
+        b'{"schema":"edge-qc/trigger/1","trigger_id":"plc-7.000412","camera":"die02"}',
+    ),
+    "reply": tuple(
+        reply.model_dump_json(by_alias=True).encode() for reply in (_ACCEPTED, _REFUSED)
+    ),
 }
 """By the last level of the topic."""

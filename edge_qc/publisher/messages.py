@@ -145,6 +145,16 @@ class OutboxHealth(_Model):
     space: Literal["ok", "low", "full"]
 
 
+class EvidenceHealth(_Model):
+    """Images kept for people. dropped: since the start, those that came faster than they could be
+    written. failed: those that the disk refused."""
+
+    images: Count
+    bytes: Count
+    dropped: Count
+    failed: Count
+
+
 class HealthContent(_Model):
     """The heartbeat. verdicts: by label since the start. latency_ms: by name, such as ``p50`` and
     ``p99``."""
@@ -159,6 +169,7 @@ class HealthContent(_Model):
     last_verdict_age_s: Finite | None = None
     cameras: Mapping[str, CameraHealth] = {}
     outbox: OutboxHealth | None = None
+    evidence: EvidenceHealth | None = None
     memory_bytes: Count = 0
     temperatures_c: Mapping[str, Finite] = {}
 

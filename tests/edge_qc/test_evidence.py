@@ -276,11 +276,14 @@ def test_the_line_keeps_what_it_judged_with_its_verdict(tmp_path: Path) -> None:
     store = Store(tmp_path / "evidence")
     table = EvidenceTable(min_free_mb=0)
     evidence = Evidence(store, table)
-    with running_line(tmp_path, camera, evidence=evidence):
+    with running_line(tmp_path, camera, evidence=evidence) as line:
         assert camera.started.wait(10)
         camera.give(pictures()[Disposition.REJECT], "p1")
         camera.give(pictures()[Disposition.PASS], "p2")
         wait_until(lambda: evidence.stats.images == 2)
+        told = line._heartbeat._figures(0, time.monotonic()).evidence
+        assert told is not None
+        assert (told.images, told.bytes > 0, told.dropped) == (2, True, 0)
     evidence.close()
     published = {message["verdict_id"]: message for message in messages(tmp_path, "verdict")}
     kept = {found.verdict_id: found for found in store.exhibits()}
