@@ -1,0 +1,183 @@
+"""``edge-qc fleet``: what runs on which station, and how often one rejects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_qc.cli.broker import broker_and_topic, broker_options
+from edge_qc.cli.options import json_option
+
+
+@click.group("fleet")
+def command() -> None:
+    """See what runs on the stations of a broker; changing them is Ansible's, in deploy/fleet."""
+
+
+@command.command("status")
+@broker_options
+@json_option
+@click.option("--site", default="+", help="Only the stations of this site.")
+@click.option(
+    "--for",
+    "for_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Seconds to listen: the broker has kept every station's last state.",
+)
+@click.option(
+    "--bundle-version",
+    type=click.IntRange(min=1),
+    help="Exit status 1 unless every station judges with this version of its bundle.",
+)
+def status(
+    broker: str | None,
+    config: Path | None,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+    as_json: bool,
+    site: str,
+    for_s: float,
+    bundle_version: int | None,
+) -> int:
+    """Show every station: its state since when and why, its bundle, its rate and its backlog."""
+    import json
+
+    from edge_qc.errors import UsageError
+    from edge_qc.fleet import StationRow, retained, roster
+
+    if site != "+" and set(site) & set("/+#"):
+        raise UsageError(f"--site {site!r}: wanted one name, without / + #")
+    mqtt, _ = broker_and_topic(broker, config, username, password_file, ca_file)
+    rows = roster(retained(mqtt, for_s, site))
+
+    def wrong(row: StationRow) -> bool:
+        return bundle_version is not None and not (
+            row.judges and row.bundle_version == bundle_version
+        )
+
+    if as_json:
+        click.echo(json.dumps({"stations": [_document(row, wrong(row)) for row in rows]}, indent=2))
+    else:
+        _draw(rows, [wrong(row) for row in rows])
+    if not rows:
+        click.echo("edge-qc: no station has ever spoken to this broker", err=True)
+        return 1
+    return int(any(map(wrong, rows)))
+
+
+def _document(row: object, wrong: bool) -> dict[str, object]:
+    import dataclasses
+
+    from edge_qc.fleet import StationRow
+
+    assert isinstance(row, StationRow)
+    document = {
+        field.name: getattr(row, field.name)
+        for field in dataclasses.fields(row)
+        if field.name != "health"
+    }
+    health = row.health
+    return document | {
+        "state": row.state and row.state.value,
+        "since": row.since and row.since.isoformat(),
+        "health": None if health is None else health.model_dump(mode="json", by_alias=True),
+        "as_wanted": not wrong,
+    }
+
+
+def _draw(rows: object, wrong: list[bool]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edge_qc.cli.tally import plain
+    from edge_qc.fleet import StationRow
+
+    table = Table("station", "state", "since", "bundle", "verdicts/s", "waiting", "why", box=None)
+    assert isinstance(rows, tuple)
+    for row, amiss in zip(rows, wrong, strict=True):
+        assert isinstance(row, StationRow)
+        health = row.health
+        bundle = "-" if row.bundle_id is None else f"{row.bundle_version} {row.bundle_id[:12]}"
+        waiting = None if health is None or health.outbox is None else health.outbox.waiting
+        cells = [
+            row.name,
+            ("✗ " if amiss else "") + (row.state.value if row.state else "?"),
+            "-" if row.since is None else f"{row.since:%Y-%m-%d %H:%M:%SZ}",
+            bundle,
+            "-" if health is None else f"{health.rate_per_s:.1f}",
+            "-" if waiting is None else str(waiting),
+            row.fault or row.why,
+        ]
+        table.add_row(*(escape(plain(cell)) for cell in cells))
+    Console().print(table)
+
+
+@command.command("rate")
+@broker_options
+@json_option
+@click.argument("station")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="How many live verdicts to wait for.",
+)
+@click.option(
+    "--for",
+    "for_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for them.",
+)
+@click.option(
+    "--at-most",
+    type=click.FloatRange(0, 1),
+    help="Exit status 1 where a greater share is rejected, or too little was seen to say.",
+)
+def rate(
+    broker: str | None,
+    config: Path | None,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+    as_json: bool,
+    station: str,
+    count: int,
+    for_s: float,
+    at_most: float | None,
+) -> int:
+    """How large a share of what it sees STATION (SITE/STATION) rejects at the moment."""
+    import json
+
+    from edge_qc.fleet import rates
+
+    mqtt, _ = broker_and_topic(broker, config, username, password_file, ca_file)
+    seen = rates(mqtt, station, count=count, for_s=for_s)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "station": station,
+                    "verdicts": seen.verdicts,
+                    "not_judged": seen.not_judged,
+                    "dispositions": dict(seen.dispositions),
+                    "rejected": seen.rejected,
+                }
+            )
+        )
+    else:
+        share = "nothing was judged" if seen.rejected is None else f"{seen.rejected:.1%} rejected"
+        click.echo(f"{station}: {share}, {seen.verdicts} verdicts, {seen.not_judged} not judged")
+    if at_most is None:
+        return 0
+    if seen.verdicts < count:
+        click.echo(f"edge-qc: {seen.verdicts} of {count} verdicts came in {for_s:g} s", err=True)
+        return 1
+    return int(seen.rejected is None or seen.rejected > at_most)
