@@ -62,10 +62,14 @@ class Dispatch:
         outbox: Outbox,
         intake: Intake,
         state: Callable[[], State],
+        *,
+        part_per_trigger: bool = False,
     ) -> None:
-        """state: what the station is doing; triggers are accepted while it judges."""
+        """state: what the station is doing; triggers are accepted while it judges.
+        part_per_trigger: a part that nobody names takes its id from the trigger."""
         self._posts = tuple(posts)
         self._station, self._outbox, self._intake, self._state = station, outbox, intake, state
+        self._part_per_trigger = part_per_trigger
         self._recent: OrderedDict[str, Mapping[str, str]] = OrderedDict()
         self._lock = threading.Lock()
         self._closed = False
@@ -112,6 +116,8 @@ class Dispatch:
             return self._reply(
                 trigger_id, ReplyStatus.REFUSED, detail=f"the station is {state.value}"
             )
+        if part_id is None and self._part_per_trigger:
+            part_id = trigger_id
         now = datetime.now(timezone.utc)
         verdict_ids = {post.camera.name: self._verdict_id(trigger_id, post) for post in posts}
         recorded: list[tuple[Post, Future[None]]] = []

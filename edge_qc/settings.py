@@ -186,11 +186,14 @@ class EvidenceTable(_Table):
 
 class LineTable(_Table):
     """[line]: how much may wait, and how long. part_dies: the dies that a whole part shows; every
-    die of the bundle where it is not given, none where views are not joined to parts."""
+    die of the bundle where it is not given, none where views are not joined to parts.
+    part_per_trigger: what one trigger photographs is one part, which takes the trigger's id where
+    nobody names it."""
 
     queue: int = Field(default=16, ge=1, le=10_000)
     part_dies: tuple[str, ...] | None = None
     part_deadline_s: Seconds = 5.0
+    part_per_trigger: bool = False
     max_frame_age_s: Seconds = 10.0
     health_every_s: Seconds = 5.0
     drain_s: Seconds = 10.0

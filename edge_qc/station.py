@@ -180,6 +180,13 @@ def open_triggers(
         if table.triggering.asked
     ]
     if posts:
-        dispatch = Dispatch(posts, settings.station, outbox, line.intake, lambda: line.state)
+        dispatch = Dispatch(
+            posts,
+            settings.station,
+            outbox,
+            line.intake,
+            lambda: line.state,
+            part_per_trigger=settings.line.part_per_trigger,
+        )
         inputs = Inputs(dispatch, posts, outbox, publisher, line.troubles)
         line.before_stop(inputs.close)

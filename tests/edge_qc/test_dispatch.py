@@ -245,6 +245,23 @@ def test_an_edge_is_a_trigger_of_its_cameras(bench: Bench) -> None:
     assert bench.asked() == ["pin"]
 
 
+def test_one_trigger_may_be_one_part(bench: Bench) -> None:
+    """A pin names no part; the views of one edge are joined all the same, where the line says
+    so. A part that is named keeps its name."""
+    joined = Dispatch(
+        bench.posts,
+        StationTable(site="s", name="n", state_dir=bench.folder),
+        bench.outbox,
+        bench.intake,
+        lambda: State.RUNNING,
+        part_per_trigger=True,
+    )
+    reply = joined.edge(bench.posts[2:])
+    assert bench.cameras["pin"].asked == [(reply.trigger_id, reply.trigger_id)]
+    joined.message(b'{"trigger_id": "t1", "part_id": "p1", "camera": "a"}')
+    assert bench.cameras["a"].asked == [("t1", "p1")]
+
+
 def test_an_edge_heard_of_too_late_takes_no_picture_of_the_next_part(bench: Bench) -> None:
     bench.dispatch.edge(bench.posts[2:], age_s=60.0)
     assert bench.asked() == []
