@@ -222,7 +222,7 @@ def _verify_signature(path: Path, raw: bytes, public_key: Path) -> None:
 def _parse(path: Path, raw: bytes) -> Manifest:
     try:
         document = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"bundle {path}: {MANIFEST} is not JSON: {error}") from error
     schema = document.get("schema_version") if isinstance(document, dict) else None
     if schema != SCHEMA_VERSION:
