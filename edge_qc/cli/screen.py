@@ -11,7 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from edge_qc.cli.keys import HELP, Choice
 from edge_qc.cli.tally import Tally, plain
+from edge_qc.publisher import VerdictMessage
 
 _STYLES = {"PASS": "green", "REJECT": "bold red", "REVIEW": "yellow"}
 _STATE_STYLES = {
@@ -23,8 +25,13 @@ _STATE_STYLES = {
 }
 
 
-def picture(tally: Tally, where: str, trouble: str | None, height: int) -> RenderableType:
+def picture(
+    tally: Tally, where: str, trouble: str | None, height: int, choice: Choice | None = None
+) -> RenderableType:
     """The whole view, for a terminal of so many lines."""
+    choice = choice or Choice()
+    if choice.full and (row := choice.verdict(tally)) is not None:
+        return _in_full(*row, height)
     now_s = time.monotonic()
     parts = sum(tally.parts.values())
     figures = [
@@ -39,6 +46,8 @@ def picture(tally: Tally, where: str, trouble: str | None, height: int) -> Rende
     blocks: list[RenderableType] = [head]
     if trouble is not None:
         blocks.append(Text(plain(trouble), "bold red"))
+    if words := choice.words(tally):
+        blocks.append(Text(f"shown: {plain(words)}", "bold"))
     blocks += [_stations(tally, now_s), _counts(tally)]
     events = [
         Text(
@@ -52,8 +61,9 @@ def picture(tally: Tally, where: str, trouble: str | None, height: int) -> Rende
         for name, event in list(tally.events)[-3:]
     ]
     labels = {label for label, _ in tally.counts}
-    rest = height - len(tally.stations) - len(labels) - len(events) - 16
-    return Group(*blocks, _last(tally, max(3, rest)), *events)
+    rest = height - len(tally.stations) - len(labels) - len(events) - 18
+    keys = Text(HELP, "dim", no_wrap=True, overflow="ellipsis")
+    return Group(*blocks, _last(tally, choice, max(3, rest)), *events, keys)
 
 
 def _stations(tally: Tally, now_s: float) -> RenderableType:
@@ -88,14 +98,21 @@ def _counts(tally: Tally) -> RenderableType:
     return table
 
 
-def _last(tally: Tally, rows: int) -> RenderableType:
-    table = Table("time", "camera", "die", "part", "verdict", "", "drift p", "ms", "")
-    for _, verdict in list(tally.last)[-rows:]:
+def _last(tally: Tally, choice: Choice, rows: int) -> RenderableType:
+    table = Table("", "time", "camera", "die", "part", "verdict", "", "drift p", "ms", "")
+    found = choice.rows(tally)
+    at = next(
+        (i for i, (_, verdict) in enumerate(found) if verdict.verdict_id == choice.chosen), None
+    )
+    end = len(found) if at is None else min(len(found), max(rows, at + rows // 2))
+    for _, verdict in found[max(0, end - rows) : end]:
         drift = verdict.drift
         said = verdict.label
         if verdict.detail:
             said += f" ({verdict.reason.value}: {verdict.detail})"
+        marked = verdict.verdict_id == choice.chosen
         cells = [
+            "►" if marked else "",
             f"{verdict.time:%H:%M:%S.%f}"[:-3],
             verdict.camera,
             verdict.die or "-",
@@ -106,6 +123,22 @@ def _last(tally: Tally, rows: int) -> RenderableType:
             f"{sum(verdict.latency_ms.values()):.1f}" if verdict.latency_ms else "-",
             "historical" if verdict.historical else "",
         ]
-        style = _STYLES.get(verdict.disposition.value, "")
+        style = _STYLES.get(verdict.disposition.value, "") + (" reverse" if marked else "")
         table.add_row(*(Text(plain(cell, 80), no_wrap=True) for cell in cells), style=style)
     return table
+
+
+def _in_full(station: str, verdict: VerdictMessage, height: int) -> RenderableType:
+    """One verdict with every field of its message."""
+    title = f"{station}: {verdict.label} {verdict.disposition.value}"
+    table = Table("field", "value", title=Text(plain(title), "bold"), title_justify="left")
+    rows: list[tuple[str, str]] = []
+    for name, value in verdict.model_dump(mode="json", by_alias=True).items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        for key, one in inner:
+            rows.append((f"{name}.{key}" if key else name, "-" if one is None else str(one)))
+    room = max(3, height - 7)
+    for name, text in rows[:room]:
+        table.add_row(Text(plain(name, 60)), Text(plain(text)))
+    more = [Text(f"… {len(rows) - room} more; make the terminal higher")] if rows[room:] else []
+    return Group(table, *more, Text("esc back   q back", "dim"))

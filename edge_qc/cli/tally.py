@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from edge_qc.dashboard.sequence import Numbers
 from edge_qc.errors import PublishError
 from edge_qc.publisher import (
     EventMessage,
@@ -34,23 +35,11 @@ class Station:
     last_verdict_s: float | None = None
     verdicts: int = 0
     waiting: int | None = None
-    _highest: dict[str, int] = field(default_factory=dict)
-    _missing: set[tuple[str, int]] = field(default_factory=set)
+    numbers: Numbers = field(default_factory=Numbers)
 
     @property
     def gaps(self) -> int:
-        return len(self._missing)
-
-    def number(self, epoch: str, seq: int) -> None:
-        """Notes a verdict's number; one that comes late fills its gap."""
-        highest = self._highest.get(epoch)
-        if highest is None:
-            self._highest[epoch] = seq
-        elif seq > highest:
-            self._missing.update((epoch, skipped) for skipped in range(highest + 1, seq))
-            self._highest[epoch] = seq
-        else:
-            self._missing.discard((epoch, seq))
+        return self.numbers.missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +60,7 @@ class Tally:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.verdicts = self.duplicates = self.historical = self.unreadable = 0
         self.parts: Counter[str] = Counter()
-        self.last: deque[tuple[str, VerdictMessage]] = deque(maxlen=200)
+        self.last: deque[tuple[str, VerdictMessage]] = deque(maxlen=2_000)
         self.events: deque[tuple[str, EventMessage]] = deque(maxlen=20)
         self._ids: dict[str, None] = {}
         self._recent: deque[float] = deque()
@@ -120,7 +109,7 @@ class Tally:
         self.counts[message.label, message.die or "-"] += 1
         self.last.append((station.name, message))
         self._recent.append(now_s)
-        station.number(message.epoch, message.seq)
+        station.numbers.note(message.epoch, message.seq)
         station.verdicts += 1
         station.last_verdict_s = now_s
         return True

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edge_qc.publisher import Subscription
 
 _REFRESH_S = 0.25
+_KEYS_S = 0.05
 
 
 @click.command("watch")
@@ -37,8 +38,10 @@ def command(
 ) -> int:
     """Show verdicts as they arrive: the last ones, counts by class and die, rate, state.
 
-    Where standard output is no terminal it prints a line for each. Ends at Ctrl-C, or with --count
-    and --for by itself; exit status 1 where fewer than --count came in time.
+    Keys hold the list, choose what it shows, and open one verdict in full; the last line names
+    them. Where standard output is no terminal it prints a line for each verdict. Ends at q or
+    Ctrl-C, or with --count and --for by itself; exit status 1 where fewer than --count came in
+    time.
     """
     import signal
     import sys
@@ -75,24 +78,26 @@ def _follow(
     count: int | None,
     for_s: float | None,
     show: Callable[[bytes, Seen], None],
-    tick: Callable[[], None] | None = None,
+    tick: Callable[[], bool] | None = None,
 ) -> None:
-    """Reads until the end that was asked for; ``tick``, where there is one, is called a few times
-    a second and shows trouble in its own way."""
+    """Reads until the end that was asked for; ``tick``, where there is one, is called often, shows
+    trouble in its own way, and answers whether to go on."""
     import time
 
     from edge_qc.cli.tally import plain
 
     until_s = float("inf") if for_s is None else time.monotonic() + for_s
     ticked_s, trouble = 0.0, None
+    turn_s = _REFRESH_S if tick is None else _KEYS_S
     while count is None or tally.verdicts < count:
         now_s = time.monotonic()
         if now_s >= until_s:
             return
-        if tick is not None and now_s - ticked_s >= _REFRESH_S:
+        if tick is not None and now_s - ticked_s >= turn_s:
             ticked_s = now_s
-            tick()
-        received = subscription.read(min(_REFRESH_S, until_s - now_s))
+            if not tick():
+                return
+        received = subscription.read(min(turn_s, until_s - now_s))
         if received is not None:
             seen = tally.add(received.topic, received.payload, time.monotonic())
             if seen is not None:
@@ -105,18 +110,32 @@ def _follow(
 def _follow_live(
     subscription: Subscription, tally: Tally, count: int | None, for_s: float | None, where: str
 ) -> None:
+    import time
+
     from rich.console import Console
     from rich.live import Live
 
+    from edge_qc.cli.keys import Choice, keyboard
     from edge_qc.cli.screen import picture
 
-    console = Console()
-    with Live(console=console, auto_refresh=False, transient=False) as live:
+    console, choice, drawn_s = Console(), Choice(), 0.0
+    with keyboard() as pressed, Live(console=console, auto_refresh=False, transient=False) as live:
 
         def draw() -> None:
-            live.update(picture(tally, where, subscription.trouble, console.height), refresh=True)
+            shown = picture(tally, where, subscription.trouble, console.height, choice)
+            live.update(shown, refresh=True)
 
-        _follow(subscription, tally, count, for_s, lambda _payload, _seen: None, draw)
+        def tick() -> bool:
+            nonlocal drawn_s
+            keys = pressed()
+            for key in keys:
+                choice.press(key, tally)
+            if keys or time.monotonic() - drawn_s >= _REFRESH_S:
+                drawn_s = time.monotonic()
+                draw()
+            return not choice.over
+
+        _follow(subscription, tally, count, for_s, lambda _payload, _seen: None, tick)
         draw()
 
 
