@@ -91,7 +91,7 @@ def fused(network: Network, features: Features, rows: int | None) -> OnePass:
     """The module that a release exports."""
     whitening = random_whitening(layout_of(features, rows))
     embedding = random_embedding(network.embedding_size)
-    return OnePass(network, features, whitening, embedding, "mean").eval()
+    return OnePass(network, features, whitening, embedding, "max").eval()
 
 
 class Bare(nn.Module):

@@ -43,7 +43,7 @@ class FitSettings:
     """
 
     fit: Fit = "per-class"
-    score: Score = "mean"
+    score: Score = "max"
     channels: int | None = None
     grid: int | Literal["finest"] | None = None
     directions: int = _USUAL_DIRECTIONS

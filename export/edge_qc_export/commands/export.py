@@ -31,10 +31,10 @@ from edge_qc.cli.options import json_option
 )
 @click.option(
     "--score",
-    type=click.Choice(["mean", "max"]),
-    default="mean",
+    type=click.Choice(["max", "mean"]),
+    default="max",
     show_default=True,
-    help="An image's drift: its mean or its largest patch distance.",
+    help="An image's drift: its largest or its mean patch distance.",
 )
 @click.option(
     "--channels", type=click.IntRange(1), help="Of PaDiM; default: 100, or what the images allow."
