@@ -32,7 +32,10 @@ def open_database(name: str, *, create: bool = True) -> sa.Engine:
         file = Path(url.database or "")
         if not create and not file.exists():
             raise RecordError(f"{file}: there are no records. Start edge-qc record, or name others")
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(f"{file}: {error}") from error
     with _told(url):
         try:
             engine = sa.create_engine(url, pool_pre_ping=True)
@@ -55,7 +58,7 @@ def wrapped(engine: sa.Engine) -> Iterator[None]:
 def _told(url: sa.URL) -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except SQLAlchemyError as error:
         said = " ".join(str(getattr(error, "orig", None) or error).split())
         raise RecordError(
             f"database {url.render_as_string(hide_password=True)}: {said[:400]}. See that it runs "

@@ -1,0 +1,222 @@
+"""``edge-qc query``: what a quality engineer asks of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_qc.cli.options import database_option
+from edge_qc.cli.rows import table_options, write_table
+
+if TYPE_CHECKING:
+    from edge_qc.recorder.quality import Costs
+    from edge_qc.recorder.queries import Where
+
+
+def _where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--bundle", help="Only of the bundle whose id begins so."),
+        click.option("--die", help="Only of this die."),
+        click.option("--station", help="Only of this station: its name, or SITE/NAME."),
+        click.option("--to", "last", metavar="TIME", help="Up to here; a day is meant whole."),
+        click.option(
+            "--from", "first", metavar="TIME", help="2026-03-01 or 2026-03-01T06:00; UTC."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group("query")
+def command() -> None:
+    """Ask the records: yield, escapes, cost and PWA in production, gaps, single verdicts."""
+
+
+@command.command("yield")
+@database_option
+@click.option(
+    "--by",
+    default="shift,die",
+    show_default=True,
+    metavar="NAME,…",
+    help="Of shift, day, hour, station, die, class, bundle, reason.",
+)
+@click.option(
+    "--shifts", default="06:00,14:00,22:00", show_default=True, help="When a shift begins."
+)
+@click.option(
+    "--zone", default="UTC", show_default=True, help="Of shifts and days, such as Europe/Paris."
+)
+@_where_options
+@table_options
+def yields(
+    database: str,
+    by: str,
+    shifts: str,
+    zone: str,
+    first: str | None,
+    last: str | None,
+    station: str | None,
+    die: str | None,
+    bundle: str | None,
+    **output: Any,
+) -> None:
+    """How many passed, were rejected, are to be reviewed or were not judged."""
+    from edge_qc.recorder import open_database, queries, wrapped
+
+    names = [name.strip() for name in by.split(",") if name.strip()]
+    unknown = sorted(set(names) - set(queries.DIMENSIONS))
+    if unknown or not names:
+        raise click.UsageError(f"--by {by!r}: wanted some of {', '.join(queries.DIMENSIONS)}")
+    engine = open_database(database, create=False)
+    with wrapped(engine):
+        where = _where(first, last, station, die, bundle)
+        answer = queries.yields(engine, where, names, _shifts(shifts, zone))
+    write_table(answer.columns, answer.rows, **output)
+
+
+@command.command("verdicts")
+@database_option
+@click.option("--not-passed", is_flag=True, help="Only what is not PASS.")
+@click.option("--limit", type=click.IntRange(min=1), help="The newest so many; by default all.")
+@_where_options
+@table_options
+def verdicts(
+    database: str,
+    not_passed: bool,
+    limit: int | None,
+    first: str | None,
+    last: str | None,
+    station: str | None,
+    die: str | None,
+    bundle: str | None,
+    **output: Any,
+) -> None:
+    """Single verdicts, with what people found out later."""
+    from edge_qc.recorder import open_database, queries, wrapped
+
+    engine = open_database(database, create=False)
+    with wrapped(engine):
+        where = _where(first, last, station, die, bundle)
+        rows = queries.verdicts(engine, where, not_passed=not_passed, limit=limit)
+        write_table(queries.VERDICT_COLUMNS, rows, **output)
+
+
+@command.command("escapes")
+@database_option
+@_where_options
+@table_options
+def escapes(
+    database: str,
+    first: str | None,
+    last: str | None,
+    station: str | None,
+    die: str | None,
+    bundle: str | None,
+    **output: Any,
+) -> None:
+    """What passed, and was labelled as a defect later."""
+    from edge_qc.recorder import open_database, queries, wrapped
+
+    engine = open_database(database, create=False)
+    with wrapped(engine):
+        answer = queries.escapes(engine, _where(first, last, station, die, bundle))
+    write_table(answer.columns, answer.rows, **output)
+
+
+@command.command("quality")
+@database_option
+@click.option(
+    "--costs",
+    "costs_file",
+    type=click.Path(path_type=Path),
+    help="A cost matrix as JSON, a bundle, or its manifest; by default what edge-qc record "
+    "--bundle has kept.",
+)
+@_where_options
+@table_options
+def quality(
+    database: str,
+    costs_file: Path | None,
+    first: str | None,
+    last: str | None,
+    station: str | None,
+    die: str | None,
+    bundle: str | None,
+    **output: Any,
+) -> None:
+    """Cost, PWA and its skill, escapes and overkill of the verdicts that people have labelled.
+
+    The second column scales the labelled verdicts of each label to how often it was said: right
+    where the labelled ones were picked without looking.
+    """
+    from edge_qc.recorder import open_database, quality, queries, wrapped
+
+    engine = open_database(database, create=False)
+    with wrapped(engine):
+        where = _where(first, last, station, die, bundle)
+        costs = _costs(costs_file, queries.kept_costs(engine))
+        confusion = queries.labelled(engine, where)
+        said = queries.said(engine, where)
+    sample = quality.figures(confusion, costs)
+    scaled = quality.figures(quality.weighted(confusion, said), costs)
+    rows = [(name, value, scaled[name]) for name, value in sample.items()]
+    write_table(("figure", "labelled_sample", "weighted_to_production"), rows, **output)
+
+
+@command.command("gaps")
+@database_option
+@table_options
+def gaps(database: str, **output: Any) -> None:
+    """Numbers that are missing: final where the station says that they will not come."""
+    from edge_qc.recorder import open_database, queries, wrapped
+
+    engine = open_database(database, create=False)
+    with wrapped(engine):
+        answer = queries.gaps(engine)
+    write_table(answer.columns, answer.rows, **output)
+
+
+def _where(
+    first: str | None, last: str | None, station: str | None, die: str | None, bundle: str | None
+) -> Where:
+    from edge_qc.cli.times import end_of, start_of
+    from edge_qc.recorder.queries import Where
+
+    return Where(start_of(first), end_of(last), station, die, bundle)
+
+
+def _shifts(text: str, zone: str) -> Any:
+    from datetime import time
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from edge_qc.recorder.queries import Shifts
+
+    try:
+        starts = tuple(time.fromisoformat(start.strip()) for start in text.split(","))
+        return Shifts(starts, ZoneInfo(zone))
+    except ValueError as error:
+        raise click.UsageError(f"--shifts {text!r}: {error}") from error
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise click.UsageError(f"--zone {zone!r} is not known to this machine") from error
+
+
+def _costs(file: Path | None, kept: str | None) -> Costs:
+    import json
+
+    from edge_qc.errors import DataError
+    from edge_qc.recorder.quality import read_costs
+
+    if file is None and kept is None:
+        raise click.UsageError("give --costs, or start edge-qc record with --bundle")
+    if file is None:
+        return read_costs(json.loads(str(kept)))
+    if file.is_dir():
+        file /= "manifest.json"
+    try:
+        return read_costs(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: {error}") from error
