@@ -39,6 +39,7 @@ from edge_qc.triggering import Pin
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
+_CLOSE_S = 5.0
 _OWED = 16
 """Triggers that may wait for one camera: the pictures of more would come too late."""
 
@@ -104,9 +105,11 @@ class Dispatch:
             return self._accept(uuid.uuid4().hex, None, posts, came_s)
 
     def close(self) -> None:
-        """Accept no more; returns when those accepted before are with their cameras."""
-        with self._lock:
-            self._closed = True
+        """Accept no more; returns when those accepted before are with their cameras, or where the
+        disk holds one up."""
+        self._closed = True
+        if self._lock.acquire(timeout=_CLOSE_S):
+            self._lock.release()
 
     def _accept(
         self, trigger_id: str, part_id: str | None, posts: Sequence[Post], came_s: float
@@ -136,19 +139,23 @@ class Dispatch:
                 detail = str(error)
                 break
             recorded.append((post, done))
-        accepted = {}
+        durable = []
         for post, done in recorded:
             try:
                 done.result()
             except PublishError as error:
                 detail = str(error)
-                continue
+            else:
+                durable.append(post)
+        accepted = {post.camera.name: verdict_ids[post.camera.name] for post in durable}
+        # Only now, and one right after the other: the cameras of one trigger see one moment.
+        faults = []
+        for post in durable:
             name = post.camera.name
-            accepted[name] = verdict_ids[name]
             self._intake.expect(name, trigger_id, verdict_ids[name])
             fault = self._fire(post, trigger_id, part_id, time.monotonic() - came_s)
             if fault is not None:
-                self._intake.deliver(
+                faults.append(
                     Fault(
                         camera=name,
                         die=post.settings.die,
@@ -160,6 +167,8 @@ class Dispatch:
                         time=now,
                     )
                 )
+        for owed in faults:
+            self._intake.deliver(owed)
         if detail:
             self._intake.refuse(detail)
             return self._reply(trigger_id, ReplyStatus.REFUSED, accepted, detail)
