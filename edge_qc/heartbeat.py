@@ -35,7 +35,7 @@ _LOST = (CameraState.LOST, CameraState.FAILED)
 class Heartbeat:
     """state: what the station is doing. troubles: by name, what any room wants said as long as it
     stays here; may be set from any thread, all else is the loop's alone. picture_of: a camera's
-    figures for its health."""
+    figures for its health. tell: who else is told the figures; must return at once."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Heartbeat:
         self.state = State.READY
         self.troubles: dict[str, str] = {}
         self.picture_of: Callable[[str], Mapping[str, float]] = lambda camera: {}
+        self.tell: Callable[[HealthContent], None] = lambda figures: None
         self._why = ""
         self._cameras, self._outbox, self._publisher = cameras, outbox, publisher
         self._health, self._every_s, self._evidence = health, every_s, evidence
@@ -66,7 +67,9 @@ class Heartbeat:
         now_s = time.monotonic()
         if now_s - self._told_s >= self._every_s:
             self._told_s = now_s
-            self._publisher.health(self._figures(queue, now_s))
+            figures = self._figures(queue, now_s)
+            self._publisher.health(figures)
+            self.tell(figures)
 
     def name_bundle(self, bundle: Bundle) -> None:
         """Says which bundle judges from now on."""

@@ -25,6 +25,7 @@ from edge_qc.inspection import Inspected, Inspection
 from edge_qc.intake import Intake, Work
 from edge_qc.parts import Frame, Reason, Verdict
 from edge_qc.publisher import (
+    HealthContent,
     Outbox,
     Publisher,
     Severity,
@@ -116,6 +117,10 @@ class Line:
     def show_pictures(self, picture_of: Callable[[str], Mapping[str, float]]) -> None:
         """Has a camera's health tell these figures of its pictures."""
         self._heartbeat.picture_of = picture_of
+
+    def tell_figures(self, tell: Callable[[HealthContent], None]) -> None:
+        """Has each heartbeat's figures told to one more; ``tell`` must return at once."""
+        self._heartbeat.tell = tell
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Has ``observer`` called on the loop's thread with each frame, once its verdict is

@@ -199,6 +199,18 @@ class LineTable(_Table):
     drain_s: Seconds = 10.0
 
 
+class MetricsTable(_Table):
+    """[metrics]: the heartbeat's figures for Prometheus, as a file that ends in .prom."""
+
+    textfile: Path | None = None
+
+    @model_validator(mode="after")
+    def _collected(self) -> MetricsTable:
+        if self.textfile is not None and self.textfile.suffix != ".prom":
+            raise ValueError("textfile must end in .prom, or node_exporter does not read it")
+        return self
+
+
 class Settings(_Table):
     """All of ``station.toml``. Relative paths are taken from the file's own folder."""
 
@@ -210,6 +222,7 @@ class Settings(_Table):
     outbox: OutboxTable = OutboxTable()
     evidence: EvidenceTable = EvidenceTable()
     line: LineTable = LineTable()
+    metrics: MetricsTable = MetricsTable()
 
     @property
     def evidence_dir(self) -> Path:
@@ -263,6 +276,7 @@ _PATHS = {
     "bundle": ("path", "public_key"),
     "camera": ("table",),
     "evidence": ("folder",),
+    "metrics": ("textfile",),
     "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
 }
 

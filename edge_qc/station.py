@@ -22,6 +22,7 @@ from edge_qc.errors import DeviceError, EdgeQCError
 from edge_qc.evidence import Evidence, Store
 from edge_qc.golden_part import GoldenParts
 from edge_qc.line import Line
+from edge_qc.metrics import MetricsFile
 from edge_qc.notify import notify
 from edge_qc.publisher import BundleRef, Outbox, Publisher, Severity, Space
 from edge_qc.settings import Settings
@@ -119,6 +120,10 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
         open_triggers(settings, cameras, outbox, publisher, line)
         tell_standing_trouble(settings, line)
         steadiness = watch_pictures(settings, outbox, line)
+        if settings.metrics.textfile is not None:
+            metrics = MetricsFile(settings.metrics.textfile, settings.station)
+            stack.callback(metrics.close)
+            line.tell_figures(metrics.tell)
         open_commands(settings, control, outbox, line, steadiness)
         yield line
 

@@ -111,7 +111,7 @@ def page(browser: Any) -> Iterator[Page]:
     assert not said
 
 
-def _station(folder: Path, broker: tuple[str, int]) -> Path:
+def station_settings(folder: Path, broker: tuple[str, int]) -> Path:
     """Settings of a station that judges noise with a network of a few nodes."""
     make_bundle(folder / "bundle")
     (folder / "images").mkdir()
@@ -137,7 +137,7 @@ def test_a_station_lives_and_dies_before_the_eyes(
         page.open(f"http://127.0.0.1:{running.port}/")
         page.until(lambda: "No station has been heard of yet" in page.text("#sentence"))
         daemon = subprocess.Popen(
-            [*EDGE_QC, "run", "--config", str(_station(tmp_path, mosquitto))],
+            [*EDGE_QC, "run", "--config", str(station_settings(tmp_path, mosquitto))],
             stderr=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
