@@ -292,3 +292,35 @@ def test_two_cannot_install_at_once(settings: Settings, tmp_path: Path) -> None:
         go.set()
         first.join()
     assert current(settings) == 2
+
+
+def test_with_tensorrt_the_command_builds_and_the_station_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the stand-ins: engines are opened on one thread, asked on another and closed on a
+    third, nothing stays allocated, and the station finds the plan that the command built."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "fakes"))
+    import pycuda.driver
+    import tensorrt
+
+    tensorrt.fake.reset()
+    pycuda.driver.fake.reset()
+    settings = settings_in(
+        tmp_path / "state", engine={"kind": "tensorrt", "build_at_start": False, "timeout_s": 20}
+    )
+    assert not install(settings, make_bundle(tmp_path / "v1")).live
+    with running_station(settings) as station, station.feed(PASS):
+        assert install(settings, make_bundle(tmp_path / "v2", version=2, seed=OTHER)).live
+        given = station.given
+        station.wait_until(lambda: station.given > given + 10)
+        assert roll_back(settings).live
+        monkeypatch.setattr(installation, "_prove", lambda *given: {})
+        with pytest.raises(EdgeQCError, match="edge-qc build"):
+            install(settings, make_bundle(tmp_path / "v3", version=3, seed=7))
+    assert {verdict["reason"] for verdict in station.said("verdict")} == {"decided"}
+    assert {1, 2} == set(versions(station.said("verdict")))
+    assert "tensorrt" in station.said("verdict")[0]["engine"]
+    assert len(list((tmp_path / "state" / "plans").glob("*.plan"))) == 2
+    assert pycuda.driver.fake.live == {"context": 0, "pinned": 0, "device": 0}
+    tensorrt.fake.reset()
+    pycuda.driver.fake.reset()
