@@ -52,6 +52,8 @@ CREATE INDEX message_waiting ON message (row) WHERE state = 0;
 CREATE INDEX message_delivered ON message (row) WHERE state = 1;
 """
 
+_SEAL = "seal"
+
 
 @dataclass(frozen=True, slots=True)
 class TriggerRecord:
@@ -131,7 +133,10 @@ def add_epoch(connection: sqlite3.Connection, epoch: str, started: str) -> None:
 
 
 def add_trigger(connection: sqlite3.Connection, verdict_id: str, epoch: str, record: str) -> None:
-    connection.execute("INSERT INTO trigger VALUES (?, ?, ?)", (verdict_id, epoch, record))
+    """Adds a trigger, its record (a JSON object) sealed: a flipped bit would otherwise have another
+    part's trigger answered."""
+    sealed = f'{record[:-1]}, "{_SEAL}": "{_seal(verdict_id, record)}"}}'
+    connection.execute("INSERT INTO trigger VALUES (?, ?, ?)", (verdict_id, epoch, sealed))
 
 
 def add_message(
@@ -182,10 +187,23 @@ def triggers(connection: sqlite3.Connection) -> tuple[list[tuple[str, TriggerRec
     found, damaged = [], []
     for verdict_id, record in connection.execute("SELECT verdict_id, record FROM trigger"):
         try:
-            found.append((verdict_id, TriggerRecord.from_json(record)))
+            found.append((verdict_id, TriggerRecord.from_json(_unsealed(verdict_id, record))))
         except (ValueError, TypeError, KeyError):
             damaged.append(verdict_id)
     return sorted(found, key=lambda item: item[1].time), damaged
+
+
+def _seal(verdict_id: str, record: str) -> str:
+    return digest(f"{verdict_id} {record}").hex()[:16]
+
+
+def _unsealed(verdict_id: str, sealed: str) -> str:
+    """The record as it was added. Raises ValueError where it or its id was altered."""
+    head, _, seal = sealed.rpartition(f', "{_SEAL}": ')
+    record = f"{head}}}"
+    if seal != f'"{_seal(verdict_id, record)}"}}':
+        raise ValueError(f"the trigger of verdict {verdict_id} was altered")
+    return record
 
 
 def drop_trigger(connection: sqlite3.Connection, verdict_id: str) -> None:

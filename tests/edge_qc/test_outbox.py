@@ -122,6 +122,28 @@ def test_a_trigger_that_a_crash_left_open_is_not_judged(tmp_path: Path) -> None:
     assert rows(after, "SELECT * FROM trigger") == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trigger SET verdict_id = 'opem'",
+        "UPDATE trigger SET record = replace(record, 't7', 't6')",
+        "UPDATE trigger SET record = replace(record, 'seal', 'seam')",
+    ],
+)
+def test_an_altered_trigger_answers_for_nobody_else(tmp_path: Path, change: str) -> None:
+    """A flipped bit in a trigger's id or record: a gap is told, and no verdict on another."""
+    with open_outbox(tmp_path / "a") as outbox:
+        outbox.trigger("open", record("t7")).result(10)
+        after = crash(tmp_path / "a", tmp_path / "b")
+    with closing(sqlite3.connect(after / "outbox.sqlite")) as database:
+        database.execute(change)
+        database.commit()
+    with open_outbox(after) as outbox:
+        (gap,) = sent(outbox)
+    assert gap["event"] == "ledger-gap"
+    assert "damaged" in gap["detail"]
+
+
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
