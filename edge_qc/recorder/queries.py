@@ -1,24 +1,26 @@
 """What a quality engineer asks of the records. Everything here reads.
 
 Counts come from ``tally``, which has one row for each quarter of an hour, station, die, bundle and
-label: ten million verdicts are some ten thousand rows of it for each station and month. What asks
-for single verdicts goes by an index.
+label, and where nothing finer is asked for whole days from ``tally_day``. What asks for single
+verdicts goes by an index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import datetime, time, timedelta, timezone, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Engine, Select, case, func, select
+from sqlalchemy import ColumnElement, Engine, Select, Table, case, func, select, union_all
 
 from edge_qc.errors import UsageError
 from edge_qc.parts import NOT_JUDGED
 from edge_qc.recorder.store import bucket_of
 from edge_qc.recorder.tables import (
     BUCKET_S,
+    DAY_S,
     bundle,
     event,
     gap,
@@ -27,6 +29,7 @@ from edge_qc.recorder.tables import (
     station,
     stream,
     tally,
+    tally_day,
     verdict,
 )
 
@@ -74,6 +77,7 @@ class Shifts:
         return f"{day.isoformat()} {begun[-1]:%H:%M}"
 
 
+_UTC: tuple[tzinfo, ...] = (timezone.utc, ZoneInfo("UTC"))
 _IN_TIME = ("day", "hour", "shift")
 DIMENSIONS = ("shift", "day", "hour", "station", "die", "class", "bundle", "reason")
 
@@ -84,23 +88,25 @@ def yields(engine: Engine, where: Where, by: Sequence[str], shifts: Shifts) -> A
     yield: the share that passed of those that were judged; None where none was. Times are told to
     the quarter of an hour in which a verdict falls.
     """
-    columns = {name: _dimension(name) for name in by if name not in _IN_TIME}
     timed = [name for name in by if name in _IN_TIME]
-    groups = [*([tally.c.bucket] if timed else []), *columns.values()]
+    others = [name for name in by if name not in _IN_TIME]
+    days = not set(timed) - {"day"} and (not timed or shifts.zone in _UTC)
+    counts = _counts(where, days)
+    groups = [*([counts.c.bucket] if timed else []), *(_dimension(name, counts) for name in others)]
     sums = [
-        func.sum(tally.c.n),
+        func.sum(counts.c.n),
         *(
-            func.sum(case((tally.c.disposition == kind, tally.c.n), else_=0))
+            func.sum(case((counts.c.disposition == kind, counts.c.n), else_=0))
             for kind in ("PASS", "REJECT", "REVIEW")
         ),
-        func.sum(case((tally.c.label == NOT_JUDGED, tally.c.n), else_=0)),
-        func.sum(tally.c.expected_cost),
+        func.sum(case((counts.c.label == NOT_JUDGED, counts.c.n), else_=0)),
+        func.sum(counts.c.expected_cost),
     ]
-    query = _counted(select(*groups, *sums), where).group_by(*groups)
+    query = _joined(select(*groups, *sums), counts, where, others).group_by(*groups)
     found: dict[Row, list[float]] = {}
     with engine.connect() as db:
         for row in db.execute(query):
-            key = {name: row[len(groups) - len(columns) + i] for i, name in enumerate(columns)}
+            key = dict(zip(others, row[len(groups) - len(others) :], strict=False))
             for name in timed:
                 key[name] = _period(name, row[0], shifts)
             total = found.setdefault(tuple(key[name] for name in by), [0.0] * len(sums))
@@ -184,7 +190,9 @@ def labelled(engine: Engine, where: Where) -> dict[tuple[str, str], int]:
 
 def said(engine: Engine, where: Where) -> dict[str, int]:
     """How many verdicts of each label, labelled by a person or not."""
-    query = _counted(select(tally.c.label, func.sum(tally.c.n)), where).group_by(tally.c.label)
+    counts = _counts(where, days=True)
+    query = _joined(select(counts.c.label, func.sum(counts.c.n)), counts, where, ())
+    query = query.group_by(counts.c.label)
     with engine.connect() as db:
         return {name: int(n) for name, n in db.execute(query)}
 
@@ -254,12 +262,13 @@ def gaps(engine: Engine) -> Answer:
 _TABLES = {"verdict": verdict, "part": part, "event": event}
 
 
-def _dimension(name: str) -> ColumnElement[Any]:
+def _dimension(name: str, counts: Any) -> ColumnElement[Any]:
     if name == "station":
         return station.c.name
     if name == "bundle":
         return func.coalesce(bundle.c.bundle_id, "")
-    return {"die": tally.c.die, "class": tally.c.label, "reason": tally.c.reason}[name]
+    column: ColumnElement[Any] = counts.c[{"class": "label"}.get(name, name)]
+    return column
 
 
 def _period(name: str, bucket: datetime, shifts: Shifts) -> str:
@@ -269,20 +278,48 @@ def _period(name: str, bucket: datetime, shifts: Shifts) -> str:
     return local.date().isoformat() if name == "day" else f"{local:%Y-%m-%d %H:00}"
 
 
-def _counted(query: Select[Any], where: Where) -> Select[Any]:
-    query = query.select_from(tally)
-    query = query.join(station, station.c.station_id == tally.c.station_id)
-    query = query.outerjoin(bundle, bundle.c.bundle_no == tally.c.bundle_no)
-    conditions = _of_station(where)
-    if where.since is not None:
-        conditions.append(tally.c.bucket >= bucket_of(where.since))
-    if where.until is not None:
-        conditions.append(tally.c.bucket < where.until)
-    if where.die is not None:
-        conditions.append(tally.c.die == where.die)
-    if where.bundle is not None:
-        conditions.append(bundle.c.bundle_id.startswith(where.bundle, autoescape=True))
-    return query.where(*conditions)
+def _counts(where: Where, days: bool) -> Any:
+    """The tallies of a time, as one table; days: whole days may come from ``tally_day``."""
+    since = None if where.since is None else bucket_of(where.since)
+    until = where.until
+    if not days:
+        return _between(tally, since, until).subquery("counts")
+    first = None if since is None else _day_up(since)
+    last = None if until is None else bucket_of(until, DAY_S)
+    if first is not None and last is not None and first >= last:
+        return _between(tally, since, until).subquery("counts")
+    parts = [_between(tally_day, first, last)]
+    if since != first:
+        parts.append(_between(tally, since, first))
+    if until is not None and until != last:
+        parts.append(_between(tally, last, until))
+    return union_all(*parts).subquery("counts") if len(parts) > 1 else parts[0].subquery("counts")
+
+
+def _between(table: Table, since: datetime | None, until: datetime | None) -> Select[Any]:
+    query = select(table)
+    if since is not None:
+        query = query.where(table.c.bucket >= since)
+    return query if until is None else query.where(table.c.bucket < until)
+
+
+def _day_up(moment: datetime) -> datetime:
+    day = bucket_of(moment, DAY_S)
+    return day if day == moment else day + timedelta(seconds=DAY_S)
+
+
+def _joined(query: Select[Any], counts: Any, where: Where, by: Sequence[str]) -> Select[Any]:
+    query = query.select_from(counts)
+    if "station" in by:
+        query = query.join(station, station.c.station_id == counts.c.station_id)
+    if "bundle" in by:
+        query = query.outerjoin(bundle, bundle.c.bundle_no == counts.c.bundle_no)
+    stations, wanted = _of_station(where), _of_bundle(where)
+    if stations:
+        query = query.where(counts.c.station_id.in_(select(station.c.station_id).where(*stations)))
+    if wanted is not None:
+        query = query.where(counts.c.bundle_no.in_(wanted))
+    return query if where.die is None else query.where(counts.c.die == where.die)
 
 
 def _of_verdicts(where: Where) -> list[ColumnElement[bool]]:
@@ -296,9 +333,9 @@ def _of_verdicts(where: Where) -> list[ColumnElement[bool]]:
         conditions.append(verdict.c.time < where.until)
     if where.die is not None:
         conditions.append(verdict.c.die == where.die)
-    if where.bundle is not None:
-        wanted = bundle.c.bundle_id.startswith(where.bundle, autoescape=True)
-        conditions.append(verdict.c.bundle_no.in_(select(bundle.c.bundle_no).where(wanted)))
+    wanted = _of_bundle(where)
+    if wanted is not None:
+        conditions.append(verdict.c.bundle_no.in_(wanted))
     return conditions
 
 
@@ -307,6 +344,13 @@ def _of_station(where: Where) -> list[ColumnElement[bool]]:
         return []
     site, _, name = where.station.rpartition("/")
     return [station.c.name == name, *([station.c.site == site] if site else [])]
+
+
+def _of_bundle(where: Where) -> Select[Any] | None:
+    if where.bundle is None:
+        return None
+    begins = bundle.c.bundle_id.startswith(where.bundle, autoescape=True)
+    return select(bundle.c.bundle_no).where(begins)
 
 
 def _latest_labels() -> Any:

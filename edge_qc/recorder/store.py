@@ -22,6 +22,7 @@ from edge_qc.recorder.arrivals import Arrival, Source, columns
 from edge_qc.recorder.progress import Progress, Range
 from edge_qc.recorder.tables import (
     BUCKET_S,
+    DAY_S,
     bundle,
     event,
     gap,
@@ -32,6 +33,7 @@ from edge_qc.recorder.tables import (
     station,
     stream,
     tally,
+    tally_day,
     verdict,
 )
 
@@ -253,37 +255,18 @@ class Store:
         ]
 
     def _count(self, db: Connection, rows: Iterable[dict[str, Any]]) -> None:
-        tallies: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for row in rows:
-            key = {
-                "bucket": bucket_of(row["time"]),
-                "station_id": row["station_id"],
-                "die": row["die"] or "",
-                "bundle_no": row["bundle_no"] or 0,
-                "label": row["label"],
-                "disposition": row["disposition"],
-                "reason": row["reason"],
-            }
-            sums = tallies.setdefault(tuple(key.values()), {**key, **dict.fromkeys(_SUMS, 0)})
-            sums["n"] += 1
-            sums["expected_cost"] += row["expected_cost"] or 0.0
-            if row["drift_score"] is not None:
-                sums["drift_n"] += 1
-                sums["drift_sum"] += row["drift_score"]
-                sums["drift_squares"] += row["drift_score"] ** 2
-            if row["latency_ms"] is not None:
-                sums["latency_n"] += 1
-                sums["latency_sum_ms"] += row["latency_ms"]
-        if not tallies:
-            return
-        statement = self._insert(tally)
-        db.execute(
-            statement.on_conflict_do_update(
-                index_elements=list(tally.primary_key.columns),
-                set_={name: tally.c[name] + statement.excluded[name] for name in _SUMS},
-            ),
-            list(tallies.values()),
-        )
+        found = list(rows)
+        for table, grain_s in ((tally, BUCKET_S), (tally_day, DAY_S)):
+            sums = list(_sums(found, grain_s))
+            if sums:
+                statement = self._insert(table)
+                db.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=list(table.primary_key.columns),
+                        set_={name: table.c[name] + statement.excluded[name] for name in _SUMS},
+                    ),
+                    sums,
+                )
 
     def _row(self, db: Connection, one: Arrival, known: _Stream, now: datetime) -> dict[str, Any]:
         row = columns(one, now) | {"stream_id": known.stream_id, "station_id": known.station_id}
@@ -355,10 +338,35 @@ _SUMS = (
 )
 
 
-def bucket_of(time: datetime) -> datetime:
+def bucket_of(time: datetime, grain_s: int = BUCKET_S) -> datetime:
     """The start of the tally's bucket that a time falls in."""
-    since = math.floor(time.timestamp() / BUCKET_S) * BUCKET_S
+    since = math.floor(time.timestamp() / grain_s) * grain_s
     return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=since)
+
+
+def _sums(rows: Iterable[dict[str, Any]], grain_s: int) -> Iterable[dict[str, Any]]:
+    tallies: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = {
+            "bucket": bucket_of(row["time"], grain_s),
+            "station_id": row["station_id"],
+            "die": row["die"] or "",
+            "bundle_no": row["bundle_no"] or 0,
+            "label": row["label"],
+            "disposition": row["disposition"],
+            "reason": row["reason"],
+        }
+        sums = tallies.setdefault(tuple(key.values()), {**key, **dict.fromkeys(_SUMS, 0)})
+        sums["n"] += 1
+        sums["expected_cost"] += row["expected_cost"] or 0.0
+        if row["drift_score"] is not None:
+            sums["drift_n"] += 1
+            sums["drift_sum"] += row["drift_score"]
+            sums["drift_squares"] += row["drift_score"] ** 2
+        if row["latency_ms"] is not None:
+            sums["latency_n"] += 1
+            sums["latency_sum_ms"] += row["latency_ms"]
+    return tallies.values()
 
 
 def _is_poison(error: Exception) -> bool:

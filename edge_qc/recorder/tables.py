@@ -26,8 +26,9 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 1
-BUCKET_S = 900
-"""The grain of ``tally``: a quarter of an hour, so that shifts may begin at any of them."""
+BUCKET_S, DAY_S = 900, 86_400
+"""The grain of ``tally``, a quarter of an hour, so that shifts may begin at any of them; that of
+``tally_day``, the same counts by days of UTC, for questions about months."""
 
 metadata = MetaData()
 
@@ -143,24 +144,32 @@ Index(
     sqlite_where=verdict.c.part_id.is_not(None),
 )
 
-tally = Table(
-    "tally",
-    metadata,
-    Column("bucket", UtcTime, primary_key=True),
-    Column("station_id", ForeignKey("station.station_id"), primary_key=True),
-    Column("die", Text, primary_key=True),
-    Column("bundle_no", Integer, primary_key=True),
-    Column("label", Text, primary_key=True),
-    Column("disposition", Text, primary_key=True),
-    Column("reason", Text, primary_key=True),
-    Column("n", _Count, nullable=False),
-    Column("drift_n", _Count, nullable=False),
-    Column("drift_sum", Double, nullable=False),
-    Column("drift_squares", Double, nullable=False),
-    Column("expected_cost", Double, nullable=False),
-    Column("latency_n", _Count, nullable=False),
-    Column("latency_sum_ms", Double, nullable=False),
-)
+
+def _tally(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("bucket", UtcTime, primary_key=True),
+        Column("station_id", ForeignKey("station.station_id"), primary_key=True),
+        Column("die", Text, primary_key=True),
+        Column("bundle_no", Integer, primary_key=True),
+        Column("label", Text, primary_key=True),
+        Column("disposition", Text, primary_key=True),
+        Column("reason", Text, primary_key=True),
+        # Not bigint, whose sum PostgreSQL makes with its slow decimal numbers.
+        Column("n", Integer, nullable=False),
+        Column("drift_n", Integer, nullable=False),
+        Column("drift_sum", Double, nullable=False),
+        Column("drift_squares", Double, nullable=False),
+        Column("expected_cost", Double, nullable=False),
+        Column("latency_n", Integer, nullable=False),
+        Column("latency_sum_ms", Double, nullable=False),
+        Index(f"{name}_station", "station_id", "bucket"),
+    )
+
+
+tally = _tally("tally")
+tally_day = _tally("tally_day")
 
 part = Table(
     "part",
