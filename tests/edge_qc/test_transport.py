@@ -33,7 +33,7 @@ def test_a_connection_listens_nowhere(
 
 @pytest.mark.broker
 def test_a_small_message_does_not_wait_for_the_one_before(any_broker: tuple[str, int]) -> None:
-    """Nagle's algorithm is off: with a broker's delayed acknowledgement it costs 40 ms a verdict."""
+    """Nagle's algorithm is off: with delayed acknowledgements it costs 40 ms a verdict."""
     client = open_client(
         MqttTable(host=any_broker[0], port=any_broker[1]), "prompt", lambda note: None
     )
