@@ -46,8 +46,10 @@ CHANNELS = (
     Channel("event", messages.EventMessage),
     Channel("state", messages.StateMessage, retained=True),
     Channel("health", messages.HealthMessage, retained=True, expires_s=HEALTH_EXPIRES_S),
+    Channel("ack", messages.AckMessage, incoming=True),
     Channel("trigger", requests.TriggerRequest, incoming=True),
     Channel("reply", requests.TriggerReply),
+    Channel("ack", messages.AckMessage, incoming=True),
 )
 
 

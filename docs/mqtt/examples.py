@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from edge_qc.parts import DRIFT, NOT_JUDGED, Disposition, Reason
 from edge_qc.publisher.messages import (
+    AckMessage,
     BundleRef,
     CameraHealth,
     DriftFields,
@@ -130,6 +131,9 @@ _REFUSED = TriggerReply(
 )
 
 
+_ACK = AckMessage.model_validate({"epoch": _EPOCH, "kind": "verdict", "upto": 333_086})
+
+
 def _wire(
     kind: Kind,
     content: VerdictContent | PartContent | EventContent | StateContent | HealthContent,
@@ -157,6 +161,11 @@ EXAMPLES: dict[str, tuple[bytes, ...]] = {
     "event": (_wire(Kind.EVENT, _EVENT, 3),),
     "state": (_wire(Kind.STATE, _STATE),),
     "health": (_wire(Kind.HEALTH, _HEALTH),),
+    "ack": (
+        AckMessage(epoch=_EPOCH, kind=Kind.VERDICT, upto=333_087)
+        .model_dump_json(by_alias=True)
+        .encode(),
+    ),
     "trigger": (
         _TRIGGER.model_dump_json(by_alias=True, exclude_none=True).encode(),
         b'{"schema":"edge-qc/trigger/1","trigger_id":"plc-7.000412","camera":"die02"}',
@@ -164,5 +173,6 @@ EXAMPLES: dict[str, tuple[bytes, ...]] = {
     "reply": tuple(
         reply.model_dump_json(by_alias=True).encode() for reply in (_ACCEPTED, _REFUSED)
     ),
+    "ack": (_ACK.model_dump_json(by_alias=True).encode(),),
 }
 """By the last level of the topic."""
