@@ -208,7 +208,8 @@ class Station:
         with self._lock:
             self._stopping = False
         until_s = time.monotonic() + 30
-        while not self.ready and self.final is None and time.monotonic() < until_s:
+        while not self.ready and time.monotonic() < until_s:
+            assert self.final is None, f"the station gave up with exit status {self.final}"
             time.sleep(0.01)
 
     def stop(self, timeout_s: float = 30.0) -> int:

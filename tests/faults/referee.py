@@ -65,6 +65,7 @@ class Book:
         self.numbers: dict[tuple[str, str], set[int]] = defaultdict(set)
         self._owners: dict[tuple[str, str, int], int] = {}
         self._faults: list[str] = []
+        self._doubts: list[str] = []
 
     def hear(self, kind: str, payload: bytes) -> None:
         """Take one message of topic ``…/<kind>``."""
@@ -102,11 +103,14 @@ class Book:
             return
         self.repetitions += 1
         if before.content != heard.content:
-            self._faults.append(f"verdict {heard.verdict_id} was said twice, differently")
+            said = f"verdict {heard.verdict_id} was said twice, differently"
+            # A ledger put back from before cannot know what was judged since; that it may say.
+            late = self._doubts if heard.reason == "restart" else self._faults
+            late.append(said)
 
-    def contradictions(self) -> list[str]:
+    def contradictions(self, losses_announced: bool) -> list[str]:
         """What was heard that cannot all be true."""
-        return self._faults
+        return self._faults if losses_announced else self._faults + self._doubts
 
 
 def breaches(
@@ -121,9 +125,9 @@ def breaches(
     losses_announced: the disk was damaged on purpose: what is gone may be gone if a ``ledger-gap``
     event says that something is.
     """
-    yield from book.contradictions()
-    missing = journal.durable - set(book.verdicts)
     told = any(event["event"] == "ledger-gap" for event in book.events)
+    yield from book.contradictions(losses_announced and told)
+    missing = journal.durable - set(book.verdicts)
     if missing and not (losses_announced and told):
         yield _several("accepted triggers without a verdict", missing)
     if invented := set(book.verdicts) - set(journal.asked):
@@ -132,7 +136,10 @@ def breaches(
     for verdict in book.verdicts.values():
         if by_trigger.setdefault(verdict.trigger_id, verdict.verdict_id) != verdict.verdict_id:
             yield f"trigger {verdict.trigger_id} has two verdicts"
-        if fault := wrong(verdict):
+        trigger_id, image = journal.asked.get(verdict.verdict_id, ("", ""))
+        if trigger_id and (verdict.trigger_id, verdict.image or "-") != (trigger_id, image):
+            yield f"verdict {verdict.verdict_id} names another trigger or image than it was asked"
+        elif fault := wrong(verdict):
             yield fault
     for (epoch, kind), seen in book.numbers.items():
         if only_epochs is not None and epoch not in only_epochs:

@@ -30,7 +30,7 @@ def seen(world: World) -> Counter[str]:
     )
 
 
-def run(world: World, faults: Sequence[str], each: int = 3, timeout_s: float = 60) -> None:
+def run(world: World, faults: Sequence[str], each: int = 3, timeout_s: float = 180) -> None:
     """Until every fault had so many verdicts, and GOOD was said after the last one."""
     world.station.begin()
     assert wait(lambda: all(seen(world)[fault] >= each for fault in faults), timeout_s), (
