@@ -42,7 +42,7 @@ class Conversation:
     def __init__(self, request: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -> None:
         self.request = request
         self.gone = False
-        self.heard: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.heard: queue.Queue[dict[str, Any]] = queue.Queue()
         self._send = send
 
     def tell(self, **fields: Any) -> None:
