@@ -82,7 +82,7 @@ class GoldenParts:
     ) -> dict[str, tuple[Frame, Verdict]]:
         """The first view of each die from now on."""
         asked_s = time.monotonic()
-        judged: queue.SimpleQueue[tuple[Frame, Verdict]] = queue.SimpleQueue()
+        judged: queue.Queue[tuple[Frame, Verdict]] = queue.Queue()
 
         def look(frame: Frame, verdict: Verdict) -> None:
             if frame.monotonic_s >= asked_s and request.part in (None, frame.part_id):
