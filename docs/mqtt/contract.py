@@ -49,7 +49,6 @@ CHANNELS = (
     Channel("ack", messages.AckMessage, incoming=True),
     Channel("trigger", requests.TriggerRequest, incoming=True),
     Channel("reply", requests.TriggerReply),
-    Channel("ack", messages.AckMessage, incoming=True),
 )
 
 

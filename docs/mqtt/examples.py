@@ -131,9 +131,6 @@ _REFUSED = TriggerReply(
 )
 
 
-_ACK = AckMessage.model_validate({"epoch": _EPOCH, "kind": "verdict", "upto": 333_086})
-
-
 def _wire(
     kind: Kind,
     content: VerdictContent | PartContent | EventContent | StateContent | HealthContent,
@@ -173,6 +170,5 @@ EXAMPLES: dict[str, tuple[bytes, ...]] = {
     "reply": tuple(
         reply.model_dump_json(by_alias=True).encode() for reply in (_ACCEPTED, _REFUSED)
     ),
-    "ack": (_ACK.model_dump_json(by_alias=True).encode(),),
 }
 """By the last level of the topic."""
