@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,8 +144,9 @@ class Evidence:
             log.info("evidence: %d images dropped, %d refused", self._dropped, self._failed)
 
     def _run(self) -> None:
-        # Of this thread alone: the line goes before it.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        # Of this thread alone: the line goes before it. A unit may forbid the call.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         try:
             self._take_stock()
         except (OSError, DataError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 import uuid
@@ -177,6 +178,19 @@ def test_frame_view_distances_and_verdict_are_kept(store: Store, keep: Any) -> N
     assert found is not None
     names = {file.name for file in found.folder.iterdir()}
     assert names == {"frame.png", "view.png", "distances.npy", "verdict.json"}
+
+
+def test_a_unit_that_forbids_priorities_costs_no_image(
+    store: Store, keep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the shipped one does: its system calls are few."""
+
+    def forbidden(*_: Any) -> None:
+        raise PermissionError("setpriority")
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    verdict_id = offer(keep())
+    wait_until(lambda: store.find(verdict_id) is not None)
 
 
 def test_the_line_never_waits_and_what_is_dropped_is_counted(keep: Any) -> None:
