@@ -98,7 +98,7 @@ class Evidence:
         """tight: whether the outbox wants for room; evidence goes as long as it does."""
         self._store, self._settings, self._tight = store, settings, tight
         self._allowance = _Allowance(settings.per_minute)
-        self._queue: queue.Queue[_Offer] = queue.Queue(_QUEUE)
+        self._queue: queue.Queue[_Offer | None] = queue.Queue(_QUEUE)
         self._shelves = Shelves()
         self._dropped = self._failed = 0
         self._stopping = threading.Event()
@@ -139,6 +139,8 @@ class Evidence:
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what waits, and end."""
         self._stopping.set()
+        with suppress(queue.Full):
+            self._queue.put_nowait(None)
         self._thread.join(timeout_s)
         if self._dropped or self._failed:
             log.info("evidence: %d images dropped, %d refused", self._dropped, self._failed)
