@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,40 @@ def test_a_loop_that_is_over_takes_no_bundle(settings: Settings) -> None:
         pass
     other = station.line.inspection
     assert station.line.exchange(other, timeout_s=0.05) is None
+
+
+def test_a_loop_that_comes_too_late_takes_no_bundle(settings: Settings) -> None:
+    """Whoever was told that it did not happen can rely on that."""
+    held, go = threading.Event(), threading.Event()
+
+    def hold(frame: object, verdict: object) -> None:
+        held.set()
+        go.wait(20)
+
+    with running_station(settings) as station:
+        before = station.line.inspection
+        station.line.observe(hold)
+        with station.feed(PASS):
+            assert held.wait(20)
+            other = copy.copy(before)
+            assert station.line.exchange(other, timeout_s=0.05) is None
+            go.set()
+            given = station.given
+            station.wait_until(lambda: station.given > given + 10)
+        assert station.line.inspection is before
+
+
+def test_a_candidate_that_agrees(settings: Settings, tmp_path: Path) -> None:
+    with running_station(settings) as station, station.feed(PASS, REJECT):
+        done = install(
+            settings,
+            make_bundle(tmp_path / "v2", version=2),
+            shadowing=Shadowing(6, 30, lambda summary: True),
+        )
+    assert done.shadow is not None
+    assert done.shadow["agreed"] == done.shadow["frames"] >= 6
+    assert done.shadow["newly_good"] == 0
+    assert done.shadow["disagreements"] == []
 
 
 def test_commands_that_the_station_does_not_know(settings: Settings) -> None:
