@@ -203,6 +203,11 @@ class Publisher:
             self._feed(session)
             client.disconnect()
             client.loop_stop()
+        except Lost as error:
+            cut(client)
+            # A message that could not be sent tells less than the broker's own last word.
+            said = session.finish(self._notes) if session is not None else None
+            raise Lost(said or str(error)) from error
         finally:
             cut(client)
             if session is not None:

@@ -173,13 +173,16 @@ class Session:
         if oldest_s is not None and time.monotonic() - oldest_s > ACK_S:
             raise Lost(f"no acknowledgement in {ACK_S:.0f} s")
 
-    def finish(self, notes: queue.Queue[Note]) -> None:
-        """Heeds what the broker said before the connection ended; its client must be cut."""
+    def finish(self, notes: queue.Queue[Note]) -> str | None:
+        """Heeds what the broker said before the connection ended, why it ended it among that; its
+        client must be cut."""
         taken: list[Note] = []
         with contextlib.suppress(queue.Empty):
             while True:
                 taken.append(notes.get_nowait())
         self._acknowledge(taken)
+        ends = [note.why for note in taken if isinstance(note, Disconnected)]
+        return ends[-1] if ends else None
 
     def _acknowledge(self, notes: Sequence[Note]) -> None:
         rows = []
