@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check conformance systemd wheelhouse lock bench clean
+.PHONY: help venv demo test check conformance systemd fleet wheelhouse lock audit bench clean
 
 help:
 	@echo "make demo    from labelled images to verdicts on MQTT, in a few minutes"
@@ -12,6 +12,8 @@ help:
 	@echo "make check   ruff, mypy, import-linter"
 	@echo "make conformance  the TensorRT engine against NVIDIA's real Python bindings, fetched for it"
 	@echo "make systemd  installs, upgrades, breaks and removes a station under a real systemd (root)"
+	@echo "make fleet   three machines with systemd and sshd, brought out to by Ansible (root)"
+	@echo "make audit   the pinned packages against the list of known vulnerabilities (needs its service)"
 	@echo "make wheelhouse  a folder that installs a station without a network (PYTHON_OF=, MACHINE_OF=)"
 	@echo "make bench   figures side by side with peers, into bench/results/latest.json"
 	@echo "make venv    .venv with both distributions, editable"
@@ -46,6 +48,13 @@ conformance: venv
 
 systemd: venv
 	$(BIN)/python -m pytest -m systemd tests/delivery
+
+fleet: venv
+	$(BIN)/python -m pytest -m fleet tests/delivery
+
+audit: venv
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes \
+	  -r deploy/constraints/station.txt -r deploy/constraints/station-numpy1.txt
 
 # Of the station, not of this machine: make wheelhouse PYTHON_OF=3.10 MACHINE_OF=aarch64 WITH=--numpy1
 PYTHON_OF ?= 3.12

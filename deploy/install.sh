@@ -212,7 +212,7 @@ build_version() { # ID WHEEL LOCK
   pip_of "$venv" install --quiet --no-deps "$2"
   pycuda "$venv"
   install -d "$venv/share/edge-qc"
-  cp -r "$(systemd_folder)" "$HERE/station.example.toml" "$venv/share/edge-qc/"
+  cp -r "$(systemd_folder)" "$HERE/station.example.toml" "$HERE/install.sh" "$venv/share/edge-qc/"
   "$venv/bin/python" -c 'import cv2, numpy, onnxruntime, edge_qc' ||
     die "$venv does not import its own packages; the station is as it was"
   "$venv/bin/edge-qc" --version >/dev/null
@@ -284,8 +284,9 @@ report() {
     cat >&2 <<TEXT
 Next:
   1. fill in $ETC/station.toml; the broker's password goes into $ETC/credentials/mqtt.password
-  2. edge-qc check
-  3. sudo systemctl start edge-qc
+  2. sudo -u edge-qc edge-qc install BUNDLE
+  3. edge-qc check
+  4. sudo systemctl start edge-qc
 TEXT
   fi
 }

