@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from edge_qc.dashboard.plant import Now, PlantState
 from edge_qc.dashboard.snapshot import Document, Filter, snapshot, verdict_in_full
-from edge_qc.publisher import Subscription
+from edge_qc.publisher import Received, Subscription
 from edge_qc.settings import MqttTable
 
 log = logging.getLogger(__name__)
@@ -74,10 +74,18 @@ class Feed:
                 self._trouble_since = None if trouble is None else datetime.now(timezone.utc)
                 log.warning("%s", trouble or f"connected to {self.where} again")
             if received is not None:
-                with self._lock:
-                    self._plant.feed(
-                        received.topic, received.payload, _now(), retained=received.retained
-                    )
+                self._take(received)
+
+    def _take(self, received: Received) -> None:
+        with self._lock:
+            try:
+                self._plant.feed(
+                    received.topic, received.payload, _now(), retained=received.retained
+                )
+            except Exception:
+                # Whatever a message holds, the others must be shown.
+                self._plant.unreadable += 1
+                log.exception("a message on %s could not be added up", received.topic)
 
 
 def _now() -> Now:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import NamedTuple
 
 from edge_qc.dashboard.history import BIN_S, BINS, History
@@ -33,6 +33,13 @@ _RATE_S = 10
 _SILENT_S = 15.0
 _HEARTBEATS = 3
 _SKEW_S = 30.0
+_MOST = 1e6
+"""More than any figure means; adding up many stays finite."""
+
+NAME = 120
+"""Letters of a name that are kept."""
+
+_1970 = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ class Station:
         if self.health is None or self.health.last_verdict_age_s is None:
             return None
         return self.health.last_verdict_age_s + max(
-            0.0, (now.utc - self.health.time).total_seconds()
+            0.0, now.utc.timestamp() - _utc_s(self.health.time)
         )
 
     def silent_s(self, now: Now) -> float | None:
@@ -112,10 +119,10 @@ class Station:
             if self._beat_s is not None:
                 self._interval_s = max(0.7 * self._interval_s, now.monotonic_s - self._beat_s)
             self._beat_s = now.monotonic_s
-            skew_s = (message.time - now.utc).total_seconds()
+            skew_s = _utc_s(message.time) - now.utc.timestamp()
             self.skew_s = skew_s if abs(skew_s) > _SKEW_S else None
         beat = Beat(
-            message.time.timestamp() // BIN_S * BIN_S,
+            _utc_s(message.time) // BIN_S * BIN_S,
             message.latency_ms.get("p99", 0.0),
             message.queue,
             0 if message.outbox is None else message.outbox.waiting,
@@ -196,7 +203,7 @@ class PlantState:
             self.parts.add(
                 (where, ""),
                 _placed(message.time, now),
-                message.label if message.complete else "INCOMPLETE",
+                message.label[:NAME] if message.complete else "INCOMPLETE",
                 message.disposition,
                 historical=message.historical,
             )
@@ -207,14 +214,15 @@ class PlantState:
         drift = message.drift
         ratio = None
         if drift is not None and drift.threshold > 0:
-            ratio = drift.score / drift.threshold
+            ratio = min(max(drift.score / drift.threshold, 0.0), _MOST)
+        latency_ms = min(sum(message.latency_ms.values()), _MOST) if message.latency_ms else None
         self.views.add(
-            (station.name, message.die or "-"),
+            (station.name, (message.die or "-")[:NAME]),
             _placed(message.time, now),
-            message.label,
+            message.label[:NAME],
             message.disposition,
             drift=ratio,
-            latency_ms=sum(message.latency_ms.values()) if message.latency_ms else None,
+            latency_ms=latency_ms,
             historical=message.historical,
         )
         self.verdicts.append((station.name, message))
@@ -228,4 +236,11 @@ class PlantState:
 
 def _placed(time: datetime, now: Now) -> float:
     """A message's place in time; a clock that is ahead of ours must not push the others out."""
-    return min(time.timestamp(), now.utc.timestamp())
+    return min(_utc_s(time), now.utc.timestamp())
+
+
+def _utc_s(time: datetime) -> float:
+    """Seconds since 1970; a time without a zone, which no station sends, is taken as UTC."""
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=timezone.utc)
+    return (time - _1970).total_seconds()

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_qc.dashboard.control import chart
 from edge_qc.dashboard.history import Counts, Figures, Window
-from edge_qc.dashboard.plant import Now, PlantState, Station
+from edge_qc.dashboard.plant import NAME, Now, PlantState, Station
 from edge_qc.errors import UsageError
 from edge_qc.parts import GOOD, NOT_JUDGED
 from edge_qc.publisher import EventMessage, VerdictMessage
@@ -24,6 +24,7 @@ WINDOWS_S = (900, 3_600, 28_800)
 _STEPS = 90
 _ROWS = 30
 _NOW = 6
+_CAMERAS = 32
 _HELD_S = 120
 _GAPS = 30
 _WORDS = 300
@@ -123,7 +124,8 @@ def _station(station: Station, views: Window, now: Now) -> Document:
             max(health.temperatures_c.values(), default=None) if health is not None else None, 0
         ),
         "cameras": [
-            {"name": name, "state": camera.state} for name, camera in sorted(cameras.items())
+            {"name": name[:NAME], "state": camera.state[:NAME]}
+            for name, camera in sorted(cameras.items())[:_CAMERAS]
         ],
     }
 
@@ -257,8 +259,8 @@ def _verdicts(plant: PlantState, chosen: Filter) -> list[Document]:
         _row(where, message)
         for where, message in reversed(source)
         if chosen.station in (None, where)
-        and chosen.die in (None, message.die or "-")
-        and chosen.label in (None, message.label)
+        and chosen.die in (None, (message.die or "-")[:NAME])
+        and chosen.label in (None, message.label[:NAME])
     )
     # What came late stands where it belongs, not on top.
     return sorted(
@@ -272,10 +274,10 @@ def _row(where: str, message: VerdictMessage) -> Document:
         "id": message.verdict_id,
         "station": where,
         "time": _stamp(message.time),
-        "camera": message.camera,
-        "die": message.die or "-",
-        "part": message.part_id or message.image or "-",
-        "label": message.label,
+        "camera": message.camera[:NAME],
+        "die": (message.die or "-")[:NAME],
+        "part": (message.part_id or message.image or "-")[:NAME],
+        "label": message.label[:NAME],
         "disposition": message.disposition.value,
         "reason": message.reason.value,
         "p": None if drift is None else float(f"{drift.p_value:.2g}"),
@@ -291,7 +293,7 @@ def _events(plant: PlantState, chosen: Filter) -> list[Document]:
             "station": where,
             "time": _stamp(event.time),
             "severity": event.severity.value,
-            "event": event.event,
+            "event": event.event[:NAME],
             "detail": event.detail[:_WORDS],
             "historical": event.historical,
         }
@@ -309,7 +311,7 @@ def _gaps(stations: Iterable[Station]) -> list[Document]:
         {
             "station": station.name,
             "kind": kind.value,
-            "epoch": gap.epoch,
+            "epoch": gap.epoch[:NAME],
             "first": gap.first,
             "last": gap.last,
             "count": gap.count,
@@ -334,14 +336,19 @@ def _ratio(some: Counts | Figures, all_: Counts) -> Figures:
 
 
 def _series(values: Figures, digits: int) -> list[float | None]:
-    return [None if np.isnan(value) else round(float(value), digits) for value in values]
+    return [round(float(value), digits) if np.isfinite(value) else None for value in values]
 
 
 def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+    return None if value is None else round(min(max(value, -1e15), 1e15), digits)
 
 
 def _stamp(time: datetime | None) -> str | None:
     if time is None:
+        return None
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=timezone.utc)
+    # A time at the ends of the calendar has no other zone.
+    if not 1 < time.year < 9999:
         return None
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -274,6 +274,47 @@ def test_one_verdict_in_full(plant: Plant) -> None:
     assert verdict_in_full(plant.state, "s/other", "e-1") is None
 
 
+EXTREME = st.sampled_from(
+    ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z", "2026-03-02T12:00:00", 0, -1, 1e18, "x"]
+)
+FIGURE = st.sampled_from([0, -1, 1e-308, 1e308, 5e-324, 10**400, "NaN", None, 0.5])
+
+
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_whatever_a_message_holds_the_page_can_be_drawn(data: st.DataObject) -> None:
+    """Extreme times, figures and names: counted or unreadable, but never in the way of others."""
+    plant = Plant()
+    plant.verdict(1)
+    kinds = {
+        Kind.VERDICT: content(time=NOON),
+        Kind.HEALTH: HealthContent(
+            time=NOON, state=State.RUNNING, uptime_s=1, verdicts={}, rate_per_s=1
+        ),
+        Kind.STATE: StateContent(state=State.RUNNING, time=NOON),
+        Kind.EVENT: EventContent(event="e", time=NOON),
+    }
+    for kind, said in kinds.items():
+        document = json.loads(
+            stamped(kind, said.model_dump_json(), epoch="e", site="s", station="n", seq=2)
+        )
+        document |= {"historical": data.draw(st.booleans()), "verdict_id": "v"}
+        document["time"] = data.draw(EXTREME)
+        document["seq"] = data.draw(st.sampled_from([1, 2, 10**18, 10**400]))
+        document["queue"] = data.draw(FIGURE)
+        document["last_verdict_age_s"] = data.draw(FIGURE)
+        document["latency_ms"] = {"p99": data.draw(FIGURE), "engine": data.draw(FIGURE)}
+        if document.get("drift"):
+            document["drift"] |= {"score": data.draw(FIGURE), "threshold": data.draw(FIGURE)}
+        for name in ("label", "die", "camera", "event"):
+            if name in document:
+                document[name] = data.draw(st.sampled_from(["x" * 10_000, "\ud800", "", "GOOD"]))
+        payload = json.dumps(document).encode()
+        plant.state.feed(f"edge-qc/v1/s/n/{kind.value}", payload, plant.now)
+    assert plant.shows()["stations"][0]["name"] == "s/n"
+    assert len(json.dumps(plant.shows())) < 40_000
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60))
 def test_gaps_are_what_is_missing_between_what_came(sequence: list[int]) -> None:
     numbers, came = Numbers(), set()
@@ -283,6 +324,7 @@ def test_gaps_are_what_is_missing_between_what_came(sequence: list[int]) -> None
     missing = set(range(min(came), max(came) + 1)) - came
     told = [seq for gap in numbers.gaps() for seq in range(gap.first, gap.last + 1)]
     assert set(told) == missing
+    assert all(gap.count > 0 for gap in numbers.gaps())
     assert len(told) == len(missing) == numbers.missing
 
 
