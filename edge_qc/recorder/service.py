@@ -128,7 +128,8 @@ class Recorder:
             elif self._alive.get(one.source) != one.epoch:
                 self._alive[one.source] = one.epoch
                 begun.append(one.source)
-        return begun
+        # One that began and died in the same group has nobody to hear it.
+        return [source for source in begun if source in self._alive]
 
     def _repeat(self, sources: Iterable[Source]) -> None:
         for source in sources:
