@@ -35,10 +35,10 @@ _LEAST = {
     "right": 1.5,
     "down": 1.5,
     "likeness": 0.4,
-    "drift": 0.5,
+    "drift": 0.2,
 }
 """The smallest change that matters: a ratio, a ratio, per cent of the picture, the same, a
-correlation, and the score's own unit."""
+correlation, and the root of the score."""
 
 Tell = Callable[[str, str, str], None]
 """Called with a camera, an event's name and its detail."""
@@ -56,7 +56,7 @@ class _Watched:
             self._use(kept)
 
     def add(self, picture: Picture, good_drift: float | None) -> None:
-        """good_drift: the drift score where the verdict is GOOD."""
+        """good_drift: the root of the drift score where the verdict is GOOD."""
         if not self._charts:
             if good_drift is None:
                 return
@@ -95,9 +95,10 @@ class _Watched:
             name = "focus-lost" if ratio < 1 else "picture-sharper"
             found[name] = f"the picture has {ratio:.0%} of the sharpness that it had"
         if charts["drift"].out and charts["drift"].deviation > 0:
+            now = charts["drift"].average
+            before = now - charts["drift"].deviation
             found["good-parts-creep"] = (
-                f"the drift score of good parts is {charts['drift'].average:.2f} in the mean, "
-                f"{charts['drift'].deviation:.2f} above what it was"
+                f"the drift score of good parts is about {now**3:.2f}, it was {before**3:.2f}"
             )
         return found
 
@@ -111,7 +112,7 @@ class _Watched:
             "sharpness": math.exp(charts["sharpness"].deviation),
             "right_percent": charts["right"].deviation,
             "down_percent": charts["down"].deviation,
-            "good_drift": charts["drift"].average,
+            "good_drift": charts["drift"].average ** 3,
         }
 
     def _use(self, reference: Reference) -> None:
@@ -158,8 +159,10 @@ class Steadiness:
         if watched is None or watched.bundle_id != verdict.bundle_id:
             watched = _Watched(self._file(*key), verdict.bundle_id, self._learnt)
             self._watched[key] = watched
-        good = verdict.label == GOOD and verdict.drift is not None
-        watched.add(measure(frame.pixels), verdict.drift.score if good and verdict.drift else None)
+        good = None
+        if verdict.label == GOOD and verdict.drift is not None:
+            good = _root_of(verdict.drift.score)
+        watched.add(measure(frame.pixels), good)
         self._last_die[frame.camera] = frame.die
         self._report(key, watched.findings())
 
@@ -197,3 +200,9 @@ class Steadiness:
 
     def _file(self, camera: str, die: str) -> Path:
         return self._folder / f"{camera}@{quote(die, safe='')}.npz"
+
+
+def _root_of(score: float) -> float:
+    """The cube root: a score is -ln p, and its root scatters nearly like a normal figure (Wilson
+    and Hilferty 1931)."""
+    return float(max(score, 0.0) ** (1 / 3))

