@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from broker import missing, running_broker
 
 pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
 
@@ -29,7 +31,7 @@ from edge_qc.publisher.wire import as_sent, stamped
 from edge_qc.state import State
 from tests.edge_qc.publishing import content, good
 from tests.edge_qc.test_dashboard_server import PASSWORD, dashboard
-from tests.edge_qc.test_watch import publish
+from tests.edge_qc.test_watch import publish, verdict
 from tests.tiny_bundle import make_bundle
 from tests.trained import EDGE_QC
 
@@ -163,6 +165,24 @@ def test_a_station_lives_and_dies_before_the_eyes(
         finally:
             running.process.send_signal(signal.SIGCONT)
         page.until(lambda: page.run("return document.querySelector('#trouble').hidden"))
+
+
+def test_a_broker_that_is_away_is_told_of_until_it_is_back(page: Page) -> None:
+    """What is shown stays, and a banner says from when it is."""
+    if (why := missing("mosquitto")) is not None:
+        pytest.skip(why)
+    with ExitStack() as stack:
+        with running_broker("mosquitto") as broker:
+            running = stack.enter_context(dashboard(broker))
+            page.open(f"http://127.0.0.1:{running.port}/")
+            publish(broker, ("verdict", verdict(1)))
+            page.until(lambda: len(page.rows()) == 1)
+        page.until(lambda: "No connection to the broker since" in page.text("#trouble"))
+        assert len(page.rows()) == 1
+        with running_broker("mosquitto", broker[1]):
+            page.until(lambda: page.run("return document.querySelector('#trouble').hidden"))
+            publish(broker, ("verdict", verdict(2)))
+            page.until(lambda: len(page.rows()) == 2)
 
 
 def _hostile_plant(address: tuple[str, int]) -> None:
