@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.faults.sabotage import ONCE, POINTS
+from tests.faults.sabotage import ONCE, POINTS, WITH_RECORDER, WITHOUT_RECORDER
 from tests.faults.world import World, wait
 
 FRAME_FAULTS = {
@@ -18,7 +18,6 @@ FRAME_FAULTS = {
     "inf": 0.004,
     "shape": 0.002,
     "error": 0.002,
-    "crop": 0.002,
     "black": 0.004,
     "white": 0.004,
     "stale": 0.004,
@@ -45,12 +44,16 @@ class Tally:
 class Campaign:
     """Use ``environment`` as the world's, then ``run``."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, recorder: bool) -> None:
+        """recorder: one acknowledges, and the broker may be killed too, which may lose what it has
+        taken; without one it is the broker's word that lets messages go."""
         self.tally = Tally()
+        self.points = {*POINTS, *(WITH_RECORDER if recorder else WITHOUT_RECORDER)}
+        self._recorder = recorder
         self._dice = random.Random(seed)
         self._armed: str | None = None
         self._next: str | None = None
-        self._left = list(POINTS)
+        self._left = sorted(self.points)
         self._dice.shuffle(self._left)
 
     def environment(self) -> Mapping[str, str]:
@@ -75,6 +78,8 @@ class Campaign:
             self._disturb(world)
             world.await_verdicts(500, 2.0)
         world.proxy.heal()
+        if world.recorder is not None:
+            world.recorder.start()
         world.settle()
 
     def _live(self, world: World) -> None:
@@ -117,6 +122,7 @@ class Campaign:
     def _disturb(self, world: World) -> None:
         deeds: dict[str, Callable[[World], None]] = {
             "kill-broker": self._kill_broker,
+            "kill-recorder": self._kill_recorder,
             "kill-camera": self._kill_camera,
             "cut": lambda world: world.proxy.cut(),
             "reset": lambda world: world.proxy.reset(),
@@ -126,7 +132,7 @@ class Campaign:
             "swallow": self._swallow,
             "delay": self._delay,
         }
-        weights = [4, 4, 1, 1, 1, 1, 0.3, 1, 1]
+        weights = [3.0 * self._recorder, 3.0 * self._recorder, 3, 1, 1, 1, 1, 0.3, 1, 1]
         (name,) = self._dice.choices(list(deeds), weights)
         deeds[name](world)
         if not name.startswith("kill"):
@@ -136,7 +142,15 @@ class Campaign:
         world.broker.kill()
         time.sleep(self._dice.choice([0.0, 0.0, 0.2]))
         world.broker.start()
+        if world.recorder is not None:
+            world.recorder.start()
         self.tally.kills["broker"] += 1
+
+    def _kill_recorder(self, world: World) -> None:
+        if world.recorder is not None:
+            world.recorder.kill()
+            world.recorder.start()
+            self.tally.kills["recorder"] += 1
 
     def _kill_camera(self, world: World) -> None:
         if world.kill_a_camera():

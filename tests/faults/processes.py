@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -49,17 +50,18 @@ def start(
 
 
 class Broker:
-    """mosquitto, kept as ``docs/mqtt.md`` asks: sessions and queues saved at every change."""
+    """mosquitto, as it loses least: sessions and queues saved at every change."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, remembers: bool = True) -> None:
+        """remembers: not needed where a recorder acknowledges, and slow when much waits: mosquitto
+        writes all that it holds at every change."""
         self.port = free_port()
         self.kills = 0
         folder.mkdir()
-        # In memory: what a killed process has written stays written.
         self._settings = folder / "mosquitto.conf"
         self._settings.write_text(
             f"listener {self.port} {HOST}\nallow_anonymous true\nuser root\n"
-            f"persistence true\npersistence_location {folder}/\n"
+            f"persistence {str(remembers).lower()}\npersistence_location {folder}/\n"
             "autosave_on_changes true\nautosave_interval 1\nmax_queued_messages 0\n"
             "max_inflight_messages 100\n"
         )
@@ -89,6 +91,58 @@ class Broker:
             self._process.kill()
             self._process.wait()
         self._log.close()
+
+
+class Recorder:
+    """``edge-qc record`` into a SQLite file."""
+
+    def __init__(self, port: int, folder: Path) -> None:
+        self.database = folder / "records.sqlite"
+        self._command = [
+            "nice", "-n", str(NICE), sys.executable, "-m", "edge_qc.cli", "record",
+            "--broker", f"{HOST}:{port}", "--database", str(self.database),
+        ]  # fmt: skip
+        self._log = (folder / "recorder.log").open("ab")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, also where it ended by itself because the broker was away."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = start(self._command, self._log, {"PYTHONPATH": str(ROOT)})
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def ids(self) -> set[str]:
+        """The verdicts that it holds."""
+        return {row[0] for row in self._rows("SELECT verdict_id FROM verdict")}
+
+    def book(self) -> Book:
+        """All that it holds, as if heard."""
+        book = Book()
+        for kind in ("verdict", "part", "event"):
+            for (payload,) in self._rows(f"SELECT payload FROM {kind}"):
+                book.hear(kind, payload.encode())
+        return book
+
+    def close(self) -> None:
+        self.kill()
+        self._log.close()
+
+    def _rows(self, query: str) -> list[tuple[str, ...]]:
+        if not self.database.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(self.database, timeout=20)) as database:
+            try:
+                return database.execute(query).fetchall()
+            except sqlite3.OperationalError:
+                return []  # It has not made its tables yet.
 
 
 class Ear:

@@ -117,18 +117,18 @@ def breaches(
     journal: Journal,
     book: Book,
     *,
-    only_epochs: set[str] | None = None,
+    whole: bool = True,
     losses_announced: bool = False,
 ) -> Iterator[str]:
     """Every invariant that does not hold, in words.
 
-    losses_announced: the disk was damaged on purpose: what is gone may be gone if a ``ledger-gap``
-    event says that something is.
+    whole: nothing may be missing. losses_announced: the disk was damaged on purpose: what is gone
+    may be gone if a ``ledger-gap`` event says that something is.
     """
     told = any(event["event"] == "ledger-gap" for event in book.events)
     yield from book.contradictions(losses_announced and told)
     missing = journal.durable - set(book.verdicts)
-    if missing and not (losses_announced and told):
+    if whole and missing and not (losses_announced and told):
         yield _several("accepted triggers without a verdict", missing)
     if invented := set(book.verdicts) - set(journal.asked):
         yield _several("verdicts on triggers that were never asked", invented)
@@ -142,9 +142,7 @@ def breaches(
         elif fault := wrong(verdict):
             yield fault
     for (epoch, kind), seen in book.numbers.items():
-        if only_epochs is not None and epoch not in only_epochs:
-            continue
-        if not losses_announced and (gaps := set(range(1, max(seen) + 1)) - seen):
+        if whole and not losses_announced and (gaps := set(range(1, max(seen) + 1)) - seen):
             yield f"epoch {epoch[:8]}: {kind}s {_shown(sorted(gaps))} are missing of {max(seen)}"
     for part in book.parts:
         truth = shown(part["part_id"])

@@ -43,13 +43,21 @@ POINTS: dict[str, tuple[str, str]] = {
     "part-asked": ("before", "edge_qc.publisher.outbox:Outbox.part"),
     "sent": ("before", "paho.mqtt.client:Client.publish"),
     "sent-through": ("after", "paho.mqtt.client:Client.publish"),
-    "acknowledged": ("before", "edge_qc.publisher.outbox:Outbox.delivered"),
-    "acknowledgement-noted": ("after", "edge_qc.publisher.outbox:Outbox.delivered"),
     "epoch-begun": ("before", "edge_qc.publisher.ledger:add_epoch"),
     "epoch-committed": ("after", "edge_qc.publisher.writer:Writer.start"),
     "ledger-opened": ("after", "edge_qc.publisher.recovery:open_ledger"),
 }
 """Fail points that a running station comes to: before or after which call."""
+
+WITHOUT_RECORDER: dict[str, tuple[str, str]] = {
+    "acknowledged": ("before", "edge_qc.publisher.outbox:Outbox.delivered"),
+    "acknowledgement-noted": ("after", "edge_qc.publisher.outbox:Outbox.delivered"),
+}
+WITH_RECORDER: dict[str, tuple[str, str]] = {
+    "recorded": ("before", "edge_qc.publisher.outbox:Outbox.recorded"),
+    "record-noted": ("after", "edge_qc.publisher.outbox:Outbox.recorded"),
+}
+"""What lets messages go."""
 
 RARE_POINTS: dict[str, tuple[str, str]] = {
     "draining": ("before", "edge_qc.line:Line._drain"),
@@ -62,6 +70,7 @@ RARE_POINTS: dict[str, tuple[str, str]] = {
 }
 """Fail points of a stop, and of a start on a corrupt outbox."""
 
+ALL_POINTS = {**POINTS, **WITHOUT_RECORDER, **WITH_RECORDER, **RARE_POINTS}
 ONCE = ("epoch-begun", "epoch-committed", "ledger-opened", *RARE_POINTS)
 """Fail points that a process comes to once."""
 
@@ -94,7 +103,7 @@ def _arm() -> None:
     _arm_stages()
     if point := os.environ.get("FAULTS_POINT"):
         name, _, nth = point.partition(":")
-        _arm_point(*{**POINTS, **RARE_POINTS}[name], int(nth))
+        _arm_point(*ALL_POINTS[name], int(nth))
 
 
 def _found(target: str) -> tuple[Any, str, Callable[..., Any]]:
@@ -241,9 +250,9 @@ class _Liar:
 
 
 def _hurry(seconds: float) -> None:
-    from edge_qc.publisher import mqtt, session
+    from edge_qc.publisher import mqtt, recorded, session
 
-    session.ACK_S = session.REST_S = seconds
+    session.ACK_S = session.REST_S = recorded.RESEND_S = seconds
     mqtt._LAST_BACKOFF_S = seconds / 4
 
 

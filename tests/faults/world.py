@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.edge_qc.proxy import Proxy
-from tests.faults.processes import HOST, ROOT, Broker, Ear, Station
+from tests.faults.processes import HOST, ROOT, Broker, Ear, Recorder, Station
 from tests.faults.referee import Book, Journal, breaches
 from tests.tiny_bundle import make_bundle
 
@@ -37,24 +37,30 @@ class World:
         watchdog_s: float,
         drain_s: float,
         line: str,
+        recorder: bool,
     ) -> None:
         self.folder = folder
         self.state_dir = state_dir or folder / "state"
         self.journal_file = folder / "journal"
         self.book = Book()
         self.lock = threading.Lock()
-        self.broker = Broker(folder / "broker")
+        self.broker = Broker(folder / "broker", remembers=not recorder)
         stack.callback(self.broker.close)
         self.proxy = Proxy((HOST, self.broker.port))
         stack.callback(self.proxy.close)
         self.ear = Ear(self.broker.port, self.book, self.lock)
         stack.callback(self.ear.close)
+        self.recorder = Recorder(self.broker.port, folder) if recorder else None
+        if self.recorder is not None:
+            stack.callback(self.recorder.close)
+            self.recorder.start()
         bundle = make_bundle(folder / "bundle", batch=BATCH)
         settings = folder / "station.toml"
         settings.write_text(
             f'[station]\nsite = "s"\nname = "n"\nstate_dir = "{self.state_dir}"\n'
             f'[bundle]\npath = "{bundle}"\n[engine]\nthreads = 1\n'
             f'[mqtt]\nhost = "{HOST}"\nport = {self.proxy.address[1]}\nkeepalive_s = 2\n'
+            f"recorder = {str(recorder).lower()}\n"
             f"[line]\ndrain_s = {drain_s}\nhealth_every_s = 1\n{line}\n"
             + "".join(
                 f'[[camera]]\nname = "c{number}"\nsource = "{source}"\ndie = "Die01"\n'
@@ -108,11 +114,22 @@ class World:
             assert time.monotonic() < until_s, f"the station does not stop:\n{self.log_tail()}"
             self.station.resume()
         owed = self.journal().durable
-        wait(lambda: owed <= set(self.book.verdicts), timeout_s / 4)
+        wait(lambda: owed <= self._held(), timeout_s / 4)
+
+    def _held(self) -> set[str]:
+        return set(self.book.verdicts) if self.recorder is None else self.recorder.ids()
 
     def breaches(self, **keys: bool) -> list[str]:
+        """What the referee says of all that was heard, and of the recorder's database."""
+        journal = self.journal()
+        found: list[str] = []
+        if self.recorder is not None:
+            recorded = self.recorder.book()
+            found += [f"recorder: {fault}" for fault in breaches(journal, recorded, **keys)]
+            # A broker that is killed may lose what it passes on; to a recorder it is sent again.
+            keys["whole"] = False
         with self.lock:
-            return list(breaches(self.journal(), self.book, **keys))
+            return found + list(breaches(journal, self.book, **keys))
 
     def log_tail(self, lines: int = 40) -> str:
         return "\n".join(
@@ -129,11 +146,13 @@ def open_world(
     environment: Callable[[], Mapping[str, str]] = dict,
     path: Sequence[Path] = (ROOT,),
     prefix: Sequence[str] = (),
-    watchdog_s: float = 3.0,
+    watchdog_s: float = 10.0,
     drain_s: float = 20.0,
     line: str = "",
+    recorder: bool = False,
 ) -> Iterator[World]:
-    """A world whose station is started by ``world.station.begin()``."""
+    """A world whose station is started by ``world.station.begin()``. recorder: a real one runs, the
+    station waits for its acknowledgements, and what it holds is what must be whole."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         yield World(
@@ -147,6 +166,7 @@ def open_world(
             watchdog_s=watchdog_s,
             drain_s=drain_s,
             line=line,
+            recorder=recorder,
         )
 
 
