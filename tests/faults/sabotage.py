@@ -54,8 +54,8 @@ WITHOUT_RECORDER: dict[str, tuple[str, str]] = {
     "acknowledgement-noted": ("after", "edge_qc.publisher.outbox:Outbox.delivered"),
 }
 WITH_RECORDER: dict[str, tuple[str, str]] = {
-    "recorded": ("before", "edge_qc.publisher.outbox:Outbox.recorded"),
-    "record-noted": ("after", "edge_qc.publisher.outbox:Outbox.recorded"),
+    "recorded": ("before", "edge_qc.publisher.outbox:Outbox.acknowledged"),
+    "record-noted": ("after", "edge_qc.publisher.outbox:Outbox.acknowledged"),
 }
 """What lets messages go."""
 
