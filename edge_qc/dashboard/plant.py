@@ -75,6 +75,8 @@ class Station:
     skew_s: float | None = None
     numbers: dict[Kind, Numbers] = field(default_factory=dict)
     trend: deque[Beat] = field(default_factory=lambda: deque(maxlen=BINS))
+    gone: deque[tuple[Kind, str, int, int]] = field(default_factory=lambda: deque(maxlen=200))
+    """Kind, epoch and two numbers between which the station itself has nothing any more."""
     _heard_s: float | None = None
     _beat_s: float | None = None
     _interval_s: float = 0.0
@@ -196,6 +198,8 @@ class PlantState:
         if not station.numbers.setdefault(kind, Numbers()).note(message.epoch, message.seq):
             self.duplicates += 1
             return
+        if message.after is not None:
+            station.gone.append((kind, message.epoch, message.after, message.seq))
         self.historical += message.historical
         if isinstance(message, VerdictMessage):
             self._verdict(station, message, now)

@@ -283,6 +283,7 @@ def _row(where: str, message: VerdictMessage) -> Document:
         "p": None if drift is None else float(f"{drift.p_value:.2g}"),
         "ms": round(sum(message.latency_ms.values()), 1) if message.latency_ms else None,
         "historical": message.historical,
+        "late": message.late,
         "detail": message.detail[:_WORDS],
     }
 
@@ -315,6 +316,10 @@ def _gaps(stations: Iterable[Station]) -> list[Document]:
             "first": gap.first,
             "last": gap.last,
             "count": gap.count,
+            "final": any(
+                (of, epoch) == (kind, gap.epoch) and after < gap.first and gap.last < seq
+                for of, epoch, after, seq in station.gone
+            ),
         }
         for station in stations
         for kind, numbers in station.numbers.items()
@@ -343,12 +348,13 @@ def _round(value: float | None, digits: int) -> float | None:
     return None if value is None else round(min(max(value, -1e15), 1e15), digits)
 
 
-def _stamp(time: datetime | None) -> str | None:
+def _stamp(time: datetime | None) -> str:
+    """RFC 3339; empty where there is none."""
     if time is None:
-        return None
+        return ""
     if time.tzinfo is None:
         time = time.replace(tzinfo=timezone.utc)
     # A time at the ends of the calendar has no other zone.
     if not 1 < time.year < 9999:
-        return None
+        return ""
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -235,7 +235,7 @@ def test_names_command_nothing(page: Page, mosquitto: tuple[str, int]) -> None:
             assert "<img" in page.text(part), part
         assert "3 verdicts, numbers 4 to 6" in page.text("#gaps")
         assert "3 messages missing" in page.text(".station")
-        assert ["late" in row for row in page.rows()] == [False] * 4 + [True]
+        assert ["sent late" in row for row in page.rows()] == [False] * 4 + [True]
         page.driver.find_element(By.CSS_SELECTOR, "#stream tbody tr").click()
         page.until(lambda: page.text("#full").count("<script>") > 3)
         page.run("document.querySelector('#full').close()")

@@ -71,6 +71,7 @@ export function span(seconds) {
 
 /** A time of day, with the date where it is not today's. */
 export function clock(stamp, fraction = false) {
+  if (!stamp) return "–";
   const time = new Date(stamp);
   const today = time.toDateString() === new Date().toDateString();
   const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };

@@ -117,7 +117,8 @@ const draw = {
     keyed($("gaps"), gaps, null, () => make("li", "REJECT", mark("REJECT"), make("span")),
       (item, gap) => say(item.lastChild, ` ${gap.station}: ${count(gap.count)} ${gap.kind}`
         + `${gap.count === 1 ? "" : "s"}, numbers ${gap.first}`
-        + `${gap.count === 1 ? "" : ` to ${gap.last}`} of epoch ${gap.epoch.slice(0, 12)}`));
+        + `${gap.count === 1 ? "" : ` to ${gap.last}`} of epoch ${gap.epoch.slice(0, 12)}; `
+        + (gap.final ? "the station has them no more" : "they may still come")));
     $("no-gaps").hidden = gaps.length > 0;
   },
   choices(choices) {
@@ -243,7 +244,8 @@ function drawRow(row, verdict) {
   label.replaceChildren(mark(symbol), ` ${verdict.label}`,
     verdict.reason === "decided" ? "" : `: ${verdict.reason}`,
     ...(verdict.disposition === "REVIEW" && symbol !== "NONE" ? [make("span", "tag", "review")] : []),
-    ...(verdict.historical ? [make("span", "tag", "late")] : []));
+    ...(verdict.late ? [make("span", "tag", "after its part")] : []),
+    ...(verdict.historical ? [make("span", "tag", "sent late")] : []));
   [verdict.part, verdict.die, verdict.camera, verdict.station, clock(verdict.time, true),
     verdict.p === null ? "–" : String(verdict.p), count(verdict.ms),
   ].forEach((text, index) => say(others[index], text));
