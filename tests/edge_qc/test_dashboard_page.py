@@ -157,7 +157,7 @@ def test_a_station_lives_and_dies_before_the_eyes(
         finally:
             daemon.send_signal(signal.SIGKILL)
             daemon.wait(10)
-        page.until(lambda: "1 dead of 1 stations" in page.text("#sentence"), 6)
+        page.until(lambda: "1 dead of 1 stations" in page.text("#sentence"), 15)
         assert "DEAD" in page.text(".station")
         running.process.send_signal(signal.SIGSTOP)
         try:
