@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import time
 import zlib
 from pathlib import Path
 
@@ -25,6 +26,27 @@ def free_bytes(folder: Path) -> int:
     """What an unprivileged process may still write to the folder's file system."""
     room = os.statvfs(folder)
     return room.f_bavail * room.f_frsize
+
+
+class FreeSpace:
+    """What is free in a folder, asked of the file system at most twenty times a second: every
+    trigger and every turn of the line want to know, and the call takes as long as a decision."""
+
+    _FRESH_S = 0.05
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen = (-1.0, 0)
+
+    @property
+    def bytes(self) -> int:
+        """See ``free_bytes``. May be asked from any thread."""
+        asked_s, free = self._seen
+        now_s = time.monotonic()
+        if now_s - asked_s > self._FRESH_S:
+            free = free_bytes(self._folder)
+            self._seen = now_s, free
+        return free
 
 
 def is_full(folder: Path, error: Exception) -> bool:

@@ -24,7 +24,7 @@ from types import TracebackType
 from edge_qc.errors import PublishError
 from edge_qc.parts import NOT_JUDGED, Disposition, Reason
 from edge_qc.publisher import ledger
-from edge_qc.publisher.disk import Ballast, Space, free_bytes, is_full
+from edge_qc.publisher.disk import Ballast, FreeSpace, Space, is_full
 from edge_qc.publisher.ledger import Stored, TriggerRecord
 from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
@@ -60,7 +60,7 @@ class Outbox:
     def __init__(self, path: Path, *, site: str, station: str, room: Room) -> None:
         """Use ``Outbox.open``."""
         self.epoch = str(uuid.uuid4())
-        self._path, self._room = path, room
+        self._path, self._room, self._free = path, room, FreeSpace(path.parent)
         self._open: set[str] = set()
         self._read_lock = threading.Lock()
         with ExitStack() as opened:
@@ -117,7 +117,7 @@ class Outbox:
         if self.space() is Space.FULL:
             wanted = self._room.full_bytes + self._room.ballast_bytes
             raise PublishError(
-                f"outbox {self._path}: the disk is full ({free_bytes(self._path.parent)} bytes "
+                f"outbox {self._path}: the disk is full ({self._free.bytes} bytes "
                 f"free, {wanted} wanted); triggers are refused until there is room"
             )
         entry = Entry(record.to_json(), None, verdict_id)
@@ -174,7 +174,7 @@ class Outbox:
                 epoch=self.epoch,
                 waiting=self._writer.waiting,
                 open_triggers=len(self._open),
-                free_bytes=free_bytes(self._path.parent),
+                free_bytes=self._free.bytes,
                 space=self.space(),
                 fault=self._writer.fault,
             )
@@ -186,7 +186,7 @@ class Outbox:
 
     def space(self) -> Space:
         """How much room the disk has left."""
-        squeezed, free = self._writer.squeezed, free_bytes(self._path.parent)
+        squeezed, free = self._writer.squeezed, self._free.bytes
         if squeezed or free < self._room.full_bytes:
             return Space.FULL
         return Space.LOW if free < self._room.low_bytes else Space.OK
