@@ -64,7 +64,8 @@ class Campaign:
         return {"FAULTS_POINT": f"{self._armed}:{self._nth(self._armed)}"}
 
     def run(self, world: World, *, kills: int, verdicts: int, timeout_s: float) -> None:
-        """Until so many kills and verdicts; then everything is healed and settled."""
+        """Until so many kills and verdicts, or the time is over; then everything is healed, and the
+        station runs."""
         until_s = time.monotonic() + timeout_s
         self._arm()
         world.station.begin()
@@ -80,7 +81,7 @@ class Campaign:
         world.proxy.heal()
         if world.recorder is not None:
             world.recorder.start()
-        world.settle()
+        wait(lambda: world.station.ready, 60)
 
     def _live(self, world: World) -> None:
         """One life of the station."""

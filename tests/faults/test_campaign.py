@@ -49,7 +49,8 @@ def test_nothing_is_lost_and_nothing_wrongly_good(quick_folder: Path, recorder: 
     with open_world(
         quick_folder, cameras=cameras(), environment=campaign.environment, recorder=recorder
     ) as world:
-        campaign.run(world, kills=50, verdicts=10_000, timeout_s=600)
+        campaign.run(world, kills=50, verdicts=10_000, timeout_s=900)
+        world.settle()
         tally = campaign.tally
         sys.stderr.write(f"{world.heard} verdicts, {world.book.repetitions} repeated; {tally}\n")
         assert world.breaches() == []
