@@ -4,13 +4,15 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check conformance systemd fleet wheelhouse lock audit bench clean
+.PHONY: help venv demo test check conformance faults soak systemd fleet wheelhouse lock audit bench clean
 
 help:
 	@echo "make demo    from labelled images to verdicts on MQTT, in a few minutes"
 	@echo "make test    the tests"
 	@echo "make check   ruff, mypy, import-linter"
 	@echo "make conformance  the TensorRT engine against NVIDIA's real Python bindings, fetched for it"
+	@echo "make faults  kills and damages a whole station, and looks whether a verdict is missing or wrong"
+	@echo "make soak    the same for hours: 1000 kills, 200000 verdicts, memory watched"
 	@echo "make systemd  installs, upgrades, breaks and removes a station under a real systemd (root)"
 	@echo "make fleet   three machines with systemd and sshd, brought out to by Ansible (root)"
 	@echo "make audit   the pinned packages against the list of known vulnerabilities (needs its service)"
@@ -45,6 +47,14 @@ check: venv
 
 conformance: venv
 	$(BIN)/python -m pytest -m conformance tests/conformance
+
+# Kills, a lying network, sick disks, stages that fail, seeded mistakes: a few minutes.
+faults: venv
+	$(BIN)/python -m pytest -n 2 -m faults tests/faults
+
+# The long form: SOAK="--kills 1000 --verdicts 200000 --minutes 120"
+soak: venv
+	$(BIN)/python -m tests.faults.soak $(SOAK)
 
 systemd: venv
 	$(BIN)/python -m pytest -m systemd tests/delivery
