@@ -15,6 +15,7 @@ from edge_qc.changeover import (
     first_inspection,
     tell_standing_trouble,
 )
+from edge_qc.commands import Commands
 from edge_qc.control import Control, Conversation
 from edge_qc.dispatch import Dispatch, Inputs, Post
 from edge_qc.engine import BuildStep
@@ -124,7 +125,8 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
             metrics = MetricsFile(settings.metrics.textfile, settings.station)
             stack.callback(metrics.close)
             line.tell_figures(metrics.tell)
-        open_commands(settings, control, outbox, line, steadiness)
+        golden = open_commands(settings, control, outbox, line, steadiness)
+        Commands(settings.station, outbox, publisher, line, golden)
         yield line
 
 
@@ -148,7 +150,7 @@ def watch_pictures(settings: Settings, outbox: Outbox, line: Line) -> Steadiness
 
 def open_commands(
     settings: Settings, control: Control, outbox: Outbox, line: Line, steadiness: Steadiness
-) -> None:
+) -> GoldenParts:
     """What commands on this machine may ask of the running station; none makes a verdict."""
     changeover = Changeover(settings, line, outbox)
     control.on("install", changeover.install)
@@ -169,6 +171,7 @@ def open_commands(
         return {"cameras": cameras}
 
     control.on("relearn", relearn)
+    return golden
 
 
 def open_triggers(

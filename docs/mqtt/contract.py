@@ -48,7 +48,8 @@ CHANNELS = (
     Channel("health", messages.HealthMessage, retained=True, expires_s=HEALTH_EXPIRES_S),
     Channel("ack", messages.AckMessage, incoming=True),
     Channel("trigger", requests.TriggerRequest, incoming=True),
-    Channel("reply", requests.TriggerReply),
+    Channel("command", requests.CommandRequest, incoming=True),
+    Channel("reply", requests.Reply),
 )
 
 

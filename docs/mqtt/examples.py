@@ -23,7 +23,14 @@ from edge_qc.publisher.messages import (
     StateContent,
     VerdictContent,
 )
-from edge_qc.publisher.requests import ReplyStatus, TriggerReply, TriggerRequest
+from edge_qc.publisher.requests import (
+    CommandReply,
+    CommandRequest,
+    GoldenView,
+    ReplyStatus,
+    TriggerReply,
+    TriggerRequest,
+)
 from edge_qc.publisher.wire import as_sent, stamped
 from edge_qc.state import State
 
@@ -131,6 +138,24 @@ _REFUSED = TriggerReply(
 )
 
 
+_COMMAND = CommandRequest(request_id="hmi-2.17", command="golden-part", part_id="GOLDEN-1")
+
+_DONE = CommandReply(
+    epoch=_EPOCH,
+    site="plant-1",
+    station="line-1",
+    time=_TIME,
+    request_id="hmi-2.17",
+    status="done",
+    state=State.RUNNING,
+    bundle=_BUNDLE,
+    passed=True,
+    views=(
+        GoldenView(die="Die01", camera="die01", label="GOOD", expected="GOOD", as_expected=True),
+    ),
+)
+
+
 def _wire(
     kind: Kind,
     content: VerdictContent | PartContent | EventContent | StateContent | HealthContent,
@@ -167,8 +192,12 @@ EXAMPLES: dict[str, tuple[bytes, ...]] = {
         _TRIGGER.model_dump_json(by_alias=True, exclude_none=True).encode(),
         b'{"schema":"edge-qc/trigger/1","trigger_id":"plc-7.000412","camera":"die02"}',
     ),
+    "command": (
+        _COMMAND.model_dump_json(by_alias=True, exclude_none=True).encode(),
+        b'{"schema":"edge-qc/command/1","request_id":"hmi-2.18","command":"status"}',
+    ),
     "reply": tuple(
-        reply.model_dump_json(by_alias=True).encode() for reply in (_ACCEPTED, _REFUSED)
+        reply.model_dump_json(by_alias=True).encode() for reply in (_ACCEPTED, _REFUSED, _DONE)
     ),
 }
 """By the last level of the topic."""
