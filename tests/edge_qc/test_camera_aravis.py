@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_qc.camera import CameraState, SourceRequest, aravis, check_source
+from edge_qc.camera import SCHEMES, CameraState, Grab, SourceRequest, aravis, check_source
+from edge_qc.camera.sources import open_named
 from edge_qc.errors import SettingsError
 from edge_qc.parts import Frame, Reason
 from tests.edge_qc.cameras import Start, wait_until
@@ -98,6 +99,23 @@ def test_each_trigger_gets_its_own_picture_and_silence_is_health(start: Start, p
     assert isinstance(event, Frame)
     assert event.trigger_id == "back"
     assert watched.events.empty()
+
+
+@marked
+def test_a_picture_that_nobody_fetched_is_not_the_next_trigger_s(plug: Plug) -> None:
+    plug()
+    time.sleep(0.5)
+    request = SourceRequest(URI, "Die01", trigger="Software")
+    source = open_named(SCHEMES["aravis"], request)
+    assert isinstance(source, aravis.AravisSource)
+    source.ask()
+    time.sleep(0.5)
+    asked_s = time.monotonic()
+    source.ask()
+    grab = source.read(5.0)
+    assert isinstance(grab, Grab)
+    assert grab.monotonic_s >= asked_s
+    source.close()
 
 
 @marked

@@ -45,7 +45,7 @@ def exhibit(
 
 def test_the_sure_go_before_the_uncertain_and_the_old_before_the_new() -> None:
     shelves = Shelves()
-    order = [exhibit(unsure=0.02, days=5), exhibit(unsure=0.02), exhibit(unsure=0.9)]
+    order = [exhibit(unsure=0.02, days=5), exhibit(unsure=0.02), exhibit(unsure=0.9, days=5)]
     for one in reversed(order):
         shelves.put(one)
     assert [shelves.take_least() for _ in order] == order

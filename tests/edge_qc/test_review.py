@@ -202,6 +202,9 @@ def test_only_what_is_labelled_is_exported_and_drift_goes_to_the_test_part(
     ]
     image = cv2.imread(str(tmp_path / "set" / "input_train" / rows[0]["filename"]), -1)
     assert np.array_equal(image, picture(1))
+    for part, names in (("input_train", ("GOOD", "Missing")), ("input_test", ("DRIFT",))):
+        there = {file.stem for file in (tmp_path / "set" / part).iterdir()}
+        assert there == {given[name] for name in names}
     truth = (tmp_path / "set" / "Y_test_truth.csv").read_text().split()
     assert truth == ["filename,Label", f"{given['DRIFT']}.png,Drift"]
     groups = (tmp_path / "set" / "groups.csv").read_text().split()
