@@ -98,6 +98,22 @@ def test_a_yield_is_of_what_was_judged(engine: sa.Engine) -> None:
     assert row[6] == labels["GOOD"] / judged
 
 
+@pytest.mark.parametrize("by", [("die",), ("day", "die"), ("hour", "die")])
+@pytest.mark.parametrize(
+    ("first_h", "last_h"), [(0, 72), (3, 60), (0, 30), (30, 72), (26, 28), (-9, 500)]
+)
+def test_whole_days_and_their_edges_are_all_counted_once(
+    engine: sa.Engine, by: tuple[str, ...], first_h: int, last_h: int
+) -> None:
+    """From tallies of days where those do, and of quarters of an hour at both ends."""
+    midnight = TIME.replace(hour=0, minute=0, second=0, microsecond=0)
+    since, until = midnight + timedelta(hours=first_h), midnight + timedelta(hours=last_h)
+    utc = Shifts((time(6),), timezone.utc)
+    answer = queries.yields(engine, Where(since=since, until=until), by, utc)
+    meant = [one for one in history() if since <= datetime.fromisoformat(one["time"]) < until]
+    assert sum(row[len(by)] for row in answer.rows) == len(meant)
+
+
 @pytest.mark.parametrize(
     "where",
     [

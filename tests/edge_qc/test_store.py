@@ -137,6 +137,7 @@ def test_one_verdict_under_two_numbers_is_kept_once_and_told(
     assert done.upto == {(Source("s", "n"), "e2", Kind.VERDICT): 2}
     assert Store(engine).record(arrived(second)).repeated == 1
     assert [row["label"] for row in rows(engine, t.verdict)] == ["GOOD", "GOOD"]
+    assert sum(row["n"] for row in rows(engine, t.tally)) == 2
     (aside,) = rows(engine, t.set_aside)
     assert "v1 was recorded before" in aside["why"]
     assert json.loads(aside["payload"])["label"] == "NOT_JUDGED"
@@ -222,6 +223,7 @@ def test_a_commit_that_fails_acknowledges_nothing(
     assert store.upto(*STREAM) == 1
     assert len(rows(engine, t.verdict)) == 1
     assert store.record(arrived(verdict(2), verdict(3))).upto == {STREAM: 3}
+    assert sorted(row["seq"] for row in rows(engine, t.verdict)) == [1, 2, 3]
 
 
 def test_old_messages_go_and_counts_and_labelled_verdicts_stay(
