@@ -22,7 +22,7 @@ from tests.edge_qc.lines import HandCamera, messages, pictures
 SOON_S = 20.0
 
 
-def settings_in(folder: Path, **tables: dict[str, Any]) -> Settings:
+def settings_in(folder: Path, **tables: Any) -> Settings:
     document: dict[str, Any] = {
         "station": {"site": "s", "name": "n", "state_dir": folder},
         "camera": [{"name": "hand", "source": "file:///nowhere", "die": "Die01"}],

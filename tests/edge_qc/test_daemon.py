@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_qc import daemon, station
+from edge_qc import daemon
 from edge_qc.daemon import run
-from edge_qc.errors import DeviceError, EngineError
-from edge_qc.inspection import Inspection
+from edge_qc.errors import AcceptanceError, DeviceError, EngineError
+from edge_qc.inspection import Inspection, open_inspection
 from edge_qc.parts import Reading
-from edge_qc.settings import read_settings
+from tests.edge_qc.lines import pictures
+from tests.edge_qc.stations import put_in, settings_in
+from tests.tiny_bundle import make_bundle
 from tests.trained import EDGE_QC, Trained
 
 
@@ -44,7 +49,7 @@ def said(listener: socket.socket, seconds: float) -> list[str]:
     return lines
 
 
-def settings_in(folder: Path, trained: Trained, port: int) -> Path:
+def trained_settings_in(folder: Path, trained: Trained, port: int) -> Path:
     file = folder / "station.toml"
     file.write_text(
         '[station]\nsite = "s"\nname = "n"\nstate_dir = "state"\n'
@@ -69,7 +74,7 @@ def test_ready_watchdog_and_stopping(trained: Trained, tmp_path: Path, nobody: i
     """READY=1 once, after acceptance; WATCHDOG=1 while it runs; STOPPING=1 on SIGTERM; status 0."""
     listener, address = service_manager(tmp_path)
     process = subprocess.Popen(
-        [*EDGE_QC, "run", "--config", settings_in(tmp_path, trained, nobody)],
+        [*EDGE_QC, "run", "--config", trained_settings_in(tmp_path, trained, nobody)],
         env={**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"},
         stderr=subprocess.PIPE,
         text=True,
@@ -113,6 +118,21 @@ def test_a_loop_that_hangs_is_not_vouched_for(
     assert hung == []
 
 
+def test_no_readiness_without_acceptance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: int
+) -> None:
+    """A bundle whose golden answers do not come out: systemd never hears READY=1, and a daemon that
+    may not judge is not watched either."""
+    listener, address = service_manager(tmp_path)
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+    settings = settings_in(tmp_path / "state", mqtt={"host": "127.0.0.1", "port": nobody})
+    put_in(settings, make_bundle(tmp_path / "bad", shift=1.0))
+    with pytest.raises(AcceptanceError):
+        run(settings)
+    assert not {"READY=1", "WATCHDOG=1"} & set(said(listener, 0.3))
+
+
 class Broken:
     """An engine that passed its acceptance and fails from then on."""
 
@@ -128,24 +148,32 @@ class Broken:
         self._real.close()
 
 
-@pytest.mark.torch
 def test_an_engine_that_keeps_failing_ends_in_a_restart(
-    trained: Trained, tmp_path: Path, nobody: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, nobody: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every frame until then is NOT_JUDGED `engine`, none is GOOD, and the daemon ends with the
     exit status that has systemd start it again."""
-    import sqlite3
+    images = tmp_path / "images"
+    images.mkdir()
+    for kind, pixels in pictures().items():
+        cv2.imwrite(str(images / f"{kind.value}.png"), pixels)
+    settings = settings_in(
+        tmp_path / "state",
+        camera=[
+            {"name": "c", "source": f"file://{images}", "die": "Die01", "loop": True, "fps": 50}
+        ],
+        mqtt={"host": "127.0.0.1", "port": nobody},
+    )
+    put_in(settings, make_bundle(tmp_path / "v1"))
 
-    opened = station.open_inspection
-
-    def broken(*arguments: object, **options: object) -> Inspection:
-        inspection = opened(*arguments, **options)  # type: ignore[arg-type]
+    def broken(*arguments: Any, **options: Any) -> Inspection:
+        inspection = open_inspection(*arguments, **options)
         inspection.engine = Broken(inspection)
         return inspection
 
-    monkeypatch.setattr(station, "open_inspection", broken)
+    monkeypatch.setattr("edge_qc.changeover.open_inspection", broken)
     with pytest.raises(DeviceError, match="failed 5 times in a row") as caught:
-        run(read_settings(settings_in(tmp_path, trained, nobody)))
+        run(settings)
     assert caught.value.exit_status == 1
     database = sqlite3.connect(tmp_path / "state" / "outbox.sqlite")
     payloads = database.execute("SELECT payload FROM message WHERE kind = 'verdict'").fetchall()
