@@ -55,10 +55,13 @@ CHANNELS = (
 
 def schema(channel: Channel) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a channel's message."""
+    made = channel.model.model_json_schema(by_alias=True, mode="validation")
+    # OpenAPI's hint for unions: no part of JSON Schema, and another thing in AsyncAPI.
+    made.pop("discriminator", None)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:edge-qc:{channel.level}:1",
-        **channel.model.model_json_schema(by_alias=True, mode="validation"),
+        **made,
     }
 
 
