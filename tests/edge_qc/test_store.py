@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -258,3 +260,14 @@ def test_databases_that_cannot_be_had_are_told(tmp_path: Any) -> None:
         db.execute(t.records.update().values(schema_version=99))
     with pytest.raises(RecordError, match="schema 99"):
         open_database(str(tmp_path / "newer.sqlite"))
+
+
+def test_what_is_not_installed_is_named() -> None:
+    """Without the extra, the commands say what to install."""
+    code = (
+        "import sys\nsys.modules['sqlalchemy'] = None\nfrom edge_qc.cli import main\n"
+        "sys.argv = ['edge-qc', 'query', 'gaps']\nmain()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "pip install 'edge-qc[record]'" in run.stderr
