@@ -25,7 +25,7 @@ def command(config: Path, as_json: bool) -> None:
     from edge_qc.changeover import check_against_bundle
     from edge_qc.cli.table import print_tree
     from edge_qc.settings import read_settings
-    from edge_qc.slots import bundle_folder
+    from edge_qc.slots import bundle_folder, slots_of
 
     settings = read_settings(config)
     settings.mqtt.password()
@@ -52,6 +52,14 @@ def command(config: Path, as_json: bool) -> None:
         "precision": manifest.precision,
         "signed": bundle.signed,
     }
+    if settings.bundle.path is None:
+        slots = slots_of(settings).read()
+        resolved["bundle"]["previous"] = slots.previous and slots.previous.version
+        if slots.set_aside is not None:
+            resolved["bundle"]["given up"] = {
+                "version": slots.set_aside.slot.version,
+                "why": slots.set_aside.why,
+            }
     if as_json:
         click.echo(json.dumps(resolved, indent=2))
     else:

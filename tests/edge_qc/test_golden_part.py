@@ -17,6 +17,7 @@ from edge_qc.control import connect
 from edge_qc.errors import EdgeQCError
 from edge_qc.parts import Disposition
 from edge_qc.settings import Settings
+from edge_qc.slots import Slots
 from edge_qc.state import State
 from tests.edge_qc.lines import frame, pictures
 from tests.edge_qc.stations import Station, put_in, running_station, settings_in
@@ -163,6 +164,29 @@ def test_on_the_command_line(station: Station, station_file: Path, tmp_path: Pat
     done = edge_qc("rollback", *config)
     assert done.stdout.startswith("bundle version 1 (")
     assert done.stdout.endswith("judges now\n")
+
+
+def test_check_says_where_the_bundle_comes_from(
+    settings: Settings, station_file: Path, tmp_path: Path
+) -> None:
+    """Installed or a folder of its own; the previous one; and what was given up, and why."""
+    put_in(settings, make_bundle(tmp_path / "v2", version=2))
+    slots = Slots.of_station(settings.station.state_dir)
+    assert slots.give_up_current("it rotted")
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.png").touch()
+    station_file.write_text(station_file.read_text().replace("/nowhere", str(images)))
+    done = edge_qc("check", "--config", station_file, "--json")
+    assert done.returncode == 0, done.stderr
+    bundle = json.loads(done.stdout)["bundle"]
+    assert (bundle["from"], bundle["version"], bundle["previous"]) == ("edge-qc install", 1, None)
+    assert bundle["given up"] == {"version": 2, "why": "it rotted"}
+    empty = station_file.read_text().replace(str(settings.station.state_dir), str(tmp_path / "new"))
+    station_file.write_text(empty)
+    done = edge_qc("check", "--config", station_file)
+    assert done.returncode == 78
+    assert "no bundle is installed. Install one with 'edge-qc install BUNDLE'" in done.stderr
 
 
 def test_without_a_station(settings: Settings, station_file: Path) -> None:
