@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check conformance faults soak systemd fleet wheelhouse lock audit bench clean
+.PHONY: help venv demo test check conformance faults soak systemd fleet aarch64 wheelhouse lock audit bench clean
 
 help:
 	@echo "make demo    from labelled images to verdicts on MQTT, in a few minutes"
@@ -15,6 +15,7 @@ help:
 	@echo "make soak    the same for hours: 1000 kills, 200000 verdicts, memory watched"
 	@echo "make systemd  installs, upgrades, breaks and removes a station under a real systemd (root)"
 	@echo "make fleet   three machines with systemd and sshd, brought out to by Ansible (root)"
+	@echo "make aarch64  a station of aarch64 under qemu (root)"
 	@echo "make audit   the pinned packages against the list of known vulnerabilities (needs its service)"
 	@echo "make wheelhouse  a folder that installs a station without a network (PYTHON_OF=, MACHINE_OF=)"
 	@echo "make bench   figures side by side with peers, into bench/results/latest.json"
@@ -61,6 +62,9 @@ systemd: venv
 
 fleet: venv
 	$(BIN)/python -m pytest -m fleet tests/delivery
+
+aarch64: venv
+	$(BIN)/python -m pytest -m aarch64 tests/delivery
 
 audit: venv
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes \

@@ -61,7 +61,7 @@ class Fleet:
     machines: dict[str, Machine]
 
     def play(
-        self, playbook: str, *, limit: str = "all", **variables: object
+        self, playbook: str, *, limit: str | None = None, **variables: object
     ) -> subprocess.CompletedProcess[str]:
         """ansible-playbook, as a person calls it."""
         return subprocess.run(
@@ -72,8 +72,7 @@ class Fleet:
                 FLEET / playbook,
                 "-e",
                 json.dumps(variables),
-                "--limit",
-                limit,
+                *(["--limit", limit] if limit is not None else []),
             ],
             capture_output=True,
             text=True,
