@@ -153,7 +153,8 @@ class Slots:
         newest = before.high_water
         if newest is None or newest.version <= slot.version:
             newest = slot
-        previous = before.previous if before.current == slot else before.current
+        again = before.current is not None and before.current.id == slot.id
+        previous = before.previous if again else before.current
         self._write(
             before.model_copy(
                 update={

@@ -155,7 +155,11 @@ def open_commands(
     changeover = Changeover(settings, line, outbox)
     control.on("install", changeover.install)
     control.on("rollback", changeover.roll_back)
-    dies = settings.line.part_dies or tuple(line.inspection.bundle.manifest.dies)
+    # Where views are not joined to parts, a part shows what the cameras see.
+    seen = [camera.die for camera in settings.camera if camera.die is not None]
+    dies = settings.line.part_dies or (
+        seen if settings.line.part_dies == () and seen else line.inspection.bundle.manifest.dies
+    )
     golden = GoldenParts(
         settings.station.state_dir / "golden-parts.json", line, outbox, frozenset(dies)
     )

@@ -78,11 +78,13 @@ def test_a_damaged_copy_is_not_taken_for_the_bundle(
     """The same bundle installed again, after its folder rotted, comes to a new folder."""
     slots = Slots(tmp_path / "bundles")
     installed(slots, bundles[1])
+    installed(slots, bundles[2])
     rotten = slots.path_of(slots.read().current)  # type: ignore[arg-type]
     (rotten / "model.onnx").write_bytes(b"rot")
-    installed(slots, bundles[1])
-    assert version_that_starts(slots) == 1
+    installed(slots, bundles[2])
+    assert version_that_starts(slots) == 2
     assert slots.path_of(slots.read().current) != rotten  # type: ignore[arg-type]
+    assert slots.previous().version == 1, "not the rotten one"
 
 
 def test_an_altered_bundle_is_not_brought(tmp_path: Path, bundles: dict[int, Path]) -> None:
