@@ -88,14 +88,17 @@ class Campaign:
         station, starts = world.station, world.station.starts
         point = self._armed
         if point is not None:
-            if wait(lambda: station.starts > starts, 8):
+            # It may die before it is ready, and a busy machine may take its time with either.
+            wait(lambda: station.starts > starts or station.ready, 60)
+            if wait(lambda: station.starts > starts, 15):
                 self.tally.points[point] += 1
                 self.tally.kills["station at a fail point"] += 1
             else:
                 self.tally.unreached[point] += 1
+                self._left.insert(0, point)
                 self._kill(world)
             return
-        wait(lambda: station.ready, 30)
+        wait(lambda: station.ready, 60)
         for _ in range(self._dice.randint(0, 2)):
             time.sleep(self._dice.uniform(0.02, 0.3))
             self._disturb(world)
@@ -118,7 +121,7 @@ class Campaign:
             self._next = self._left.pop()
 
     def _nth(self, point: str) -> int:
-        return 1 if point in ONCE else self._dice.randint(1, 40)
+        return 1 if point in ONCE else self._dice.randint(1, 25)
 
     def _disturb(self, world: World) -> None:
         deeds: dict[str, Callable[[World], None]] = {

@@ -26,7 +26,6 @@ from tests.faults.referee import Book
 from tests.faults.sabotage import MISARMED
 
 ROOT = Path(__file__).parents[2]
-NICE = 5
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
@@ -99,7 +98,7 @@ class Recorder:
     def __init__(self, port: int, folder: Path) -> None:
         self.database = folder / "records.sqlite"
         self._command = [
-            "nice", "-n", str(NICE), sys.executable, "-m", "edge_qc.cli", "record",
+            sys.executable, "-m", "edge_qc.cli", "record",
             "--broker", f"{HOST}:{port}", "--database", str(self.database),
         ]  # fmt: skip
         self._log = (folder / "recorder.log").open("ab")
@@ -304,7 +303,7 @@ class Station:
         self.starts += 1
         self._process = start(
             [
-                "nice", "-n", str(NICE), *self._prefix,
+                *self._prefix,
                 sys.executable, "-m", "tests.faults.sabotage", "run", "--config", self._settings,
             ],
             self._log,
