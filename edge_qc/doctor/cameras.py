@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from edge_qc.camera.gpio import check_pin
 from edge_qc.camera.sources import SourceRequest, check_source, request_of
 from edge_qc.doctor.finding import Finding, bad, good, none, note
 from edge_qc.errors import EdgeQCError
 from edge_qc.settings import CameraTable, Settings
+from edge_qc.triggering import Pin
 
 _ANSWER_S = 3.0
 _RTSP = 554
@@ -29,6 +31,8 @@ def sources(settings: Settings | None, root: Path) -> Iterator[Finding]:
         return
     for camera in settings.camera:
         yield _camera(camera)
+        if camera.triggering.pin is not None:
+            yield _pin(f"trigger of {camera.name}", camera.triggering.pin)
 
 
 def _camera(camera: CameraTable) -> Finding:
@@ -65,6 +69,27 @@ def _node(check: str, node: Path) -> Finding:
             "sudo usermod -aG video edge-qc, or run as the station's user",
         )
     return good(check, f"{node} may be opened")
+
+
+def _pin(check: str, pin: Pin) -> Finding:
+    try:
+        check_pin(pin)
+    except EdgeQCError as error:
+        return bad(check, str(error), "pip install 'edge-qc[gpio]'")
+    if not Path(pin.chip).exists():
+        beside = sorted(str(file) for file in Path("/dev").glob("gpiochip*"))
+        return bad(
+            check,
+            f"{pin.chip} is not there",
+            f"correct trigger in station.toml; there are {', '.join(beside) or 'no chips'}",
+        )
+    if not os.access(pin.chip, os.R_OK | os.W_OK):
+        return bad(
+            check,
+            f"{pin.chip}: this user may not open it",
+            "sudo usermod -aG gpio edge-qc, or run as the station's user",
+        )
+    return good(check, f"{pin} may be requested")
 
 
 def _host(check: str, request: SourceRequest) -> Finding:

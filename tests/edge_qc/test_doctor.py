@@ -443,3 +443,18 @@ def test_a_station_toml_that_is_wrong_is_red(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "✗ settings" in done.stdout
     assert "to mend" in done.stdout
+
+
+def test_the_pin_of_a_trigger_is_looked_for(tmp_path: Path) -> None:
+    pytest.importorskip("gpiod", reason="pip install 'edge-qc[gpio]'")
+    (tmp_path / "a.png").touch()
+    source = {"source": f"file://{tmp_path}/", "die": "Die01"}
+    triggered = [
+        {"name": "there", "trigger": "gpio:/dev/null/17", **source},
+        {"name": "absent", "trigger": "gpio:/dev/gpiochip-absent/17", **source},
+    ]
+    station = settings(tmp_path, camera=triggered)
+    found = {finding.check: finding for finding in cameras.sources(station, tmp_path)}
+    assert found["trigger of there"].status is Status.GOOD
+    assert found["trigger of absent"].status is Status.BAD
+    assert "/dev/gpiochip-absent is not there" in found["trigger of absent"].seen
