@@ -33,16 +33,29 @@ def postgres() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.xdist_group("postgres")]),
-    ]
-)
+KINDS = [
+    "sqlite",
+    pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.xdist_group("postgres")]),
+]
+
+
+@pytest.fixture(params=KINDS)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind, as --database names it."""
+    return empty(request, tmp_path)
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def shared_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """As ``database``, for a module whose tests only read it."""
+    return empty(request, tmp_path_factory.mktemp("records"))
+
+
+def empty(request: pytest.FixtureRequest, folder: Path) -> str:
     if request.param == "sqlite":
-        return str(tmp_path / "records.sqlite")
+        return str(folder / "records.sqlite")
     return fresh(request.getfixturevalue("postgres"))
 
 

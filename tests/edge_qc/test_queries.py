@@ -24,9 +24,9 @@ from edge_qc.recorder.labels import add_labels, verdicts_of_part
 from edge_qc.recorder.quality import figures, read_costs, weighted
 from edge_qc.recorder.queries import Shifts, Where
 from tests.edge_qc.publishing import TIME
-from tests.edge_qc.recording import arrived, database, postgres, verdict
+from tests.edge_qc.recording import arrived, database, postgres, shared_database, verdict
 
-__all__ = ["database", "postgres"]
+__all__ = ["database", "postgres", "shared_database"]
 
 PARIS = ZoneInfo("Europe/Paris")
 SHIFTS = Shifts((time(6), time(14), time(22)), PARIS)
@@ -56,8 +56,7 @@ def history() -> list[dict[str, Any]]:
     return said
 
 
-@pytest.fixture
-def engine(database: str) -> Iterator[sa.Engine]:
+def filled(database: str) -> Iterator[sa.Engine]:
     engine = open_database(database)
     found = []
     for fields in history():
@@ -68,6 +67,18 @@ def engine(database: str) -> Iterator[sa.Engine]:
     Store(engine).record(found)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def engine(shared_database: str) -> Iterator[sa.Engine]:
+    """To be read."""
+    yield from filled(shared_database)
+
+
+@pytest.fixture
+def own_engine(database: str) -> Iterator[sa.Engine]:
+    """To be written to."""
+    yield from filled(database)
 
 
 def counted(answer: queries.Answer, columns: int) -> dict[tuple[Any, ...], int]:
@@ -145,7 +156,8 @@ def test_single_verdicts_are_those_that_are_meant(engine: sa.Engine, where: Wher
     assert [row[1] for row in last] == sorted((row[1] for row in last), reverse=True)
 
 
-def test_labels_make_escapes_and_the_last_one_counts(engine: sa.Engine) -> None:
+def test_labels_make_escapes_and_the_last_one_counts(own_engine: sa.Engine) -> None:
+    engine = own_engine
     good = next(one for one in history() if one["label"] == "GOOD")
     verdict_id = f"e-{good['station']}-{good['seq']}"
     (same,) = verdicts_of_part(engine, f"part-{good['seq']}", name=good["station"])
@@ -220,7 +232,7 @@ def call(command: Any, database: str, *words: str) -> Result:
 
 
 def test_answers_go_to_terminals_programs_and_files(
-    engine: sa.Engine, database: str, tmp_path: Path
+    own_engine: sa.Engine, database: str, tmp_path: Path
 ) -> None:
     assert "Die01" in call(query, database, "yield").output
     by = ("--by", "day,class", "--from", "2026-03-02", "--to", "2026-03-02", "--json")
@@ -257,7 +269,7 @@ def test_answers_go_to_terminals_programs_and_files(
     told = {row["figure"]: row for row in json.loads(call(query, database, *words).stdout)}
     assert told["verdicts"]["labelled_sample"] == 1
     assert call(query, database, "quality").exit_code == 2
-    Store(engine).keep_costs("a" * 64, 1, json.dumps(COSTS))
+    Store(own_engine).keep_costs("a" * 64, 1, json.dumps(COSTS))
     assert json.loads(call(query, database, "quality", "--json").stdout)[0]["figure"] == "verdicts"
     assert "False" in call(query, database, "gaps").output
     assert "nothing is recorded" in call(query, database, "escapes", "--station", "x").output
