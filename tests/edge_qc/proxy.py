@@ -90,7 +90,7 @@ class Proxy:
                 if self.delay_s:
                     time.sleep(self.delay_s)
                 if answers:
-                    data = packets.without_acknowledgements(data, self.swallow)  # noqa: PLW2901
+                    data = packets.without_acknowledgements(data, self.swallow)
                 if not (self.mute or (answers and self.deaf)):
                     sink.sendall(data)
         for connection in (source, sink):
