@@ -1,35 +1,21 @@
-"""``station.toml``: the facts about a site, frozen and checked whole.
-
-Every fault is reported at once, unknown keys with the nearest known one. What the model demands is
-in the bundle, not here.
-"""
+"""What ``station.toml`` may say: one class for each table, frozen, checked when made."""
 
 from __future__ import annotations
 
-import difflib
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from edge_qc.errors import SettingsError
 from edge_qc.triggering import Triggering, triggering
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 TopicLevel = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -236,98 +222,3 @@ class Settings(_Table):
             if names.count(name) > 1:
                 raise ValueError(f"two cameras are named {name!r}")
         return self
-
-
-def read_settings(file: Path) -> Settings:
-    """The settings in ``file``.
-
-    Raises SettingsError that lists every fault with its key, what was seen, and for an unknown key
-    the nearest known one.
-    """
-    try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SettingsError(
-            f"{file}: there is no such file. Copy deploy/station.example.toml, or name another "
-            "with --config"
-        ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{file}: cannot be read as TOML: {error}") from error
-    _absolute_paths(document, file.resolve().parent)
-    try:
-        return Settings.model_validate(document)
-    except ValidationError as error:
-        faults = "".join(f"\n  {fault}" for fault in _faults(error))
-        count = error.error_count()
-        raise SettingsError(f"{file}: {count} fault{'s' * (count > 1)}:{faults}") from error
-
-
-def known_keys() -> Iterator[str]:
-    """Every key that ``station.toml`` may hold, as ``table.key``."""
-    for table, info in Settings.model_fields.items():
-        for key in _fields_of(info.annotation):
-            yield f"{table}.{key}"
-
-
-_CREDENTIAL = "credential:"
-
-_PATHS = {
-    "station": ("state_dir",),
-    "bundle": ("path", "public_key"),
-    "camera": ("table",),
-    "evidence": ("folder",),
-    "metrics": ("textfile",),
-    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
-}
-
-
-def _absolute_paths(document: dict[str, Any], folder: Path) -> None:
-    for table, keys in _PATHS.items():
-        entries = document.get(table)
-        for entry in entries if isinstance(entries, list) else [entries]:
-            if not isinstance(entry, dict):
-                continue
-            for key in keys:
-                if isinstance(entry.get(key), str):
-                    entry[key] = str(_resolved(folder, entry[key]))
-
-
-def _resolved(folder: Path, path: str) -> Path:
-    """``credential:NAME`` is a file that systemd hands to the unit alone (LoadCredential=); for a
-    command by hand, root's own copy of it beside the settings."""
-    if not path.startswith(_CREDENTIAL):
-        return folder / path
-    handed = os.environ.get("CREDENTIALS_DIRECTORY")
-    return (Path(handed) if handed else folder / "credentials") / path.removeprefix(_CREDENTIAL)
-
-
-def _fields_of(annotation: object) -> list[str]:
-    for candidate in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return list(candidate.model_fields)
-    return []
-
-
-def _faults(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors():
-        where = ".".join(
-            f"{part}" if not isinstance(part, int) else f"[{part + 1}]" for part in fault["loc"]
-        ).replace(".[", "[")
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            key = str(fault["loc"][-1])
-            tables = [str(part) for part in fault["loc"][:-1] if not isinstance(part, int)]
-            known = (
-                _fields_of(Settings.model_fields[tables[0]].annotation)
-                if tables
-                else list(Settings.model_fields)
-            )
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            yield f"{where}: unknown key; {hint}"
-        elif fault["type"] == "missing":
-            yield f"{where}: is missing"
-        elif isinstance(fault["input"], (str, int, float, bool)):
-            yield f"{where}: {message} (got {fault['input']!r})"
-        else:
-            yield f"{where or 'file'}: {message}"
