@@ -259,10 +259,15 @@ def test_everything_back(fleet: Fleet) -> None:
     assert fleet.versions() == dict.fromkeys(STATIONS, 1)
 
 
-def test_a_station_that_is_away_stops_it_with_its_name(fleet: Fleet) -> None:
-    """Unreachable is not skipped: the batch ends there, and the others judge on."""
-    fleet.machines["line-1"].shell("systemctl stop ssh-of-test")
-    done = fleet.play("fleet.yml", edge_qc_bundle=str(fleet.folder / "4.tar.zst"))
+def test_a_station_that_is_away_stops_it_with_its_name(tmp_path: Path) -> None:
+    """Unreachable is not skipped: the play ends there, before the stations behind it."""
+    hosts = {name: {"ansible_port": free_port()} for name in STATIONS}
+    variables = {"ansible_host": "127.0.0.1", "ansible_user": "root", "edge_qc_site": "plant"}
+    inventory = {"stations": {"vars": {**variables, "edge_qc_broker": []}, "hosts": hosts}}
+    (tmp_path / "inventory.yml").write_text(json.dumps(inventory), encoding="utf-8")
+    (tmp_path / "1.tar.zst").touch()
+    nobody = Fleet(tmp_path, "", {})
+    done = nobody.play("fleet.yml", edge_qc_bundle=str(tmp_path / "1.tar.zst"), edge_qc_answer_s=2)
     assert done.returncode != 0
-    assert recap(done)["line-1"]["unreachable"] == 1
-    assert fleet.versions() == dict.fromkeys(STATIONS, 1)
+    assert recap(done)["line-1"]["failed"] == 1
+    assert set(recap(done)) == {"line-1"}
