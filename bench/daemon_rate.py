@@ -95,7 +95,7 @@ def _rate(name: str, folder: Path, bundle: Bundle, images: dict[str, Path]) -> d
         engine_only, whole = _bare(bundle, images)
         theirs.append(engine_only)
         with_view.append(whole)
-        with _daemon(folder, bundle.folder, _cameras(images)) as run:
+        with _daemon(folder, bundle.model.parent, _cameras(images)) as run:
             time.sleep(DAEMON_S)
         ours.append(run.rate())
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
@@ -141,7 +141,7 @@ def _bare(bundle: Bundle, images: dict[str, Path]) -> tuple[float, float]:
 
 
 def _latency(folder: Path, bundle: Bundle, images: dict[str, Path]) -> dict[str, Any]:
-    with _daemon(folder, bundle.folder, _cameras(images, PACE_PER_CAMERA)) as run:
+    with _daemon(folder, bundle.model.parent, _cameras(images, PACE_PER_CAMERA)) as run:
         time.sleep(2 * DAEMON_S)
     taken_s = np.array(run.latencies_s()[20:])
     p50, p99 = (float(np.percentile(taken_s, share)) for share in (50, 99))
@@ -160,7 +160,7 @@ def _latency(folder: Path, bundle: Bundle, images: dict[str, Path]) -> dict[str,
 
 def _idle(folder: Path, bundle: Bundle, images: dict[str, Path]) -> dict[str, Any]:
     """The share of a core that daemon and camera processes take while no frame comes."""
-    with _daemon(folder, bundle.folder, _cameras(images, 0.01)) as run:
+    with _daemon(folder, bundle.model.parent, _cameras(images, 0.01)) as run:
         time.sleep(6)
         before = run.cpu_s()
         time.sleep(IDLE_S)
@@ -222,9 +222,14 @@ class _Run:
     acknowledged: Path
 
     def judged(self) -> int:
-        with contextlib.closing(sqlite3.connect(self.state / "outbox.sqlite")) as database:
-            found = database.execute("SELECT max(seq) FROM message WHERE kind = 'verdict'")
-            return int(found.fetchone()[0] or 0)
+        """Verdicts so far; 0 where there is no outbox yet."""
+        file = self.state / "outbox.sqlite"
+        with contextlib.suppress(sqlite3.OperationalError):
+            uri = f"{file.as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
+                found = database.execute("SELECT max(seq) FROM message WHERE kind = 'verdict'")
+                return int(found.fetchone()[0] or 0)
+        return 0
 
     def resident(self) -> int:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
@@ -293,7 +298,7 @@ def _daemon(
         run = _Run(process, home / "state", home / "acknowledged.json")
         try:
             until_s = time.monotonic() + 60
-            while not (home / "state" / "outbox.sqlite").exists() or not run.judged():
+            while not run.judged():
                 if process.poll() is not None or time.monotonic() > until_s:
                     raise RuntimeError(f"the daemon does not judge:\n{(home / 'log').read_text()}")
                 time.sleep(0.1)

@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def main() -> int:
             "verdicts_in_the_campaign": heard,
             "repetitions": world.book.repetitions,
             "campaign_s": round(campaign_s),
-            "done": {name: dict(counts) for name, counts in asdict(campaign.tally).items()},
+            "done": {name: dict(counts) for name, counts in vars(campaign.tally).items()},
             "falls": world.station.falls,
             "hangs": world.station.hangs,
             "quiet": summary(samples),
