@@ -50,6 +50,7 @@ def main() -> int:
         )
         campaign_s = time.monotonic() - began_s
         heard = world.heard
+        world.calm()
         samples = watch(world, arguments.quiet, until_s)
         world.settle(120)
         report: dict[str, Any] = {
