@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import shutil
@@ -13,6 +14,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 @functools.cache
@@ -44,7 +48,9 @@ def running_postgres(settings: dict[str, str] | None = None) -> Iterator[str]:
         folder = Path(name)
         as_user: list[str] = []
         if os.geteuid() == 0:
-            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            # A test run that is killed must leave no server behind.
+            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups",
+                       "--pdeathsig=INT"]  # fmt: skip
             shutil.chown(folder, "postgres", "postgres")
         data = folder / "data"
         subprocess.run(
@@ -66,6 +72,7 @@ def running_postgres(settings: dict[str, str] | None = None) -> Iterator[str]:
                 stdout=log,
                 stderr=log,
                 cwd=folder,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, nothing imported
             )  # fmt: skip
         try:
             _await(programs, port, server, folder / "log")
@@ -74,6 +81,10 @@ def running_postgres(settings: dict[str, str] | None = None) -> Iterator[str]:
             # Fast: what is connected is cut off.
             server.send_signal(signal.SIGINT)
             server.wait(30)
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _await(programs: Path, port: int, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of records share: databases of both kinds, messages as a broker delivers them."""
+"""What the tests of records share: messages as a broker delivers them, a recorder at work."""
 
 from __future__ import annotations
 
@@ -6,69 +6,17 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
-
-import pytest
-import sqlalchemy as sa
 
 from edge_qc.publisher import Subscription
 from edge_qc.recorder import Recorder, Store
 from edge_qc.recorder.arrivals import Arrival, arrival
 from edge_qc.settings import MqttTable
-from tests.edge_qc import databases
 from tests.edge_qc.publishing import TIME
 
 ROOT = "edge-qc/v1/s/n"
 TOPICS = [f"edge-qc/v1/+/+/{level}" for level in ("verdict", "part", "event", "state")]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL that is there for this run of the tests."""
-    if (why := databases.missing()) is not None:
-        pytest.skip(why)
-    with databases.running_postgres({"fsync": "off"}) as url:
-        yield url
-
-
-KINDS = [
-    "sqlite",
-    pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.xdist_group("postgres")]),
-]
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind, as --database names it."""
-    return empty(request, tmp_path)
-
-
-@pytest.fixture(params=KINDS, scope="module")
-def shared_database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    """As ``database``, for a module whose tests only read it."""
-    return empty(request, tmp_path_factory.mktemp("records"))
-
-
-def empty(request: pytest.FixtureRequest, folder: Path) -> str:
-    if request.param == "sqlite":
-        return str(folder / "records.sqlite")
-    return fresh(request.getfixturevalue("postgres"))
-
-
-def fresh(url: str) -> str:
-    """A new database in a PostgreSQL."""
-    name = f"t{datetime.now().timestamp():.6f}".replace(".", "_")
-    engine = sa.create_engine(
-        url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as db:
-        db.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return f"{url.rpartition('/')[0]}/{name}"
 
 
 def verdict(seq: int, verdict_id: str | None = None, epoch: str = "e1", **fields: Any) -> bytes:

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from edge_qc.recorder import Store
 from edge_qc.recorder.database import open_database
-from tests.edge_qc.recording import arrived, fresh, postgres, verdict
+from tests.edge_qc.database_fixtures import fresh
+from tests.edge_qc.recording import arrived, verdict
 from tests.trained import ROOT
 
 if sys.version_info >= (3, 11):
@@ -22,8 +23,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-
-__all__ = ["postgres"]
 
 HERE = ROOT / "deploy" / "dashboards"
 EXAMPLES = ROOT / "docs" / "mqtt" / "examples"

@@ -24,9 +24,7 @@ from edge_qc.recorder.labels import add_labels, verdicts_of_part
 from edge_qc.recorder.quality import figures, read_costs, weighted
 from edge_qc.recorder.queries import Shifts, Where
 from tests.edge_qc.publishing import TIME
-from tests.edge_qc.recording import arrived, database, postgres, shared_database, verdict
-
-__all__ = ["database", "postgres", "shared_database"]
+from tests.edge_qc.recording import arrived, verdict
 
 PARIS = ZoneInfo("Europe/Paris")
 SHIFTS = Shifts((time(6), time(14), time(22)), PARIS)

@@ -26,9 +26,7 @@ from edge_qc.settings import MqttTable
 from edge_qc.state import State
 from tests.edge_qc.proxy import Proxy
 from tests.edge_qc.publishing import Ear, judge, open_outbox, open_publisher, wait_until
-from tests.edge_qc.recording import database, postgres, recording
-
-__all__ = ["database", "postgres"]
+from tests.edge_qc.recording import recording
 
 pytestmark = pytest.mark.broker
 

@@ -18,9 +18,7 @@ from edge_qc.recorder import Store, open_database
 from edge_qc.recorder import tables as t
 from edge_qc.recorder.arrivals import Source, arrival
 from tests.edge_qc.publishing import TIME
-from tests.edge_qc.recording import arrived, database, postgres, verdict
-
-__all__ = ["database", "postgres"]
+from tests.edge_qc.recording import arrived, verdict
 
 STREAM = (Source("s", "n"), "e1", Kind.VERDICT)
 
