@@ -91,4 +91,4 @@ def test_the_commands_of_the_station(
 def _code(text: Path) -> list[str]:
     """Inline code and code blocks of a page."""
     page = text.read_text(encoding="utf-8")
-    return re.findall(r"```.*?```|`[^`]+`|^    .+$", page, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"```.*?```|`[^`]+`|^    [^\n]+$", page, flags=re.DOTALL | re.MULTILINE)
