@@ -76,7 +76,7 @@ def test_it_runs_freely_and_is_opened_again_after_it_went_away(start: Start, plu
     assert watched.fault().reason is Reason.CAMERA
     assert watched.camera.stats.state in (CameraState.LOST, CameraState.OPENING)
     plug()
-    wait_until(lambda: watched.camera.stats.reopened == 1)
+    wait_until(lambda: watched.camera.stats.reopened >= 1)
     watched.frames(1)
 
 

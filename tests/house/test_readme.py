@@ -69,7 +69,8 @@ def test_the_commands_of_the_station(
     daemon = subprocess.Popen([python.with_name("edge-qc"), *run.split()[1:]], cwd=tmp_path)
     try:
         watcher = subprocess.Popen(
-            [python.with_name("edge-qc"), *watch.split()[1:]],
+            # As a terminal starts it: what runs in the background has Ctrl-C ignored.
+            ["env", "--default-signal=INT", python.with_name("edge-qc"), *watch.split()[1:]],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             text=True,
