@@ -162,7 +162,7 @@ def test_the_station_alone(tmp_path: Path) -> None:
             "    if m.name.endswith('__main__'): continue\n"
             "    try: importlib.import_module(m.name)\n"
             # What serves the plant wants an extra, and says which.
-            "    except EdgeQCError as error: assert \"pip install 'edge-qc[\" in str(error), m\n"
+            '    except EdgeQCError as error: assert "pip install \'edge-qc[" in str(error), m\n'
             "print('torch' in sys.modules)",
         ],
         capture_output=True,
