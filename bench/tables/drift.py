@@ -84,7 +84,7 @@ def rows(folder: Path, grid: int | None) -> Iterator[dict[str, Any]]:
                 distance.append(embedding_distances(embedding, whole).numpy())
                 stages = stage_features(levels, layout)
                 for kind, whitening in whitenings.items():
-                    squared = patch_distances(stages, layout, whitening.weights, whitening.groups)
+                    squared = patch_distances(stages, layout, whitening.weights, whitening.means)
                     for score in SCORES:
                         made = score_from_distances(squared, score)  # type: ignore[arg-type]
                         drift[kind, score].append(made.numpy())

@@ -25,13 +25,7 @@ from edge_qc_export.body import SCALE, trace_body
 from edge_qc_export.embedding import EmbeddingWhitening, embedding_distances
 from edge_qc_export.networks import Network
 from edge_qc_export.patches import Layout, stage_features
-from edge_qc_export.whitening import (
-    GroupMeans,
-    Score,
-    Whitening,
-    patch_distances,
-    score_from_distances,
-)
+from edge_qc_export.whitening import Score, Whitening, patch_distances, score_from_distances
 
 if TYPE_CHECKING:
     import onnx
@@ -102,10 +96,9 @@ class OnePass(nn.Module):
         self.layout: Layout = padim.layout
         self.score = score
         self._stages = len(padim.weights)
-        for i, (weights, groups) in enumerate(zip(padim.weights, padim.groups, strict=True)):
+        for i, (weights, means) in enumerate(zip(padim.weights, padim.means, strict=True)):
             self.register_buffer(f"padim_weights_{i}", weights)
-            for name, term in groups._asdict().items():
-                self.register_buffer(f"padim_{name}_{i}", term)
+            self.register_buffer(f"padim_means_{i}", means)
         for i, scales in enumerate(padim.scales):
             self.register_buffer(f"padim_scales_{i}", scales)
         self._scaled = len(padim.scales) > 0
@@ -127,10 +120,7 @@ class OnePass(nn.Module):
             patches,
             self.layout,
             [self.get_buffer(f"padim_weights_{i}") for i in range(self._stages)],
-            [
-                GroupMeans(*(self.get_buffer(f"padim_{name}_{i}") for name in GroupMeans._fields))
-                for i in range(self._stages)
-            ],
+            [self.get_buffer(f"padim_means_{i}") for i in range(self._stages)],
         )
         whitening = EmbeddingWhitening(
             inverse_scale=self.embedding_inverse_scale,

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,33 +20,6 @@ from edge_qc.errors import UsageError
 from edge_qc_export.patches import Grid, Layout
 
 Score = Literal["max", "mean"]
-
-
-class GroupMeans(NamedTuple):
-    """The groups' whitened means on one stage, in the form in which a distance to each is cheap:
-    ||w - mean||^2 = ||w - centre||^2 + (w - centre) cross + offset.
-
-    Only what is different for each group is then computed for each. centre: (patches, 1, channels),
-    the mean of the means, so that the terms are no larger than the groups lie apart and little is
-    lost in their sum. cross: (patches, channels, groups). offset: (patches, 1, groups).
-    """
-
-    centre: Tensor
-    cross: Tensor
-    offset: Tensor
-
-    @classmethod
-    def of(cls, means: Tensor) -> GroupMeans:
-        """From (groups, patches, channels)."""
-        exact = means.double()
-        centre = exact.mean(dim=0)
-        apart = (exact - centre).permute(1, 2, 0)
-        offset = (apart * apart).sum(dim=1, keepdim=True)
-        return cls(
-            centre[:, None].float().contiguous(),
-            (-2 * apart).float().contiguous(),
-            offset.float().contiguous(),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +38,6 @@ class Whitening:
     centres: tuple[Tensor, ...]
     shrinkage: float
     scales: tuple[Tensor, ...] = ()
-
-    @property
-    def groups(self) -> tuple[GroupMeans, ...]:
-        """The means of each stage, as ``patch_distances`` takes them."""
-        return tuple(GroupMeans.of(means) for means in self.means)
 
     @property
     def bytes(self) -> int:
@@ -108,10 +76,7 @@ def stored_in_half(whitening: Whitening) -> Whitening:
 
 
 def patch_distances(
-    features: Sequence[Tensor],
-    layout: Layout,
-    weights: Sequence[Tensor],
-    groups: Sequence[GroupMeans],
+    features: Sequence[Tensor], layout: Layout, weights: Sequence[Tensor], means: Sequence[Tensor]
 ) -> Tensor:
     """(N, gh, gw): squared Mahalanobis distance of each patch, the least over the groups.
 
@@ -120,20 +85,17 @@ def patch_distances(
     images = features[0].shape[1]
     total: Tensor | None = None
     coarse: Grid | None = None
-    for stage, white, group in zip(
-        layout.stages, whitened(features, layout, weights), groups, strict=True
+    for stage, white, mean in zip(
+        layout.stages, whitened(features, layout, weights), means, strict=True
     ):
-        apart = white - group.centre
+        difference = white[None] - mean[:, :, None]
         # Over the last axis, along memory: engines sum any other axis ten times as slowly.
-        common = (apart * apart).sum(dim=2, keepdim=True)
-        distance = common + (apart @ group.cross + group.offset)
+        distance = (difference * difference).sum(dim=3)
         if total is not None and coarse is not None:
             distance = _add_coarse(total, distance, coarse, stage.grid)
         total, coarse = distance, stage.grid
     assert total is not None
-    # At a group's mean the terms cancel, and rounding may leave less than nothing.
-    least = torch.relu(total.amin(dim=2))
-    return least.permute(1, 0).reshape(images, *layout.grid)
+    return total.amin(dim=0).permute(1, 0).reshape(images, *layout.grid)
 
 
 def whitened(features: Sequence[Tensor], layout: Layout, weights: Iterable[Tensor]) -> list[Tensor]:
@@ -166,12 +128,12 @@ def _to_fine(rows: Tensor, coarse: Grid, fine: Grid) -> Tensor:
 
 
 def _add_coarse(total: Tensor, distance: Tensor, coarse: Grid, fine: Grid) -> Tensor:
-    """(fine patches, N, groups): the coarser stages' sum added to each patch's own."""
-    _, images, groups = distance.shape
+    """(groups, fine patches, N): the coarser stages' sum added to each patch's own."""
+    groups, _, images = distance.shape
     down, across = fine[0] // coarse[0], fine[1] // coarse[1]
-    wide = total.reshape(coarse[0], 1, coarse[1], 1, images * groups)
-    own = distance.reshape(coarse[0], down, coarse[1], across, images * groups)
-    return (wide + own).reshape(fine[0] * fine[1], images, groups)
+    wide = total.reshape(groups, coarse[0], 1, coarse[1], 1, images)
+    own = distance.reshape(groups, coarse[0], down, coarse[1], across, images)
+    return (wide + own).reshape(groups, fine[0] * fine[1], images)
 
 
 def score_from_distances(distances: Tensor, score: Score) -> Tensor:

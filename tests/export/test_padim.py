@@ -72,7 +72,7 @@ def distances(whitening: Whitening, features: Sequence[Tensor]) -> Tensor:
     patches = stage_features(features, whitening.layout)
     if whitening.scales:
         patches = [x * scale for x, scale in zip(patches, whitening.scales, strict=True)]
-    return patch_distances(patches, whitening.layout, whitening.weights, whitening.groups)
+    return patch_distances(patches, whitening.layout, whitening.weights, whitening.means)
 
 
 def on_grid(level: Tensor, grid: int) -> NDArray[np.float64]:

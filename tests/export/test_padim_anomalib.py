@@ -79,7 +79,7 @@ def test_distances_are_anomalibs() -> None:
     with torch.no_grad():
         _, levels = features(new)
         ours = patch_distances(
-            stage_features(levels, layout), layout, whitening.weights, whitening.groups
+            stage_features(levels, layout), layout, whitening.weights, whitening.means
         )
         extracted = theirs.feature_extractor(normalised(new, mean, std))
         embedding = theirs.generate_embedding(extracted)
