@@ -17,7 +17,6 @@ from sqlalchemy import ColumnElement, Engine, Select, Table, case, func, select,
 
 from edge_qc.errors import UsageError
 from edge_qc.parts import NOT_JUDGED
-from edge_qc.recorder.store import bucket_of
 from edge_qc.recorder.tables import (
     BUCKET_S,
     DAY_S,
@@ -32,6 +31,7 @@ from edge_qc.recorder.tables import (
     tally_day,
     verdict,
 )
+from edge_qc.recorder.tallies import bucket_of
 
 Row = tuple[Any, ...]
 

@@ -7,10 +7,9 @@ writes a database.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, insert, select, update
@@ -36,6 +35,7 @@ from edge_qc.recorder.tables import (
     tally_day,
     verdict,
 )
+from edge_qc.recorder.tallies import SUMS, sums_of
 
 _TABLES = {Kind.VERDICT: verdict, Kind.PART: part, Kind.EVENT: event}
 _MOST_STREAMS = 4096
@@ -257,13 +257,13 @@ class Store:
     def _count(self, db: Connection, rows: Iterable[dict[str, Any]]) -> None:
         found = list(rows)
         for table, grain_s in ((tally, BUCKET_S), (tally_day, DAY_S)):
-            sums = list(_sums(found, grain_s))
+            sums = list(sums_of(found, grain_s))
             if sums:
                 statement = self._insert(table)
                 db.execute(
                     statement.on_conflict_do_update(
                         index_elements=list(table.primary_key.columns),
-                        set_={name: table.c[name] + statement.excluded[name] for name in _SUMS},
+                        set_={name: table.c[name] + statement.excluded[name] for name in SUMS},
                     ),
                     sums,
                 )
@@ -325,48 +325,6 @@ class Store:
                 select(bundle.c.bundle_no).where(bundle.c.bundle_id == bundle_id)
             ).scalar_one()
         return self._bundles[bundle_id]
-
-
-_SUMS = (
-    "n",
-    "drift_n",
-    "drift_sum",
-    "drift_squares",
-    "expected_cost",
-    "latency_n",
-    "latency_sum_ms",
-)
-
-
-def bucket_of(time: datetime, grain_s: int = BUCKET_S) -> datetime:
-    """The start of the tally's bucket that a time falls in."""
-    since = math.floor(time.timestamp() / grain_s) * grain_s
-    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=since)
-
-
-def _sums(rows: Iterable[dict[str, Any]], grain_s: int) -> Iterable[dict[str, Any]]:
-    tallies: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        key = {
-            "bucket": bucket_of(row["time"], grain_s),
-            "station_id": row["station_id"],
-            "die": row["die"] or "",
-            "bundle_no": row["bundle_no"] or 0,
-            "label": row["label"],
-            "disposition": row["disposition"],
-            "reason": row["reason"],
-        }
-        sums = tallies.setdefault(tuple(key.values()), {**key, **dict.fromkeys(_SUMS, 0)})
-        sums["n"] += 1
-        sums["expected_cost"] += row["expected_cost"] or 0.0
-        if row["drift_score"] is not None:
-            sums["drift_n"] += 1
-            sums["drift_sum"] += row["drift_score"]
-            sums["drift_squares"] += row["drift_score"] ** 2
-        if row["latency_ms"] is not None:
-            sums["latency_n"] += 1
-            sums["latency_sum_ms"] += row["latency_ms"]
-    return tallies.values()
 
 
 def _is_poison(error: Exception) -> bool:
