@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.conformance.npm import fetched
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "docs" / "mqtt"
@@ -29,19 +30,7 @@ const { Parser, fromFile } = require('@asyncapi/parser');
 def asyncapi_parser() -> Path:
     """Where the parser is, which AsyncAPI's command line (1.5 GB) validates with; skips where npm
     cannot give it."""
-    folder = ROOT / ".venv" / "asyncapi"
-    if not (folder / "node_modules" / "@asyncapi" / "parser").exists():
-        npm = shutil.which("npm")
-        if npm is None or shutil.which("node") is None:
-            pytest.skip("AsyncAPI's parser needs node and npm: apt install nodejs npm")
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--prefix", folder, PARSER],
-            check=True,
-            capture_output=True,
-            timeout=300,
-        )
-    return folder
+    return fetched("asyncapi", PARSER, "@asyncapi/parser/package.json")
 
 
 @pytest.mark.conformance

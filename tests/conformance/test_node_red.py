@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.npm import fetched
 from tests.edge_qc.test_watch import RUNNING, publish, verdict
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "demo"))
@@ -29,20 +29,7 @@ pytestmark = pytest.mark.conformance
 @pytest.fixture(scope="module")
 def node_red() -> Path:
     """The program; skips where npm cannot give it."""
-    folder = ROOT / ".venv" / "node-red"
-    program = folder / "node_modules" / "node-red" / "red.js"
-    if not program.exists():
-        npm = shutil.which("npm")
-        if npm is None or shutil.which("node") is None:
-            pytest.skip("Node-RED needs node and npm: apt install nodejs npm")
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--prefix", folder, PACKAGE],
-            check=True,
-            capture_output=True,
-            timeout=300,
-        )
-    return program
+    return fetched("node-red", PACKAGE, "node-red/red.js") / "node_modules" / "node-red" / "red.js"
 
 
 class Log:
