@@ -17,12 +17,12 @@ from edge_qc.changeover import (
 )
 from edge_qc.commands import Commands
 from edge_qc.control import Control, Conversation
-from edge_qc.dispatch import Dispatch, Inputs, Post
 from edge_qc.engine import BuildStep
 from edge_qc.errors import DeviceError, EdgeQCError
 from edge_qc.evidence import Evidence, Store
 from edge_qc.golden_part import GoldenParts
 from edge_qc.line import Line
+from edge_qc.line.dispatch import Dispatch, Inputs, Post
 from edge_qc.metrics import MetricsFile
 from edge_qc.notify import notify
 from edge_qc.publisher import BundleRef, Outbox, Publisher, Severity, Space

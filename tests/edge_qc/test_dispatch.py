@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_qc.camera import Fault
-from edge_qc.dispatch import Dispatch, Post
 from edge_qc.errors import CameraError
-from edge_qc.intake import Intake, Work
+from edge_qc.line.dispatch import Dispatch, Post
+from edge_qc.line.intake import Intake, Work
 from edge_qc.parts import Reason
 from edge_qc.publisher import Outbox, Space
 from edge_qc.publisher.requests import ReplyStatus, TriggerReply

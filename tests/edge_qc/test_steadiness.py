@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_qc.control_chart import Baseline, Chart
 from edge_qc.parts import Disposition, DriftFinding, Frame, Reason, Verdict
 from edge_qc.picture import measure, place_in
 from edge_qc.steadiness import Steadiness
+from edge_qc.steadiness.control_chart import Baseline, Chart
 
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

@@ -161,7 +161,7 @@ MUTANTS = (
         "a full queue drops what was accepted",
         (
             (
-                "intake.py",
+                "line/intake.py",
                 "        self._queue.put(Work(verdict_id, event))\n",
                 "        if not self._queue.full():\n"
                 "            self._queue.put(Work(verdict_id, event))\n",
@@ -172,7 +172,7 @@ MUTANTS = (
         "a stop leaves what is queued",
         (
             (
-                "line.py",
+                "line/loop.py",
                 "            if self._stopping and self._stopped.is_set()"
                 " and self._intake.waiting == 0:\n",
                 "            if self._stopping:\n",

@@ -31,7 +31,7 @@ from tests.faults.load import CODES
 POINTS: dict[str, tuple[str, str]] = {
     "trigger-asked": ("before", "edge_qc.publisher.outbox:Outbox.trigger"),
     "trigger-queued": ("after", "edge_qc.publisher.outbox:Outbox.trigger"),
-    "trigger-durable": ("before", "edge_qc.line:Work"),
+    "trigger-durable": ("before", "edge_qc.line.loop:Work"),
     "commit-begun": ("before", "edge_qc.publisher.ledger:count_commit"),
     "commit-made": ("before", "edge_qc.publisher.disk:HighWaterMark.write"),
     "commit-marked": ("after", "edge_qc.publisher.disk:HighWaterMark.write"),
@@ -60,7 +60,7 @@ WITH_RECORDER: dict[str, tuple[str, str]] = {
 """What lets messages go."""
 
 RARE_POINTS: dict[str, tuple[str, str]] = {
-    "draining": ("before", "edge_qc.line:Line._drain"),
+    "draining": ("before", "edge_qc.line.loop:Line._drain"),
     "publisher-closing": ("before", "edge_qc.publisher.mqtt:Publisher.close"),
     "outbox-closing": ("before", "edge_qc.publisher.writer:Writer.close"),
     "setting-aside": ("before", "edge_qc.publisher.recovery:set_aside"),

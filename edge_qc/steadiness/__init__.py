@@ -17,10 +17,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.control_chart import Chart
 from edge_qc.parts import GOOD, Frame, Reason, Verdict
 from edge_qc.picture import Picture, measure
-from edge_qc.reference import Learner, Reference, figures_of
+from edge_qc.steadiness.control_chart import Chart
+from edge_qc.steadiness.reference import Learner, Reference, figures_of
 
 log = logging.getLogger(__name__)
 

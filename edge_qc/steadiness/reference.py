@@ -16,8 +16,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.control_chart import Baseline
 from edge_qc.picture import Picture, place_in
+from edge_qc.steadiness.control_chart import Baseline
 
 log = logging.getLogger(__name__)
 

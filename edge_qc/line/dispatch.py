@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from edge_qc.camera import Camera, Fault
 from edge_qc.camera.gpio import PinWatch
 from edge_qc.errors import CameraError, PublishError
-from edge_qc.intake import Intake
+from edge_qc.line.intake import Intake
 from edge_qc.parts import Reason
 from edge_qc.publisher import Outbox, Publisher, Severity, TriggerRecord
 from edge_qc.publisher.requests import (

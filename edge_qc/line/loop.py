@@ -15,14 +15,14 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 
-from edge_qc.assembly import Assembly
 from edge_qc.camera import Camera, CameraState
 from edge_qc.decision import not_judged
 from edge_qc.evidence import Evidence
 from edge_qc.health import Health
-from edge_qc.heartbeat import Heartbeat
 from edge_qc.inspection import Inspected, Inspection
-from edge_qc.intake import Intake, Work
+from edge_qc.line.assembly import Assembly
+from edge_qc.line.heartbeat import Heartbeat
+from edge_qc.line.intake import Intake, Work
 from edge_qc.parts import Frame, Reason, Verdict
 from edge_qc.publisher import (
     HealthContent,

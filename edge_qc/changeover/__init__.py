@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_qc.bundle import Bundle
+from edge_qc.changeover.shadow import Shadow
 from edge_qc.control import Conversation
 from edge_qc.engine import BuildStep, DeviceOptions
 from edge_qc.errors import BundleError, EdgeQCError, SettingsError
@@ -29,7 +30,6 @@ from edge_qc.line import Line
 from edge_qc.manifest import MODEL
 from edge_qc.publisher import Outbox, Severity
 from edge_qc.settings import Settings
-from edge_qc.shadow import Shadow
 from edge_qc.slots import Slot, Slots, bundle_folder, slots_of
 
 log = logging.getLogger(__name__)
