@@ -69,7 +69,11 @@ class BuildStep:
 def default_plans() -> Path:
     """Where plans are kept outside a station: the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if cache else Path.home() / ".cache") / "edge-qc" / "plans"
+    try:
+        folder = Path(cache) if cache else Path.home() / ".cache"
+    except RuntimeError:  # an account without a home folder
+        folder = Path("/var/cache")
+    return folder / "edge-qc" / "plans"
 
 
 @dataclass(frozen=True, slots=True)

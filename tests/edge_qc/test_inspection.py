@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pwd
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -91,3 +92,16 @@ def test_a_decision_that_fails_costs_its_own_frame(
 ) -> None:
     monkeypatch.setattr(decision, "judge", failing_at(2, decision.judge))
     assert reasons(tiny.judge(frames(3))) == [Reason.DECIDED, Reason.DECIDED, Reason.ENGINE]
+
+
+def test_an_account_without_a_home_folder_judges_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As services and containers have them: neither HOME nor an entry among the users."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(RuntimeError):
+        Path.home()
+    opened = open_inspection(make_bundle(tmp_path / "bundle"), max_frame_age_s=math.inf)
+    assert reasons(opened.judge(frames(1))) == [Reason.DECIDED]
