@@ -81,7 +81,7 @@ class Heartbeat:
         faults = []
         if failure is not None:
             faults.append(failure)
-        if status.fault is not None:
+        elif status.fault is not None:
             faults.append(f"outbox: {status.fault}")
         if status.space is Space.FULL:
             faults.append("the disk is full, triggers are refused")

@@ -17,6 +17,7 @@ from concurrent.futures import Future, wait
 
 from edge_qc.camera import Camera, CameraState
 from edge_qc.decision import not_judged
+from edge_qc.errors import PublishError
 from edge_qc.evidence import Evidence
 from edge_qc.health import Health
 from edge_qc.inspection import Inspected, Inspection
@@ -172,11 +173,18 @@ class Line:
             self.turns += 1
             self._change_over()
             work = self._intake.take(self._inspection.bundle.manifest.input.batch)
+            if self.failure is None and self._outbox.fault is not None:
+                self.failure = f"outbox: {self._outbox.fault}; only a new start opens it again"
+                log.error("%s", self.failure)
             self._heartbeat.beat(
                 queue=self._intake.waiting, failure=self.failure, stopping=self._stopping
             )
-            self._judge(work)
-            self._assembly.close_overdue()
+            try:
+                self._judge(work)
+                self._assembly.close_overdue()
+            except PublishError as error:
+                # What was accepted gets its verdict from the next start.
+                self.failure = self.failure or str(error)
             done = until_end and all(camera.stats.state in _OVER for camera in self._cameras)
             if not self._stopping and (stop.is_set() or done or self.failure is not None):
                 self._stopping = True
@@ -184,7 +192,8 @@ class Line:
                 threading.Thread(target=self._stop_cameras, name="stop", daemon=True).start()
             if self._stopping and self._stopped.is_set() and self._intake.waiting == 0:
                 break
-        self._drain()
+        if self._outbox.fault is None:
+            self._drain()
 
     def _change_over(self) -> None:
         while self._next:
@@ -197,13 +206,14 @@ class Line:
 
     def _judge(self, work: Sequence[Work]) -> None:
         frames = [item.event for item in work if isinstance(item.event, Frame)]
-        found = iter(self._inspection.inspect(frames, running=may_judge(self._heartbeat.state)))
+        inspected = self._inspection.inspect(frames, running=may_judge(self._heartbeat.state))
+        self._watch_engine([one.verdict for one in inspected])
+        found = iter(inspected)
         for item in work:
             seen: Inspected | None = None
             if isinstance(item.event, Frame):
                 seen = next(found)
                 verdict = seen.verdict
-                self._watch_engine(verdict)
             else:
                 verdict = not_judged(
                     self._inspection.bundle.id, item.event.reason, item.event.detail
@@ -259,13 +269,19 @@ class Line:
         self._assembly.add(item.verdict_id, event, verdict)
         return content
 
-    def _watch_engine(self, verdict: Verdict) -> None:
-        if verdict.reason is not Reason.ENGINE:
+    def _watch_engine(self, verdicts: Sequence[Verdict]) -> None:
+        """Counts calls: one that fails takes its whole batch along, and one frame's NaN is not
+        the engine's end."""
+        asked = [verdict for verdict in verdicts if verdict.reason is not Reason.FRAME]
+        if not asked:
+            return
+        if any(verdict.reason is not Reason.ENGINE for verdict in asked):
             self._engine_failures = 0
             return
         self._engine_failures += 1
         if self._engine_failures == _ENGINE_FAILURES and self.failure is None:
-            self.failure = f"the engine failed {_ENGINE_FAILURES} times in a row: {verdict.detail}"
+            why = asked[-1].detail
+            self.failure = f"the engine failed {_ENGINE_FAILURES} times in a row: {why}"
             log.error("%s", self.failure)
 
     def _stop_cameras(self) -> None:

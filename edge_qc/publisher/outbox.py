@@ -180,6 +180,12 @@ class Outbox:
             )
 
     @property
+    def fault(self) -> str | None:
+        """Why nothing can be recorded any more; None while all is well. A new start may open the
+        ledger again."""
+        return self._writer.fault
+
+    @property
     def turns(self) -> int:
         """How often the writer's thread went round, for the watchdog."""
         return self._writer.turns

@@ -174,7 +174,7 @@ class Writer:
                 self._commit(entries, settled, acknowledged)
                 self.on_commit()
         except Exception as error:
-            self._fail(f"cannot be written any more: {error}. Restart the station")
+            self._fail(f"cannot be written any more: {error}")
 
     def _gather(self) -> tuple[list[Entry], dict[int, int], dict[tuple[str, str], int]]:
         with self.changed:

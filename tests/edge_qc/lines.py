@@ -83,12 +83,13 @@ def running_line(
     folder: Path,
     *cameras: Any,
     line: LineTable | None = None,
+    batch: int = 1,
     **rooms: Any,
 ) -> Iterator[Line]:
     """The line, running in a thread of its own, without a broker; stopped and drained behind it,
     so that ``messages`` are all there."""
     settings = line or LineTable(drain_s=0.01, part_dies=("Die01",))
-    inspection = open_inspection(make_bundle(folder / "bundle"))
+    inspection = open_inspection(make_bundle(folder / "bundle", batch=batch))
     with open_outbox(folder) as outbox:
         publisher = Publisher(
             MqttTable(host="127.0.0.1", port=1),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from edge_qc.camera import CameraState
+from edge_qc.errors import EngineError
 from edge_qc.parts import Disposition
+from edge_qc.settings import LineTable
 from tests.edge_qc.lines import HandCamera, messages, pictures, running_line
 from tests.edge_qc.publishing import wait_until
 
@@ -32,3 +38,63 @@ def test_a_late_view_is_recorded_and_marked_and_told_where_it_is_worse(tmp_path:
     (event,) = messages(tmp_path, "event")
     assert (event["event"], event["severity"]) == ("late-view", "alarm")
     assert "part p: PASS was said" in event["detail"]
+
+
+@pytest.mark.parametrize("table", ["trigger", "message"])
+def test_a_line_whose_outbox_broke_ends_for_a_new_start(tmp_path: Path, table: str) -> None:
+    """Whether triggers are refused from there on, or a verdict cannot be recorded: it does not
+    stand still until somebody comes."""
+    camera = HandCamera()
+    with running_line(tmp_path, camera) as line:
+        assert camera.started.wait(10)
+        line._outbox._writer._db.execute(f"DROP TABLE {table}")
+        camera.give(pictures()[Disposition.PASS])
+        wait_until(lambda: camera.stats.state is CameraState.STOPPED)
+        assert "only a new start opens it again" in str(line.failure)
+
+
+class Moody:
+    """An engine that waits for its first call to be released, and then fails as often as told."""
+
+    name = "moody"
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.batches: list[int] = []
+        self.failures = 0
+        self.released = threading.Event()
+
+    def infer(self, views: Any) -> Any:
+        self.released.wait(10)
+        self.batches.append(len(views))
+        if len(self.batches) > 1 and self.failures > 0:
+            self.failures -= 1
+            raise EngineError("the device fell off the bus")
+        return self._real.infer(views)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+@pytest.mark.parametrize("failures", [1, 5])
+def test_five_calls_of_the_engine_in_a_row_are_five_and_not_a_batch_of_five(
+    tmp_path: Path, failures: int
+) -> None:
+    camera = HandCamera()
+    settings = LineTable(queue=64, drain_s=0.01, part_dies=())
+    with running_line(tmp_path, camera, line=settings, batch=8) as line:
+        assert camera.started.wait(10)
+        moody = line._inspection.engine = Moody(line._inspection.engine)
+        moody.failures = failures
+        picture = pictures()[Disposition.PASS]
+        for _ in range(1 + 8 * failures):
+            camera.give(picture)
+        moody.released.set()
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 1 + 8 * failures)
+        assert moody.batches == [1] + [8] * failures
+        if failures == 5:
+            assert "5 times in a row" in str(line.failure)
+        else:
+            assert line.failure is None
+    said = [message["reason"] for message in messages(tmp_path, "verdict")]
+    assert said == ["decided"] + ["engine"] * 8 * failures
