@@ -26,6 +26,8 @@ from tests.faults.referee import Book
 from tests.faults.sabotage import MISARMED
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 120.0
+"""How long is waited for what must happen: a busy machine may take its time."""
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
@@ -35,14 +37,20 @@ def _dies_with_us() -> None:
 
 
 def start(
-    command: Sequence[str | Path], log: IO[bytes], environment: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    log: IO[bytes],
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """A process that does not outlive this one, its words in ``log``."""
+    """A process that does not outlive this one, its words in ``log``. folder: where it starts;
+    Python puts it before all else on its path, so a copy of the station is started elsewhere than
+    among the sources."""
     return subprocess.Popen(
         [str(part) for part in command],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
+        cwd=folder,
         env={**os.environ, **(environment or {})},
         preexec_fn=_dies_with_us,  # noqa: PLW1509 - one system call, nothing imported
     )
@@ -72,7 +80,7 @@ class Broker:
         executable = find_mosquitto()
         assert executable is not None
         self._process = start([executable, "-c", self._settings], self._log)
-        until_s = time.monotonic() + 20
+        until_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < until_s:
             with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1):
                 return
@@ -163,7 +171,7 @@ class Ear:
         lasting.ReceiveMaximum = 500
         self._client.connect(HOST, port, 10, clean_start=False, properties=lasting)
         self._client.loop_start()
-        assert self._subscribed.wait(20)
+        assert self._subscribed.wait(PATIENCE_S)
 
     def _hear(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         kind = message.topic.rsplit("/", 1)[1]
@@ -203,6 +211,7 @@ class Station:
         self._settings, self._environment, self._path = settings, environment, path
         self._prefix = tuple(prefix)
         self._watchdog_s = watchdog_s
+        self._folder = folder
         self._log = (folder / "station.log").open("ab")
         self._address = folder / "notify"
         self._notes = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -260,12 +269,12 @@ class Station:
         """After a ``stop`` that was none: start again, until the line runs."""
         with self._lock:
             self._stopping = False
-        until_s = time.monotonic() + 30
+        until_s = time.monotonic() + PATIENCE_S
         while not self.ready and time.monotonic() < until_s:
             assert self.final is None, f"the station gave up with exit status {self.final}"
             time.sleep(0.01)
 
-    def stop(self, timeout_s: float = 30.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM once the line runs, and the end of it; its exit status."""
         self.resume()
         with self._lock:
@@ -299,7 +308,7 @@ class Station:
     def _start(self) -> None:
         path = os.pathsep.join(str(folder) for folder in (*self._path, ROOT))
         self._ready = self._expected = False
-        self._heard_s = time.monotonic() + 60
+        self._heard_s = time.monotonic() + PATIENCE_S
         self.starts += 1
         self._process = start(
             [
@@ -314,6 +323,7 @@ class Station:
                 "OMP_NUM_THREADS": "1",
                 **self._environment(),
             },
+            self._folder,
         )  # fmt: skip
 
     def _manage(self) -> None:
@@ -348,6 +358,6 @@ class Station:
             return
         if "READY=1" in words:
             self._ready = True
-        self._heard_s = time.monotonic() + (self._watchdog_s if self._ready else 60)
+        self._heard_s = time.monotonic() + (self._watchdog_s if self._ready else PATIENCE_S)
         if "STOPPING=1" in words:
-            self._heard_s = time.monotonic() + 60
+            self._heard_s = time.monotonic() + PATIENCE_S

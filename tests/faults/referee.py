@@ -35,14 +35,17 @@ class Heard:
 
 @dataclass
 class Journal:
-    """What the station was asked, by the harness's own book-keeping in its process."""
+    """What the station was asked, by the harness's own book-keeping in its process. asked: trigger
+    id and image by verdict id. durable: verdict ids of accepted triggers. code: where each of its
+    processes had its ``edge_qc`` from."""
 
     asked: dict[str, tuple[str, str]] = field(default_factory=dict)
     durable: set[str] = field(default_factory=set)
+    code: set[Path] = field(default_factory=set)
 
     @classmethod
     def read(cls, *files: Path) -> Journal:
-        """asked: trigger id and image by verdict id. durable: verdict ids of accepted triggers."""
+        """What these files hold."""
         journal = cls()
         for file in files:
             for line in file.read_text().splitlines() if file.exists() else ():
@@ -51,6 +54,8 @@ class Journal:
                         journal.asked[verdict_id] = trigger_id, image
                     case ["durable", verdict_id]:
                         journal.durable.add(verdict_id)
+                    case ["code", *_]:
+                        journal.code.add(Path(line.partition(" ")[2]).parent.resolve())
         return journal
 
 

@@ -3,7 +3,8 @@
 Production code knows nothing of this: functions are wrapped here before the command line starts.
 What is armed is said by the environment:
 
-    FAULTS_JOURNAL  file that gets a line for each trigger asked, and for each that was durable
+    FAULTS_JOURNAL  file that gets a line for the code that runs, for each trigger asked, and for
+                    each that was durable
     FAULTS_POINT    ``name:n``: the process kills itself when it comes to that fail point the nth
                     time
     FAULTS_HURRY    patience in seconds where the station has more, so that a campaign stays short
@@ -156,7 +157,10 @@ def _arm_point(when: str, target: str, nth: int) -> None:
 
 def _keep_journal(file: str) -> None:
     """A line in the kernel's hands outlives the process, whatever kills it."""
+    import edge_qc
+
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    os.write(fd, f"code {edge_qc.__file__}\n".encode())
 
     def trigger(original: Callable[..., Any], outbox: Any, verdict_id: str, record: Any) -> Any:
         os.write(fd, f"asked {verdict_id} {record.trigger_id} {record.image or '-'}\n".encode())

@@ -52,7 +52,7 @@ def main() -> int:
         heard = world.heard
         world.calm()
         samples = watch(world, arguments.quiet, until_s)
-        world.settle(120)
+        world.settle()
         report: dict[str, Any] = {
             "kills": sum(campaign.tally.kills.values()),
             "verdicts": world.heard,

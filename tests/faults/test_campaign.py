@@ -69,7 +69,7 @@ def test_the_station_as_it_is_passes_the_rounds(quick_folder: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_seeded_mistake_is_caught(quick_folder: Path, mutant: Mutant) -> None:
-    breach = first_breach(quick_folder / "world", path=(seeded(mutant, quick_folder), ROOT))
+    breach = first_breach(quick_folder / "world", source=seeded(mutant, quick_folder))
     sys.stderr.write(f"{mutant.name}: {breach}\n")
     assert breach, "the referee saw nothing"
 
@@ -83,7 +83,7 @@ def test_a_plain_publisher_loses_and_is_caught(quick_folder: Path) -> None:
         for _ in range(3):
             publisher = subprocess.Popen(command, cwd=ROOT)
             try:
-                assert world.await_verdicts(100, 20)
+                assert world.await_verdicts(100)
                 world.proxy.cut(away=True)
                 time.sleep(0.2)
             finally:

@@ -30,13 +30,13 @@ def seen(world: World) -> Counter[str]:
     )
 
 
-def run(world: World, faults: Sequence[str], each: int = 3, timeout_s: float = 180) -> None:
+def run(world: World, faults: Sequence[str], each: int = 3) -> None:
     """Until every fault had so many verdicts, and GOOD was said after the last one."""
     world.station.begin()
-    assert wait(lambda: all(seen(world)[fault] >= each for fault in faults), timeout_s), (
+    assert wait(lambda: all(seen(world)[fault] >= each for fault in faults), 300), (
         f"{seen(world)}\n{world.log_tail()}"
     )
-    assert world.await_verdicts(100, 20), f"no verdicts come:\n{world.log_tail()}"
+    assert world.await_verdicts(100), f"no verdicts come:\n{world.log_tail()}"
     world.settle()
     sys.stderr.write(f"{world.heard} verdicts, {seen(world)}\n")
     assert world.breaches() == []
@@ -57,8 +57,8 @@ def test_stages_that_raise_or_answer_nonsense(quick_folder: Path) -> None:
 
 def test_a_loop_that_hangs_comes_back(quick_folder: Path) -> None:
     """The watchdog falls silent, the service manager kills, the frame is NOT_JUDGED restart."""
-    cameras = [load(0.002, "hang"), load(0.0, "nan")]
-    with open_world(quick_folder, cameras=cameras, watchdog_s=1.5) as world:
+    cameras = [load(0.005, "hang"), load(0.0, "nan")]
+    with open_world(quick_folder, cameras=cameras, watchdog_s=4) as world:
         run(world, ["hang"], each=2)
         assert world.station.hangs >= 2
         reasons = {
@@ -92,12 +92,14 @@ def test_overload_is_said(quick_folder: Path) -> None:
     """Live cameras faster than the line: bounded queues, every frame that came has its verdict or
     is counted as overrun, and what is judged is right."""
     cameras = ["load:live=1&pause=0.0002"] * 2
+
+    def said(reason: str) -> int:
+        return sum(verdict.reason == reason for verdict in list(world.book.verdicts.values()))
+
     with open_world(quick_folder, cameras=cameras, line="queue = 4") as world:
         world.station.begin()
-        assert world.await_verdicts(2000, 40), world.log_tail()
+        assert wait(lambda: min(said("overrun"), said("decided")) >= 100), world.log_tail()
         world.settle()
+        sys.stderr.write(f"{world.heard} verdicts, {said('decided')} decided\n")
         assert world.breaches() == []
-        reasons = Counter(verdict.reason for verdict in world.book.verdicts.values())
-        assert reasons["overrun"] > 100
-        assert reasons["decided"] > 100
         assert world.station.starts == 1
