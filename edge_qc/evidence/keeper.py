@@ -104,6 +104,7 @@ class Evidence:
         self._stopping = threading.Event()
         self._paused_s = 0.0
         self._cramped = False
+        self._refusal: str | None = None
         self._labels_seen = 0
         self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
         self._thread.start()
@@ -113,6 +114,14 @@ class Evidence:
         """May be taken from any thread."""
         shelves = self._shelves
         return EvidenceStats(len(shelves), shelves.bytes, self._dropped, self._failed)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no image can be kept at the moment; None where they can. May be asked from any
+        thread."""
+        if self._cramped:
+            return f"no images are kept: the disk of {self._store.folder} has no room for any"
+        return self._refusal
 
     def offer(
         self,
@@ -195,6 +204,7 @@ class Evidence:
             view=None if offer.view is None else offer.view.pixels[0],
             distances=offer.distances,
         )
+        self._refusal = None
         self._shelves.put(exhibit)
         limit = self._settings.megabytes * _MB
         for surplus in self._shelves.surplus(exhibit.label, self._settings.images_per_label, limit):
@@ -222,6 +232,7 @@ class Evidence:
         self._failed += 1
         if time.monotonic() >= self._paused_s:
             log.warning("evidence: %s; tried again in a minute", error)
+        self._refusal = f"no images are kept: {error}"
         self._paused_s = time.monotonic() + _PAUSE_S
 
 

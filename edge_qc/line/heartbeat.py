@@ -93,6 +93,8 @@ class Heartbeat:
             troubles.append("the disk is nearly full")
         if self._publisher.connected and self._publisher.trouble is not None:
             troubles.append(self._publisher.trouble)
+        if self._evidence is not None and self._evidence.trouble is not None:
+            troubles.append(self._evidence.trouble)
         troubles += list(self.troubles.values())
         return Situation(
             accepted=True,

@@ -24,6 +24,7 @@ from edge_qc.evidence.keeper import _Allowance
 from edge_qc.evidence.quota import Shelves
 from edge_qc.parts import Disposition, Frame, Reading, Reason, Verdict, View
 from edge_qc.settings import EvidenceTable
+from edge_qc.state import State
 from tests.edge_qc.cameras import picture
 from tests.edge_qc.lines import HandCamera, frame, messages, pictures, running_line
 from tests.edge_qc.publishing import good, wait_until
@@ -269,6 +270,19 @@ def test_a_disk_that_refuses_is_counted_and_not_asked_again_at_once(
     assert evidence.stats.failed == 1
 
 
+def test_a_full_disk_is_told_until_there_is_room(
+    store: Store, keep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = [True]
+    evidence = keep(lambda: full[0])
+    offer(evidence)
+    wait_until(lambda: evidence.trouble is not None)
+    assert str(store.folder) in evidence.trouble
+    full[0] = False
+    offer(evidence)
+    wait_until(lambda: evidence.trouble is None)
+
+
 def test_a_label_given_meanwhile_keeps_an_image(store: Store, keep: Any) -> None:
     evidence = keep(images_per_label=2)
     first = offer(evidence, frame=frame(picture(3)))
@@ -298,6 +312,7 @@ def test_the_line_keeps_what_it_judged_with_its_verdict(tmp_path: Path) -> None:
         told = line._heartbeat._figures(0, time.monotonic()).evidence
         assert told is not None
         assert (told.images, told.bytes > 0, told.dropped) == (2, True, 0)
+        assert line.state is State.RUNNING
     evidence.close()
     published = {message["verdict_id"]: message for message in messages(tmp_path, "verdict")}
     kept = {found.verdict_id: found for found in store.exhibits()}
@@ -310,3 +325,26 @@ def test_the_line_keeps_what_it_judged_with_its_verdict(tmp_path: Path) -> None:
         assert shape is not None
         assert shape.shape == (2, 2)
         assert found.file("view.png") is not None
+
+
+def test_a_station_that_cannot_keep_images_is_degraded_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It judges on all the same."""
+    monkeypatch.setattr("edge_qc.evidence.keeper._PAUSE_S", 0.0)
+    camera = HandCamera()
+    in_the_way = tmp_path / "evidence"
+    in_the_way.write_text("a file where the folder should be")
+    evidence = Evidence(Store(in_the_way), EvidenceTable(min_free_mb=0))
+    with running_line(tmp_path, camera, evidence=evidence) as line:
+        assert camera.started.wait(10)
+        camera.give(pictures()[Disposition.PASS])
+        wait_until(lambda: line.state is State.DEGRADED)
+        assert "no images are kept" in line._heartbeat._why
+        assert str(in_the_way) in line._heartbeat._why
+        in_the_way.unlink()
+        camera.give(pictures()[Disposition.REJECT])
+        wait_until(lambda: line.state is State.RUNNING)
+    evidence.close()
+    said = [message["reason"] for message in messages(tmp_path, "verdict")]
+    assert said == ["decided", "decided"]

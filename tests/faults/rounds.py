@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.faults.processes import ROOT
-from tests.faults.world import World, open_world
+from tests.faults.world import World, open_world, wait
 
 CAMERAS = (
     "load:live=0&part=8&fault.nan=0.03&fault.black=0.02",
@@ -53,14 +53,19 @@ def first_breach(folder: Path, *, source: Path = ROOT, rounds: int = ROUNDS) -> 
 def _round(world: World) -> None:
     """Work, a kill in the midst of a commit, a network that swallows; a kill, and all of it once
     more; a stop in order."""
-    world.station.resume()
-    assert world.await_verdicts(60), f"no verdicts come:\n{world.log_tail()}"
-    _swallow(world)
+    _work(world)
     world.station.kill()
+    _work(world)
+    world.settle()
+
+
+def _work(world: World) -> None:
+    # Every other process, the first one too, is armed to die in a commit.
+    world.station.resume()
+    assert wait(lambda: world.station.starts % 2 == 0), f"it did not die:\n{world.log_tail()}"
     world.station.resume()
     assert world.await_verdicts(60), f"no verdicts come:\n{world.log_tail()}"
     _swallow(world)
-    world.settle()
 
 
 def _swallow(world: World) -> None:

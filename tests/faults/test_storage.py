@@ -62,6 +62,7 @@ def test_a_disk_that_fills_and_is_relieved(quick_folder: Path) -> None:
             quick_folder / "world",
             state_dir=disk.path / "state",
             prefix=disk.prefix,
+            line="[evidence]\nmin_free_mb = 0",
             environment=lambda: {"FAULTS_ROOM": f"{24 * MB},{8 * MB},{4 * MB}"},
         ) as world:
             world.station.begin()
