@@ -97,7 +97,7 @@ class Outbox:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 return cls(path, site=site, station=station, room=room)
-            except sqlite3.OperationalError as error:
+            except (OSError, sqlite3.OperationalError) as error:
                 # A station that starts on a full disk has still to say so.
                 if not (is_full(path.parent, error) and Ballast(path, 0).free()):
                     raise

@@ -1,14 +1,17 @@
 """A ledger that fails its check: set aside under another name, never deleted, never silently
-replaced, and what is whole in it saved.
+replaced, and what is whole in it saved. A note beside the ledger names what is set aside and not
+yet saved, so that a start that is killed in between is taken up by the next one.
 
 The statements of a sound ledger are ``ledger``'s.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -28,13 +31,26 @@ def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
     Raises PublishError for a ledger of a later schema, sqlite3.Error or OSError where the disk
     refuses.
     """
+    note = file.with_name(f"{file.name}.salvage")
+    owed = _read(note)
+    if owed and not file.exists() and owed[-1][0].exists():
+        set_aside(file, owed[-1][0])  # Its log may not have followed it.
     fault = check(file) if file.exists() else None
-    if fault is None:
-        return prepare(file), None
-    aside = set_aside(file)
+    if fault is not None:
+        aside = _name_aside(file)
+        owed = [*(one for one in owed if one[0].exists()), (aside, fault)]
+        _write(note, owed)
+        set_aside(file, aside)
     connection = prepare(file)
-    saved = salvage(aside, connection)
-    return connection, f"{fault}; set aside as {aside.name}, {saved} saved out of it"
+    if not owed:
+        return connection, None
+    told = [
+        f"{fault}; set aside as {aside.name}, {salvage(aside, connection)} saved out of it"
+        for aside, fault in owed
+    ]
+    note.unlink()
+    sync_folder(file.parent)
+    return connection, "; ".join(told)
 
 
 def check(file: Path) -> str | None:
@@ -60,25 +76,49 @@ def check(file: Path) -> str | None:
         return str(error)
 
 
-def set_aside(file: Path) -> Path:
-    """Renames a ledger with its log, durably; its new name."""
+def _name_aside(file: Path) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = file.with_name(f"{file.name}.corrupt-{stamp}")
     number = 1
     while aside.exists():
         number += 1
         aside = file.with_name(f"{file.name}.corrupt-{stamp}-{number}")
+    return aside
+
+
+def set_aside(file: Path, aside: Path) -> None:
+    """Renames a ledger with its log, durably, or what of it is still there."""
     for suffix in ("", "-wal", "-shm"):
         part = file.with_name(file.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
     sync_folder(file.parent)
-    return aside
+
+
+def _read(note: Path) -> list[tuple[Path, str]]:
+    """What is set aside, or was to be, and not yet saved: its file, and what is wrong with it."""
+    try:
+        return [(note.with_name(name), fault) for name, fault in json.loads(note.read_bytes())]
+    except FileNotFoundError:
+        return []
+
+
+def _write(note: Path, owed: Sequence[tuple[Path, str]]) -> None:
+    making = note.with_name(f"{note.name}.new")
+    with making.open("w", encoding="utf-8") as file:
+        json.dump([(aside.name, fault) for aside, fault in owed], file)
+        file.flush()
+        os.fsync(file.fileno())
+    making.replace(note)
+    sync_folder(note.parent)
 
 
 def salvage(aside: Path, into: sqlite3.Connection) -> str:
     """Copies what is whole and still owed out of a ledger that was set aside, in one transaction;
-    how much that was, in words. The copies keep their epoch and ``seq``."""
+    how much that was, in words. The copies keep their epoch and ``seq``; what was copied before is
+    not copied again."""
+    if not aside.exists():
+        return "nothing, for it is gone,"
     with closing(connect(aside, read_only=True)) as source:
         into.execute("BEGIN IMMEDIATE")
         messages = sum(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import shutil
 import sqlite3
 import subprocess
@@ -284,6 +285,59 @@ def test_a_corrupt_file_is_set_aside_and_said(tmp_path: Path, damage: str) -> No
             assert len(saved) > 30
             assert {m["epoch"] for m in saved} <= {first, outbox.epoch}
         judge(outbox)
+
+
+class Killed(BaseException):
+    """In the place of SIGKILL."""
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        ("edge_qc.publisher.recovery.set_aside", 1),
+        ("pathlib.Path.rename", 1),
+        ("pathlib.Path.rename", 2),
+        ("edge_qc.publisher.recovery.prepare", 1),
+        ("edge_qc.publisher.recovery.salvage", 1),
+        ("pathlib.Path.unlink", 1),
+        ("edge_qc.publisher.writer.Writer.start", 1),
+    ],
+)
+def test_a_start_killed_while_it_saves_a_corrupt_file_is_taken_up_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, calls: int
+) -> None:
+    """What is whole in the file and in its log is sent, once."""
+    with open_outbox(tmp_path / "a") as outbox:
+        judge(outbox, 60)
+    with open_outbox(tmp_path / "a") as outbox:
+        in_the_log = set(judge(outbox, 5))
+        outbox.trigger("open", record()).result(10)
+        state = crash(tmp_path / "a", tmp_path / "b")
+    data = bytearray((state / "outbox.sqlite").read_bytes())
+    data[4096 * 20 : 4096 * 21] = b"\xa5" * 4096
+    (state / "outbox.sqlite").write_bytes(data)
+    with monkeypatch.context() as patch:
+        original, left = pkgutil.resolve_name(name), [calls]
+
+        def killed(*arguments: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return original(*arguments)
+
+        patch.setattr(name, killed)
+        if calls == 2:
+            # SQLite's own look at the file may bring its log home.
+            patch.setattr("edge_qc.publisher.recovery.check", lambda file: "damaged")
+        with pytest.raises(Killed):
+            open_outbox(state)
+    with open_outbox(state) as outbox:
+        saved = [m["verdict_id"] for m in sent(outbox) if m["schema"] == "edge-qc/verdict/1"]
+        assert len(saved) == len(set(saved)) > 40
+        assert {*in_the_log, "open"} <= set(saved)
+        gaps = events(outbox)
+        assert [gap["event"] for gap in gaps] == ["ledger-gap"]
+    assert not list(state.glob("*.salvage*"))
 
 
 def test_an_older_copy_put_back_is_found_out(tmp_path: Path) -> None:
