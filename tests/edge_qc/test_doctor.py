@@ -19,13 +19,26 @@ import pytest
 from broker import missing, running_broker
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from edge_qc.doctor import Finding, Status, board, broker, cameras, examine, software, storage
+from edge_qc.doctor import (
+    Finding,
+    Status,
+    board,
+    broker,
+    bundles,
+    cameras,
+    examine,
+    software,
+    storage,
+)
 from edge_qc.doctor import surroundings as around
 from edge_qc.machine import this_machine
 from edge_qc.settings import Settings
+from edge_qc.slots import Slots
+from tests.edge_qc.stations import put_in
+from tests.tiny_bundle import make_bundle
 
 FAKES = Path(__file__).parents[1] / "fakes"
 
@@ -222,6 +235,52 @@ def test_the_plans_folder_is_looked_at_for_tensorrt_alone(tmp_path: Path) -> Non
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "plans").write_text("no folder")
     assert only(storage.plans(station)).status is Status.BAD
+
+
+def test_the_bundles_of_the_slots_are_named_and_verified(tmp_path: Path) -> None:
+    known = settings(tmp_path, bundle={})
+    (empty,) = bundles.slots(known)
+    assert (empty.check, empty.status) == ("bundle, current", Status.BAD)
+    assert empty.remedy == "edge-qc install BUNDLE"
+    for version in (1, 2):
+        put_in(known, make_bundle(tmp_path / f"v{version}", version=version))
+    current, previous = bundles.slots(known)
+    assert (current.check, previous.check) == ("bundle, current", "bundle, previous")
+    assert {current.status, previous.status} == {Status.GOOD}
+    assert current.seen.startswith("version 2, ")
+    assert previous.seen.startswith("version 1, ")
+    with (Path(previous.seen.rpartition(", ")[2]) / "model.onnx").open("r+b") as model:
+        model.write(b"\xff")
+    current, previous = bundles.slots(known)
+    assert (current.status, previous.status) == (Status.GOOD, Status.BAD)
+    assert "model.onnx" in previous.seen
+
+
+def test_a_bundle_that_was_given_up_is_told(tmp_path: Path) -> None:
+    known = settings(tmp_path, bundle={})
+    for version in (1, 2):
+        put_in(known, make_bundle(tmp_path / f"v{version}", version=version))
+    Slots.of_station(known.station.state_dir).give_up_current("golden view 3 came out otherwise")
+    current, gone, previous = bundles.slots(known)
+    assert current.seen.startswith("version 1, ")
+    assert gone.status is Status.NOTE
+    assert "version 2, " in gone.seen
+    assert "golden view 3" in gone.seen
+    assert previous.status is Status.NONE
+
+
+def test_a_bundle_that_nobody_signed_is_red_where_a_key_is_there(tmp_path: Path) -> None:
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    pem = tmp_path / "key.pem"
+    pem.write_bytes(
+        key.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    folder = make_bundle(tmp_path / "bundle")
+    assert only(bundles.slots(settings(tmp_path, bundle={"path": folder}))).status is Status.GOOD
+    named = settings(tmp_path, bundle={"path": folder, "public_key": pem})
+    assert only(bundles.slots(named)).status is Status.BAD
 
 
 def test_each_camera_is_looked_at(tmp_path: Path) -> None:
