@@ -30,9 +30,9 @@ network, features = graphs.random_network("resnet18")
 """
 
 _OURS = """
-from edge_qc_export.moments import Moments
-from edge_qc_export.padim import Regularisation, fit
-from edge_qc_export.patches import stage_features
+from edge_qc_export.drift.moments import Moments
+from edge_qc_export.drift.padim import Regularisation, fit
+from edge_qc_export.drift.patches import stage_features
 layout = graphs.layout_of(features, None)
 before, began = kilobytes("VmRSS"), time.perf_counter()
 moments = Moments(layout, 1)

@@ -22,8 +22,8 @@ import torch
 from safetensors.torch import load_file
 from timing import paired
 
-from edge_qc_export.epochs import Epochs
-from edge_qc_export.training import TrainingConfig, train
+from edge_qc_export.learn.epochs import Epochs
+from edge_qc_export.learn.training import TrainingConfig, train
 
 IMAGES, SIZE, EPOCHS, RUNS = 90, 128, 10, 2
 

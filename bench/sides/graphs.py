@@ -14,11 +14,11 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from edge_qc_export.embedding import EmbeddingWhitening
+from edge_qc_export.drift.embedding import EmbeddingWhitening
+from edge_qc_export.drift.patches import Layout, choose_channels, plan_layout, stage_features
+from edge_qc_export.drift.whitening import Whitening, patch_distances, score_from_distances
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
-from edge_qc_export.networks import IMAGENET_MEAN, IMAGENET_STD, Network, build_network
-from edge_qc_export.patches import Layout, choose_channels, plan_layout, stage_features
-from edge_qc_export.whitening import Whitening, patch_distances, score_from_distances
+from edge_qc_export.learn.networks import IMAGENET_MEAN, IMAGENET_STD, Network, build_network
 
 SIZE, CLASSES, CHANNELS, DIRECTIONS = 224, 6, 100, 128
 THREADS = 2

@@ -23,18 +23,18 @@ import torch
 from edge_qc.errors import EdgeQCError
 from edge_qc.manifest import Manifest
 from edge_qc.parts import DRIFT, GOOD
-from edge_qc_export.checkpoints import load_run
-from edge_qc_export.embedding import EmbeddingMoments, embedding_distances, fit_embedding
-from edge_qc_export.fitting import Answers, FitSettings, Fitted, plan_fit
+from edge_qc_export.drift.embedding import EmbeddingMoments, embedding_distances, fit_embedding
+from edge_qc_export.drift.moments import Moments
+from edge_qc_export.drift.padim import Regularisation, fit
+from edge_qc_export.drift.patches import stage_features
+from edge_qc_export.drift.whitening import patch_distances, score_from_distances
 from edge_qc_export.graph import Features
-from edge_qc_export.moments import Moments
-from edge_qc_export.padim import Regularisation, fit
-from edge_qc_export.patches import stage_features
+from edge_qc_export.learn.checkpoints import load_run
+from edge_qc_export.learn.run_views import LabelledViews, views_of_run
 from edge_qc_export.progress import Reporter
-from edge_qc_export.release_manifest import ReleaseSettings, manifest_from_run
-from edge_qc_export.rule import compare_policies, drift_auroc
-from edge_qc_export.run_views import LabelledViews, views_of_run
-from edge_qc_export.whitening import patch_distances, score_from_distances
+from edge_qc_export.release.fitting import Answers, FitSettings, Fitted, plan_fit
+from edge_qc_export.release.manifest import ReleaseSettings, manifest_from_run
+from edge_qc_export.release.rule import compare_policies, drift_auroc
 
 BATCH = 16
 FITS, SCORES, RULES = (

@@ -1,6 +1,6 @@
 """Cost and PWA of what was said in production, against what people found out; pure.
 
-As the workstation's metrics define them, see ``edge_qc_export.metrics``; a test holds the two
+As the workstation's ``edge_qc_export.figures.metrics`` defines them; a test holds the two
 together. People label what they come across, mostly what was rejected: ``weighted`` takes the
 labelled verdicts of each said label as a sample of all that said it.
 """

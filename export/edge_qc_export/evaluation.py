@@ -22,14 +22,14 @@ from edge_qc.engine import open_engine
 from edge_qc.engine.acceptance import accept
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
-from edge_qc_export.checkpoints import SPLIT, Run
-from edge_qc_export.costs import Costs
-from edge_qc_export.dataset import TRUTH_TABLE, Sample, read_samples
-from edge_qc_export.embedding import EmbeddingMoments, embedding_distances, fit_embedding
-from edge_qc_export.networks import normalised
-from edge_qc_export.scoring import Scores, score
-from edge_qc_export.splitting import held_out_by, read_split
-from edge_qc_export.view_store import make_views
+from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
+from edge_qc_export.data.splitting import held_out_by, read_split
+from edge_qc_export.data.view_store import make_views
+from edge_qc_export.drift.embedding import EmbeddingMoments, embedding_distances, fit_embedding
+from edge_qc_export.figures.costs import Costs
+from edge_qc_export.figures.scoring import Scores, score
+from edge_qc_export.learn.checkpoints import SPLIT, Run
+from edge_qc_export.learn.networks import normalised
 
 Advance = Callable[[int], None]
 

@@ -12,9 +12,7 @@ from edge_qc.bundle import open_bundle
 from edge_qc.errors import EdgeQCError, UsageError
 from edge_qc.manifest import MANIFEST
 from edge_qc.parts import DRIFT
-from edge_qc_export.checkpoints import load_run
-from edge_qc_export.costs import Costs, costs_for, read_costs
-from edge_qc_export.dataset import read_samples
+from edge_qc_export.data.dataset import read_samples
 from edge_qc_export.evaluation import (
     Evaluation,
     embedding_drift,
@@ -23,8 +21,10 @@ from edge_qc_export.evaluation import (
     labelled,
     samples_of_split,
 )
+from edge_qc_export.figures.costs import Costs, costs_for, read_costs
+from edge_qc_export.figures.scoring import Scores
+from edge_qc_export.learn.checkpoints import load_run
 from edge_qc_export.progress import Reporter
-from edge_qc_export.scoring import Scores
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edge_qc_export.dataset import Sample, count_table
+from edge_qc_export.data.dataset import Sample, count_table
 
 
 class Reporter:

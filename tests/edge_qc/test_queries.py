@@ -189,7 +189,7 @@ def test_gaps_are_told_final_and_open(database: str) -> None:
 
 def test_figures_are_the_workstation_s() -> None:
     """One definition of cost and PWA on both sides of the house."""
-    metrics = pytest.importorskip("edge_qc_export.metrics")
+    metrics = pytest.importorskip("edge_qc_export.figures.metrics")
     dice = random.Random(3)
     labels = list(COSTS)
     for _ in range(20):

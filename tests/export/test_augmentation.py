@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_qc_export.augmentation import augment
+from edge_qc_export.learn.augmentation import augment
 
 
 def views(count: int = 8) -> np.ndarray:

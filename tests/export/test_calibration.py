@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge_qc.decision import p_value, softmax, threshold_at
 from edge_qc.errors import DataError
 from edge_qc.manifest import ANY_DIE
-from edge_qc_export.calibration import (
+from edge_qc_export.figures.calibration import (
     FEWEST,
     FEWEST_OF_A_DIE,
     Combine,

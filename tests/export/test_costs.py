@@ -10,14 +10,14 @@ import pytest
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
-from edge_qc_export.costs import (
+from edge_qc_export.data.dataset import CHALLENGE_CLASSES
+from edge_qc_export.figures.costs import (
     challenge_costs,
     cost_matrix,
     costs_for,
     read_costs,
     report_loss_costs,
 )
-from edge_qc_export.dataset import CHALLENGE_CLASSES
 
 
 def test_the_challenges_matrix_is_the_challenges() -> None:

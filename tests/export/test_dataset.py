@@ -9,14 +9,14 @@ import pytest
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
-from edge_qc_export.dataset import (
+from edge_qc_export.data.dataset import (
     CHALLENGE_CLASSES,
     count_table,
     ordered_classes,
     read_samples,
     require_classes,
 )
-from edge_qc_export.tables import Fault
+from edge_qc_export.data.tables import Fault
 from tests.export.pictures import DIES, draw, write_challenge, write_picture, write_rows
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_qc.errors import DataError
-from edge_qc_export.embedding import (
+from edge_qc_export.drift.embedding import (
     EmbeddingMoments,
     EmbeddingWhitening,
     embedding_distances,

@@ -21,8 +21,8 @@ from edge_qc.view import view
 from edge_qc_export.commands.evaluate import command
 from edge_qc_export.commands.score import command as score_command
 from edge_qc_export.evaluation import evaluate, samples_of_split
-from edge_qc_export.networks import normalised
-from edge_qc_export.training import Run, TrainingConfig, train
+from edge_qc_export.learn.networks import normalised
+from edge_qc_export.learn.training import Run, TrainingConfig, train
 from tests.export.pictures import write_challenge
 from tests.trained import EDGE_QC, Trained
 

@@ -14,7 +14,11 @@ from torch import Tensor, nn
 
 from edge_qc.errors import EdgeQCError
 from edge_qc.manifest import OUTPUTS
-from edge_qc_export.embedding import EmbeddingMoments, fit_embedding
+from edge_qc_export.drift.embedding import EmbeddingMoments, fit_embedding
+from edge_qc_export.drift.moments import Moments
+from edge_qc_export.drift.padim import Regularisation, fit
+from edge_qc_export.drift.patches import choose_channels, plan_layout, stage_features
+from edge_qc_export.drift.whitening import Score
 from edge_qc_export.graph import (
     OPSET,
     TENSORRT_OPERATORS,
@@ -22,11 +26,7 @@ from edge_qc_export.graph import (
     OnePass,
     onnx_from_module,
 )
-from edge_qc_export.moments import Moments
-from edge_qc_export.networks import Network, build_network, normalised
-from edge_qc_export.padim import Regularisation, fit
-from edge_qc_export.patches import choose_channels, plan_layout, stage_features
-from edge_qc_export.whitening import Score
+from edge_qc_export.learn.networks import Network, build_network, normalised
 from tests.export.test_padim import reference
 
 pytestmark = pytest.mark.torch

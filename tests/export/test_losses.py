@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from edge_qc.errors import UsageError
-from edge_qc_export.costs import report_loss_costs
-from edge_qc_export.losses import LOSSES, build_loss
+from edge_qc_export.figures.costs import report_loss_costs
+from edge_qc_export.learn.losses import LOSSES, build_loss
 
 pytestmark = pytest.mark.torch
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_qc_export.mapped import make_mapped
+from edge_qc_export.data.mapped import make_mapped
 
 
 def test_a_mapped_array_claims_its_blocks_before_anything_is_written(tmp_path: Path) -> None:

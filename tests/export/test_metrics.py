@@ -12,9 +12,9 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
-from edge_qc_export.costs import challenge_costs
-from edge_qc_export.dataset import CHALLENGE_CLASSES
-from edge_qc_export.metrics import (
+from edge_qc_export.data.dataset import CHALLENGE_CLASSES
+from edge_qc_export.figures.costs import challenge_costs
+from edge_qc_export.figures.metrics import (
     best_constant,
     collapsed,
     confusion_matrix,

@@ -10,8 +10,8 @@ from torch import nn
 from torchvision.models import get_model
 
 from edge_qc.errors import UsageError
-from edge_qc_export.keras_layers import keras_layers, unfreeze_table
-from edge_qc_export.networks import (
+from edge_qc_export.learn.keras_layers import keras_layers, unfreeze_table
+from edge_qc_export.learn.networks import (
     NETWORKS,
     Network,
     build_network,

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_qc.errors import DataError, UsageError
-from edge_qc_export.moments import Fit, Moments
-from edge_qc_export.padim import Regularisation, fit
-from edge_qc_export.patches import Layout, choose_channels, plan_layout, stage_features
-from edge_qc_export.whitening import (
+from edge_qc_export.drift.moments import Fit, Moments
+from edge_qc_export.drift.padim import Regularisation, fit
+from edge_qc_export.drift.patches import Layout, choose_channels, plan_layout, stage_features
+from edge_qc_export.drift.whitening import (
     Whitening,
     patch_distances,
     score_from_distances,
@@ -271,9 +271,9 @@ def test_the_memory_that_is_stated_is_not_exceeded() -> None:
     """The peak of a fit in a process of its own, over the same process without it."""
     code = """
 import torch
-from edge_qc_export.moments import Moments
-from edge_qc_export.padim import Regularisation, fit
-from edge_qc_export.patches import choose_channels, plan_layout
+from edge_qc_export.drift.moments import Moments
+from edge_qc_export.drift.padim import Regularisation, fit
+from edge_qc_export.drift.patches import choose_channels, plan_layout
 torch.set_num_threads(1)
 layout = plan_layout(((28, 28), (14, 14), (7, 7)), choose_channels((64, 128, 256), 200, 0), None)
 torch.linalg.cholesky(torch.eye(3))

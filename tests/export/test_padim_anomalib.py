@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from edge_qc_export.drift.moments import Moments
+from edge_qc_export.drift.padim import Regularisation, fit
+from edge_qc_export.drift.patches import plan_layout, stage_features
+from edge_qc_export.drift.whitening import patch_distances
 from edge_qc_export.graph import Features
-from edge_qc_export.moments import Moments
-from edge_qc_export.networks import build_network, normalised
-from edge_qc_export.padim import Regularisation, fit
-from edge_qc_export.patches import plan_layout, stage_features
-from edge_qc_export.whitening import patch_distances
+from edge_qc_export.learn.networks import build_network, normalised
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

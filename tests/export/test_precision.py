@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from edge_qc.errors import EdgeQCError, UsageError
-from edge_qc_export.body import module_of, trace_body
 from edge_qc_export.graph import TENSORRT_OPERATORS, Features, onnx_from_module
-from edge_qc_export.networks import build_network
-from edge_qc_export.precision import (
+from edge_qc_export.graph.body import module_of, trace_body
+from edge_qc_export.graph.precision import (
     LIMIT,
     EmulatedBody,
     GateReport,
@@ -23,6 +22,7 @@ from edge_qc_export.precision import (
     layer_ranges,
     plan_half,
 )
+from edge_qc_export.learn.networks import build_network
 
 pytestmark = pytest.mark.torch
 

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from edge_qc.errors import DataError
-from edge_qc_export import pretrained
-from edge_qc_export.networks import build_network
-from edge_qc_export.pretrained import weights_name
+from edge_qc_export.learn import pretrained
+from edge_qc_export.learn.networks import build_network
+from edge_qc_export.learn.pretrained import weights_name
 
 pytestmark = pytest.mark.torch
 

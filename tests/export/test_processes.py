@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edge_qc_export.training import TrainingConfig, load_run, train
+from edge_qc_export.learn.training import TrainingConfig, load_run, train
 from tests.export.pictures import write_challenge
 
 pytestmark = pytest.mark.torch

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from edge_qc_export.rates import BINS, auprc, auroc, calibration_error, reliability
+from edge_qc_export.figures.rates import BINS, auprc, auroc, calibration_error, reliability
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40))

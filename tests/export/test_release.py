@@ -20,15 +20,14 @@ from edge_qc.errors import BundleError, DataError, EdgeQCError, UsageError
 from edge_qc.manifest import MODEL, SIGNATURE
 from edge_qc.parts import DRIFT, GOOD, Disposition
 from edge_qc.view import view
-from edge_qc_export import gate, golden
-from edge_qc_export.bundle_folder import pack_bundle
-from edge_qc_export.checkpoints import Run, load_run
 from edge_qc_export.commands.export import command as export
 from edge_qc_export.commands.keygen import command as keygen
-from edge_qc_export.fitting import Answers, FitSettings, answers
-from edge_qc_export.release import Released, release
-from edge_qc_export.release_manifest import ReleaseSettings, version_from_time
-from edge_qc_export.training import TrainingConfig, train
+from edge_qc_export.learn.checkpoints import Run, load_run
+from edge_qc_export.learn.training import TrainingConfig, train
+from edge_qc_export.release import Released, gate, golden, release
+from edge_qc_export.release.bundle_folder import pack_bundle
+from edge_qc_export.release.fitting import Answers, FitSettings, answers
+from edge_qc_export.release.manifest import ReleaseSettings, version_from_time
 from tests.export.pictures import write_challenge
 
 pytestmark = pytest.mark.torch

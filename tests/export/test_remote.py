@@ -23,7 +23,7 @@ sys.path.insert(0, str(TESTS))
 from tiny_bundle import make_bundle  # noqa: E402
 
 from edge_qc.errors import AcceptanceError, BundleError, DeviceError, EngineError, UsageError  # noqa: E402
-from edge_qc_export.remote import RemoteRelease, release_on  # noqa: E402
+from edge_qc_export.release.remote import RemoteRelease, release_on  # noqa: E402
 from tests.trained import Trained  # noqa: E402
 
 EDGE_QC = f"{sys.executable} -m edge_qc.cli"

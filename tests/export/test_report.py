@@ -21,10 +21,10 @@ from edge_qc.decision import p_value
 from edge_qc.errors import EdgeQCError, UsageError
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.commands.report import command
+from edge_qc_export.learn.training import TrainingConfig, train
 from edge_qc_export.measurement import measure
 from edge_qc_export.progress import Reporter
 from edge_qc_export.report import Report, write_report
-from edge_qc_export.training import TrainingConfig, train
 from tests.export.pictures import write_challenge
 from tests.tiny_bundle import make_bundle
 from tests.trained import Trained

@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
-from edge_qc_export.checkpoints import MODEL, load_run
-from edge_qc_export.costs import challenge_costs
-from edge_qc_export.dataset import CHALLENGE_CLASSES
+from edge_qc_export.data.dataset import CHALLENGE_CLASSES
+from edge_qc_export.figures.costs import challenge_costs
+from edge_qc_export.learn.checkpoints import MODEL, load_run
+from edge_qc_export.learn.training import TrainingConfig, train
 from edge_qc_export.progress import Reporter
 from edge_qc_export.report import sections, write_report
 from edge_qc_export.report.embedding_map import lay_out
@@ -26,7 +27,6 @@ from edge_qc_export.report.material import Material, gather
 from edge_qc_export.report.matrices import compact
 from edge_qc_export.report.mistakes import costliest
 from edge_qc_export.report.palette import LIGHT, marks
-from edge_qc_export.training import TrainingConfig, train
 from tests.export.pictures import write_challenge
 from tests.trained import Trained
 

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file, save
 
 from edge_qc.errors import DataError, EdgeQCError
-from edge_qc_export import checkpoints, epochs
+from edge_qc_export.learn import checkpoints, epochs
+from edge_qc_export.learn.training import Run, TrainingConfig, load_run, train
 from edge_qc_export.progress import Reporter
-from edge_qc_export.training import Run, TrainingConfig, load_run, train
 from edge_qc_export.whole_file import write_whole
 from tests.export.pictures import write_challenge
 
@@ -116,7 +116,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_result(
     program = f"""
 import os, signal
 from pathlib import Path
-from edge_qc_export.training import TrainingConfig, train
+from edge_qc_export.learn.training import TrainingConfig, train
 replace, written = os.replace, []
 def kill_at_third(source, target):
     if Path(target).name == "resume.safetensors":

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from edge_qc.errors import DataError
 from edge_qc_export.commands.score import command
-from edge_qc_export.dataset import CHALLENGE_CLASSES
+from edge_qc_export.data.dataset import CHALLENGE_CLASSES
 from tests.export.pictures import write_rows
 
 TRUTH = [["filename", "Label"], ["a.png", "GOOD"], ["b.png", "Missing"], ["c.png", "Drift"]]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from edge_qc.parts import DRIFT
-from edge_qc_export.costs import challenge_costs
-from edge_qc_export.dataset import CHALLENGE_CLASSES
-from edge_qc_export.metrics import FIGURES
-from edge_qc_export.scoring import score, wilson
+from edge_qc_export.data.dataset import CHALLENGE_CLASSES
+from edge_qc_export.figures.costs import challenge_costs
+from edge_qc_export.figures.metrics import FIGURES
+from edge_qc_export.figures.scoring import score, wilson
 
 COSTS = challenge_costs(CHALLENGE_CLASSES)
 

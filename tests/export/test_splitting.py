@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from edge_qc.dies import read_dies
 from edge_qc.errors import DataError
-from edge_qc_export.dataset import Sample, read_samples
-from edge_qc_export.splitting import (
+from edge_qc_export.data.dataset import Sample, read_samples
+from edge_qc_export.data.splitting import (
     held_out_by,
     near_groups,
     read_split,
     split,
     write_split,
 )
-from edge_qc_export.view_store import make_views
+from edge_qc_export.data.view_store import make_views
 from tests.export.pictures import DIES, write_challenge, write_picture
 
 DEEPPCB = Path(__file__).parents[3] / "shared" / "data" / "deeppcb.tar"

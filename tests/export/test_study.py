@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from edge_qc.errors import DataError, EdgeQCError, UsageError
 from edge_qc.parts import GOOD
-from edge_qc_export.checkpoints import MODEL, Run
 from edge_qc_export.commands.study import command
+from edge_qc_export.learn.checkpoints import MODEL, Run
+from edge_qc_export.learn.training import TrainingConfig, train
 from edge_qc_export.progress import Reporter
 from edge_qc_export.study import Study, StudySettings, run_study, running
 from edge_qc_export.study.configurations import loss_costs
-from edge_qc_export.training import TrainingConfig, train
 from tests.export.pictures import write_challenge
 
 pytestmark = pytest.mark.torch

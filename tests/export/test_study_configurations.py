@@ -12,8 +12,8 @@ pytest.importorskip("torch", reason="studies need torch: pip install ./export")
 
 
 from edge_qc.parts import GOOD
-from edge_qc_export.costs import cost_matrix
-from edge_qc_export.dataset import CHALLENGE_CLASSES
+from edge_qc_export.data.dataset import CHALLENGE_CLASSES
+from edge_qc_export.figures.costs import cost_matrix
 from edge_qc_export.study import CONFIGURATIONS, StudySettings, run_study
 from edge_qc_export.study.configurations import loss_costs
 

@@ -22,7 +22,7 @@ from edge_qc.errors import DataError, UsageError
 from edge_qc.view import view
 from edge_qc_export import synthetic
 from edge_qc_export.commands.synth import command
-from edge_qc_export.dataset import CHALLENGE_CLASSES, read_samples
+from edge_qc_export.data.dataset import CHALLENGE_CLASSES, read_samples
 from edge_qc_export.synthetic import DIES, DRIFT_KINDS, LARGE, SMALL, class_counts, plan, render
 from edge_qc_export.synthetic.items import CHALLENGE_COUNTS
 from edge_qc_export.synthetic.layout import LAYOUTS

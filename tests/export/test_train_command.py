@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from edge_qc.errors import DataError, UsageError
 from edge_qc_export.commands.train import command
-from edge_qc_export.training import load_run
+from edge_qc_export.learn.training import load_run
 from tests.export.pictures import write_challenge
 
 pytestmark = pytest.mark.torch

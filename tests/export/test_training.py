@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 
 from edge_qc.errors import DataError, EdgeQCError, UsageError
 from edge_qc.parts import DRIFT
-from edge_qc_export import epochs
+from edge_qc_export.learn import epochs
+from edge_qc_export.learn.training import Run, TrainingConfig, load_run, train
 from edge_qc_export.progress import Reporter
-from edge_qc_export.training import Run, TrainingConfig, load_run, train
 from tests.export.pictures import CLASSES, write_challenge
 
 pytestmark = pytest.mark.torch
@@ -121,7 +121,7 @@ def test_a_kept_trunk_trains_to_the_weights_of_the_plain_loop(
 def test_a_kept_trunk_is_computed_once(
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_qc_export.networks import ResidualNetwork
+    from edge_qc_export.learn.networks import ResidualNetwork
 
     seen: list[int] = []
     frozen = ResidualNetwork.frozen

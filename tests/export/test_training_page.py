@@ -15,10 +15,10 @@ pytest.importorskip("torch", reason="training needs torch: pip install ./export"
 
 import edge_qc.cli
 from edge_qc.dies import read_dies
-from edge_qc_export.costs import read_costs
-from edge_qc_export.dataset import read_samples
-from edge_qc_export.keras_layers import unfreeze_table
-from edge_qc_export.training import TrainingConfig, train
+from edge_qc_export.data.dataset import read_samples
+from edge_qc_export.figures.costs import read_costs
+from edge_qc_export.learn.keras_layers import unfreeze_table
+from edge_qc_export.learn.training import TrainingConfig, train
 from tests.trained import ROOT
 
 pytestmark = pytest.mark.torch

@@ -13,9 +13,9 @@ from PIL import Image
 from edge_qc.dies import CHALLENGE_DIES, read_dies
 from edge_qc.errors import DataError, EdgeQCError
 from edge_qc.view import view
-from edge_qc_export.dataset import read_samples
-from edge_qc_export.tables import Fault
-from edge_qc_export.view_store import make_views
+from edge_qc_export.data.dataset import read_samples
+from edge_qc_export.data.tables import Fault
+from edge_qc_export.data.view_store import make_views
 from tests.export.pictures import DIES, write_challenge
 
 SIZE = (24, 20)

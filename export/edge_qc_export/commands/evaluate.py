@@ -37,9 +37,9 @@ def command(
     """
     import json
 
+    from edge_qc_export.figures.score_table import print_scores
     from edge_qc_export.measurement import measure
     from edge_qc_export.progress import ConsoleReporter
-    from edge_qc_export.score_table import print_scores
 
     with ConsoleReporter() as reporter:
         measured = measure(run, data, split, costs, reporter)

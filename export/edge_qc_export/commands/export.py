@@ -168,12 +168,12 @@ def command(
     import torch
 
     from edge_qc.errors import UsageError
-    from edge_qc_export.bundle_folder import pack_bundle
-    from edge_qc_export.checkpoints import load_run
-    from edge_qc_export.fitting import FitSettings
+    from edge_qc_export.learn.checkpoints import load_run
     from edge_qc_export.progress import ConsoleReporter
     from edge_qc_export.release import release
-    from edge_qc_export.release_manifest import ReleaseSettings
+    from edge_qc_export.release.bundle_folder import pack_bundle
+    from edge_qc_export.release.fitting import FitSettings
+    from edge_qc_export.release.manifest import ReleaseSettings
 
     if grid is not None and grid != "finest" and not grid.isdecimal():
         raise UsageError(f"grid {grid!r}: wanted 'finest' or a number of rows")
@@ -255,7 +255,7 @@ def _prove(
     """The acceptance report of the named station or of this machine; None where neither is asked.
     Raises EdgeQCError where the bundle is refused."""
     if target is not None:
-        from edge_qc_export.remote import release_on
+        from edge_qc_export.release.remote import release_on
 
         return release_on(
             bundle,

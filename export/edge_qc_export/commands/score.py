@@ -24,9 +24,9 @@ def command(truth: Path, predictions: Path, costs: Path | None, as_json: bool) -
     """
     import json
 
-    from edge_qc_export.labels import costs_of_labels, read_pair
-    from edge_qc_export.score_table import print_scores
-    from edge_qc_export.scoring import score
+    from edge_qc_export.figures.labels import costs_of_labels, read_pair
+    from edge_qc_export.figures.score_table import print_scores
+    from edge_qc_export.figures.scoring import score
 
     true, said = read_pair(truth, predictions)
     scores = score(true, said, costs_of_labels(true, said, costs))

@@ -109,8 +109,8 @@ def command(
     from datetime import datetime
 
     from edge_qc.errors import UsageError
+    from edge_qc_export.learn.training import TrainingConfig, train
     from edge_qc_export.progress import ConsoleReporter, Reporter
-    from edge_qc_export.training import TrainingConfig, train
 
     if out is None and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError("several processes need one run folder: name it with --out")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from edge_qc_export.rates import Reliability
+from edge_qc_export.figures.rates import Reliability
 from edge_qc_export.report.palette import WIDTH_IN, Theme
 
 

@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from edge_qc_export import rates
-from edge_qc_export.costs import Costs
+from edge_qc_export.figures import rates
+from edge_qc_export.figures.costs import Costs
+from edge_qc_export.figures.scoring import Scores
 from edge_qc_export.report.curves import draw_epochs, draw_reliability
 from edge_qc_export.report.drift_histograms import draw_drift
 from edge_qc_export.report.embedding_map import draw_map, lay_out
@@ -20,7 +21,6 @@ from edge_qc_export.report.markup import Picture
 from edge_qc_export.report.material import Material
 from edge_qc_export.report.matrices import draw_costs, draw_counts
 from edge_qc_export.report.palette import DARK, LIGHT, Theme, drawn_in
-from edge_qc_export.scoring import Scores
 
 _DPI = 160
 

@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from edge_qc.parts import DRIFT, GOOD
-from edge_qc_export import metrics
-from edge_qc_export.costs import Costs, cost_matrix
+from edge_qc_export.figures import metrics
+from edge_qc_export.figures.costs import Costs, cost_matrix
 from edge_qc_export.report.palette import BLUE, VERMILION, WIDTH_IN, Theme, short
 
 Floats = NDArray[np.float64]

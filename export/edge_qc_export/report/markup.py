@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from edge_qc_export.scoring import Figure
+from edge_qc_export.figures.scoring import Figure
 
 __all__ = ["Picture", "block", "cells", "escape", "image", "number", "percent", "table"]
 

@@ -15,10 +15,7 @@ from edge_qc.decision import threshold_at
 from edge_qc.errors import DataError, UsageError
 from edge_qc.manifest import ANY_DIE
 from edge_qc.parts import DRIFT
-from edge_qc_export.calibration import tail_from_scores
-from edge_qc_export.checkpoints import LOG, Run, load_run
-from edge_qc_export.costs import Costs
-from edge_qc_export.dataset import TRUTH_TABLE, Sample
+from edge_qc_export.data.dataset import TRUTH_TABLE, Sample
 from edge_qc_export.evaluation import (
     Evaluation,
     embedding_drift,
@@ -26,8 +23,11 @@ from edge_qc_export.evaluation import (
     judge,
     samples_of_split,
 )
+from edge_qc_export.figures.calibration import tail_from_scores
+from edge_qc_export.figures.costs import Costs
+from edge_qc_export.figures.scoring import Scores
+from edge_qc_export.learn.checkpoints import LOG, Run, load_run
 from edge_qc_export.progress import Reporter
-from edge_qc_export.scoring import Scores
 
 _ALPHA = 0.01
 """Share of known parts above the threshold where no bundle says another."""

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from edge_qc.parts import DRIFT, GOOD
-from edge_qc_export.costs import Costs, cost_matrix
+from edge_qc_export.figures.costs import Costs, cost_matrix
 from edge_qc_export.report.palette import WIDTH_IN, Theme, short
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
 from edge_qc.view import view
-from edge_qc_export.checkpoints import Run
-from edge_qc_export.costs import Costs
-from edge_qc_export.dataset import Sample
+from edge_qc_export.data.dataset import Sample
 from edge_qc_export.evaluation import Evaluation
+from edge_qc_export.figures.costs import Costs
+from edge_qc_export.learn.checkpoints import Run
 
 SHOWN = 12
 _TALLEST = 320

@@ -9,6 +9,7 @@ import cv2
 
 from edge_qc import __version__
 from edge_qc.parts import DRIFT
+from edge_qc_export.figures.scoring import Scores
 from edge_qc_export.report.markup import (
     Picture,
     block,
@@ -22,7 +23,6 @@ from edge_qc_export.report.markup import (
 )
 from edge_qc_export.report.material import Material
 from edge_qc_export.report.mistakes import Mistake
-from edge_qc_export.scoring import Scores
 
 FIGURE_TITLES = {
     "pwa_skill": "PWA skill: 1 perfect, 0 the best constant",

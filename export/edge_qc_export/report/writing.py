@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from edge_qc.errors import EdgeQCError
-from edge_qc_export.costs import Costs
+from edge_qc_export.figures.costs import Costs
 from edge_qc_export.progress import Reporter
 from edge_qc_export.report import drawing, sections
 from edge_qc_export.report.markup import Picture

@@ -13,7 +13,7 @@ from typing import Literal
 
 from edge_qc.errors import UsageError
 from edge_qc.parts import GOOD
-from edge_qc_export.costs import report_loss_costs
+from edge_qc_export.figures.costs import report_loss_costs
 
 CONSTANT = "constant"
 

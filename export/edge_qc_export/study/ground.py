@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from edge_qc.dies import CHALLENGE_DIES, read_dies
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
-from edge_qc_export import splitting
-from edge_qc_export.checkpoints import SPLIT
-from edge_qc_export.costs import Costs, costs_for, read_costs
-from edge_qc_export.dataset import TRUTH_TABLE, Sample, read_samples, require_classes
+from edge_qc_export.data import splitting
+from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples, require_classes
+from edge_qc_export.data.view_store import make_views
+from edge_qc_export.figures.costs import Costs, costs_for, read_costs
+from edge_qc_export.learn.checkpoints import SPLIT
 from edge_qc_export.progress import Reporter
 from edge_qc_export.study.settings import StudySettings
-from edge_qc_export.view_store import make_views
 
 CACHE = "cache"
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 
 from edge_qc.errors import DataError, EdgeQCError
-from edge_qc_export import metrics
-from edge_qc_export.checkpoints import LOG, SPLIT, Run
 from edge_qc_export.evaluation import evaluate
-from edge_qc_export.networks import build_network
+from edge_qc_export.figures import metrics
+from edge_qc_export.figures.scoring import score
+from edge_qc_export.learn.checkpoints import LOG, SPLIT, Run
+from edge_qc_export.learn.networks import build_network
+from edge_qc_export.learn.training import TrainingConfig, train
 from edge_qc_export.progress import Reporter
-from edge_qc_export.scoring import score
 from edge_qc_export.study.configurations import (
     CONFIGURATIONS,
     CONSTANT,
@@ -33,7 +34,6 @@ from edge_qc_export.study.configurations import (
 from edge_qc_export.study.ground import CACHE, Ground, lay_ground
 from edge_qc_export.study.results import RESULT, Row, Study, read_row, write_text
 from edge_qc_export.study.settings import StudySettings
-from edge_qc_export.training import TrainingConfig, train
 
 
 def run_study(settings: StudySettings, reporter: Reporter | None = None) -> Study:

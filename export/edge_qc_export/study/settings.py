@@ -12,8 +12,8 @@ from typing import Any
 
 from edge_qc.errors import UsageError
 from edge_qc.view import Interpolation
-from edge_qc_export.dataset import Sample
-from edge_qc_export.networks import NETWORKS
+from edge_qc_export.data.dataset import Sample
+from edge_qc_export.learn.networks import NETWORKS
 
 SETTINGS = "settings.json"
 

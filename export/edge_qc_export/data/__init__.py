@@ -1,0 +1,1 @@
+"""Labelled images in: tables, views cut once, and what is held out."""

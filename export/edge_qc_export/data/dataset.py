@@ -1,0 +1,247 @@
+"""Labelled images in: the challenge's layout, or a folder per class.
+
+Tables and folders become samples; every fault of a table is collected with its file and line, so
+that all are reported at once (those of the pictures are added where they are decoded, in
+``view_store``). Nothing here decodes a picture, splits a set or knows
+a cost.
+
+The challenge's layout (Challenge Data ENS no. 157): ``input_train/*.png`` with ``Y_train.csv``
+(an unnamed index column, ``filename,window,lib,Label``), ``input_test/*.png`` with
+``win_and_lib.csv`` (``filename,window,lib``) and, where the truth is known, ``Y_test_truth.csv``
+(``filename,Label``). A folder per class: ``CLASS/*.png``, or ``CLASS/DIE/*.png`` where there are
+several dies, below the root or below its ``train`` and ``test``. With both an optional
+``groups.csv`` (``filename,group``) names what a split must keep together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from edge_qc.errors import DataError
+from edge_qc.parts import DRIFT, GOOD
+from edge_qc_export.data.tables import (
+    Fault,
+    Lines,
+    label_from_text,
+    raise_faults,
+    read_lookup,
+    read_table,
+)
+
+Part = Literal["train", "test"]
+
+CHALLENGE_CLASSES = (
+    GOOD,
+    "Boucle plate",
+    "Lift-off blanc",
+    "Lift-off noir",
+    "Missing",
+    "Short circuit MOS",
+)
+"""In the challenge's own order: index 0 to 5; 6 is Drift."""
+
+TRAIN_TABLE, TEST_TABLE, TRUTH_TABLE = "Y_train.csv", "win_and_lib.csv", "Y_test_truth.csv"
+GROUPS_TABLE = "groups.csv"
+_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled picture. label is None where the truth is not known, ``DRIFT`` for drift.
+    window is empty where the layout has none. table and line: where it was named."""
+
+    filename: str
+    file: Path
+    die: str
+    window: str
+    label: str | None
+    group: str | None
+    table: Path
+    line: int
+
+
+def ordered_classes(labels: Iterable[str]) -> tuple[str, ...]:
+    """The classes among labels: GOOD first, then by name, which is the challenge's own order."""
+    names = set(labels) - {DRIFT}
+    return tuple(sorted(names, key=lambda name: (name != GOOD, name)))
+
+
+def read_samples(
+    root: Path,
+    part: Part,
+    dies: Collection[str],
+    labels: Collection[str] | None = None,
+    faults: list[Fault] | None = None,
+) -> tuple[Sample, ...]:
+    """The samples of one part of a data set, in the tables' order.
+
+    dies: the names that the die table knows. labels: the classes that may occur; None takes the
+    challenge's where one of its defects occurs, else any. With a list of faults, faults are
+    appended to it and their rows left out; without, DataError lists all of them.
+    """
+    if not root.is_dir():
+        kind = "a file" if root.exists() else "nothing"
+        raise DataError(
+            f"data {root}: {kind} there, wanted a folder in the challenge's layout "
+            f"({TRAIN_TABLE}, input_train/) or with a folder per class"
+        )
+    found: list[Fault] = []
+    if any((root / name).exists() for name in (TRAIN_TABLE, TEST_TABLE, "input_train")):
+        samples = _challenge_samples(root, part, found)
+    else:
+        samples = _folder_samples(root, part, dies, found)
+    if (root / GROUPS_TABLE).exists():
+        groups = read_lookup(root / GROUPS_TABLE, "group", found)
+        samples = [replace(s, group=groups.get(s.filename, (0, None))[1]) for s in samples]
+    samples = _known_samples(samples, part, dies, labels, found)
+    if not samples and not found:
+        found.append(Fault(root, 0, f"names no picture for its {part} part"))
+    if faults is None:
+        raise_faults(root, found)
+    else:
+        faults.extend(found)
+    return tuple(samples)
+
+
+def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Sample]:
+    table = root / (TRAIN_TABLE if part == "train" else TEST_TABLE)
+    folder = root / f"input_{part}"
+    columns = ["filename", "window", "lib"] + (["Label"] if part == "train" else [])
+    truth: Lines = {}
+    if part == "test" and (root / TRUTH_TABLE).exists():
+        truth = read_lookup(root / TRUTH_TABLE, "Label", faults)
+    samples: list[Sample] = []
+    lines: dict[str, int] = {}
+    for line, row in read_table(table, columns, faults):
+        name = row["filename"]
+        if name in lines:
+            faults.append(Fault(table, line, f"{name} is named twice, first in line {lines[name]}"))
+            continue
+        lines[name] = line
+        label = row["Label"] if part == "train" else truth.pop(name, (0, None))[1]
+        samples.append(
+            Sample(
+                filename=name,
+                file=folder / name,
+                die=row["lib"],
+                window=row["window"],
+                label=None if label is None else label_from_text(label),
+                group=None,
+                table=table,
+                line=line,
+            )
+        )
+    for name, (line, _) in truth.items():
+        faults.append(Fault(root / TRUTH_TABLE, line, f"{name} is not in {TEST_TABLE}"))
+    return samples
+
+
+def _folder_samples(
+    root: Path, part: Part, dies: Collection[str], faults: list[Fault]
+) -> list[Sample]:
+    base = root
+    if (root / "train").is_dir() or (root / "test").is_dir():
+        base = root / part
+    elif part == "test":
+        faults.append(Fault(root, 0, f"has neither {TEST_TABLE} nor a folder test/"))
+        return []
+    if not base.is_dir():
+        faults.append(Fault(base, 0, "is missing"))
+        return []
+    samples: list[Sample] = []
+    for folder in sorted(entry for entry in base.iterdir() if entry.is_dir()):
+        if folder.name.startswith("."):
+            continue
+        pictures = sorted(f for f in folder.rglob("*") if f.suffix.casefold() in _SUFFIXES)
+        if not pictures:
+            faults.append(Fault(folder, 0, "the class has no image; add some or remove the folder"))
+        for picture in pictures:
+            inner = picture.relative_to(folder).parts[:-1]
+            if not inner and len(dies) > 1:
+                text = f"no die: put it below {folder.name}/DIE/, DIE one of {sorted(dies)}"
+                faults.append(Fault(picture, 0, text))
+                continue
+            samples.append(
+                Sample(
+                    filename=picture.relative_to(base).as_posix(),
+                    file=picture,
+                    die=inner[0] if inner else next(iter(dies)),
+                    window="",
+                    label=label_from_text(folder.name),
+                    group=None,
+                    table=picture,
+                    line=0,
+                )
+            )
+    return samples
+
+
+def _known_samples(
+    samples: Sequence[Sample],
+    part: Part,
+    dies: Collection[str],
+    labels: Collection[str] | None,
+    faults: list[Fault],
+) -> list[Sample]:
+    """The samples whose label, die and file are as they should be."""
+    if labels is None and {s.label for s in samples} & set(CHALLENGE_CLASSES[1:]):
+        labels = CHALLENGE_CLASSES
+    known = []
+    for sample in samples:
+        texts = []
+        label = sample.label
+        if label == DRIFT and part == "train":
+            texts.append(f"{sample.filename} is Drift; drift belongs in the test part alone")
+        elif label == "":
+            texts.append(f"{sample.filename} has no label")
+        elif label not in (None, DRIFT) and labels is not None and label not in labels:
+            wanted = ", ".join(sorted(set(labels) - {DRIFT}))
+            texts.append(f"{sample.filename} has the unknown label {label!r}; wanted {wanted}")
+        if sample.die not in dies:
+            wanted = ", ".join(sorted(dies))
+            texts.append(f"{sample.filename} has the unknown die {sample.die!r}; wanted {wanted}")
+        if not sample.file.is_file():
+            texts.append(f"{sample.filename} is missing in {sample.file.parent}")
+        faults.extend(Fault(sample.table, sample.line, text) for text in texts)
+        if not texts:
+            known.append(sample)
+    return known
+
+
+def require_classes(
+    root: Path, samples: Sequence[Sample], wanted: Collection[str] | None = None
+) -> tuple[str, ...]:
+    """The classes to learn, in order. Raises DataError where GOOD or a wanted class has no image,
+    where a class has one image alone, or where there is only one class."""
+    counts = Counter(sample.label for sample in samples if sample.label is not None)
+    classes = ordered_classes(counts)
+    faults = []
+    for name in sorted(({GOOD} | set(wanted or ())) - {DRIFT} - set(classes)):
+        faults.append(Fault(root, 0, f"the class {name!r} has no image; add some"))
+    for name in classes:
+        if counts[name] == 1:
+            line = next(sample for sample in samples if sample.label == name)
+            text = (
+                f"the class {name!r} has one image alone ({line.filename}), which cannot be both "
+                "learnt and held out; add images or take the class out"
+            )
+            faults.append(Fault(line.table, line.line, text))
+    if len(classes) == 1 and not faults:
+        faults.append(Fault(root, 0, f"holds only the class {classes[0]!r}, wanted two or more"))
+    raise_faults(root, faults)
+    return classes
+
+
+def count_table(samples: Sequence[Sample]) -> Mapping[str, Mapping[str, int]]:
+    """Images by class, then by die."""
+    dies = sorted({sample.die for sample in samples})
+    labels = sorted(
+        {sample.label for sample in samples if sample.label is not None},
+        key=lambda name: (name != GOOD, name == DRIFT, name),
+    )
+    counts = Counter((sample.label, sample.die) for sample in samples)
+    return {label: {die: counts[label, die] for die in dies} for label in labels}

@@ -1,0 +1,183 @@
+"""Training pictures divided into those to learn from and those held out.
+
+Stratified by label, die and window; near-duplicates and named groups stay on one side; the same
+seed gives the same split, which is written to a file and read again. Which pictures there are is
+``dataset``'s business.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.errors import DataError
+from edge_qc_export.data.dataset import Sample
+from edge_qc_export.data.tables import Fault, raise_faults, read_table
+from edge_qc_export.whole_file import write_whole
+
+TRAIN, HELD_OUT = "train", "held-out"
+HELD_OUT_SHARE = 0.2
+
+NEAR_BITS = 20
+"""Views whose perceptual hashes differ in at most so many of 256 bits are near-duplicates. The same
+photograph with sensor noise, other light, a little blur, JPEG or a shift of one pixel differs in
+up to 18 (measured on synthetic views)."""
+
+
+_ROWS = 1024
+"""Rows compared with all others at a time."""
+
+
+def near_groups(samples: Sequence[Sample], hashes: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """A number for each sample, the same for all that must not straddle a split: samples of one
+    named group, and near-duplicates (also of a near-duplicate)."""
+    leaders = np.arange(len(samples))
+
+    def leader(index: int) -> int:
+        while leaders[index] != index:
+            leaders[index] = leaders[leaders[index]]
+            index = int(leaders[index])
+        return index
+
+    def join(one: int, other: int) -> None:
+        first, second = sorted((leader(one), leader(other)))
+        leaders[second] = first
+
+    signs = np.where(hashes, np.float32(1), np.float32(-1))
+    near = np.float32(hashes.shape[1] - 2 * NEAR_BITS)
+    for start in range(0, len(samples), _ROWS):
+        rows, columns = np.nonzero(signs[start : start + _ROWS] @ signs.T >= near)
+        for row, column in zip(rows + start, columns, strict=True):
+            if row < column:
+                join(int(row), int(column))
+    named: dict[str, int] = {}
+    for index, sample in enumerate(samples):
+        if sample.group is not None:
+            join(named.setdefault(sample.group, index), index)
+    return np.array([leader(index) for index in range(len(samples))], np.intp)
+
+
+def split(
+    samples: Sequence[Sample],
+    groups: NDArray[np.intp],
+    seed: int,
+    share: float = HELD_OUT_SHARE,
+) -> NDArray[np.bool_]:
+    """Which samples are held out, (n,) bool.
+
+    Groups are walked in the order of their rarest label, die and window, at random within; each
+    label carries what it still owes the held-out part, and a group is held out where that brings
+    the labels nearer to their share (error diffusion). So each label, and within it each die and
+    window, comes within a picture or a group of its share. Raises DataError where a class cannot
+    be on both sides.
+    """
+    labels = sorted({str(sample.label) for sample in samples})
+    position = {label: index for index, label in enumerate(labels)}
+    totals = np.bincount([position[str(s.label)] for s in samples], minlength=len(labels))
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[int(group)].append(index)
+    order = list(members)
+    np.random.default_rng(seed).shuffle(order)
+
+    def stratum(group: int) -> tuple[int, str, str, str]:
+        rows = (samples[index] for index in members[group])
+        rarest = min(rows, key=lambda sample: totals[position[str(sample.label)]])
+        label = str(rarest.label)
+        return int(totals[position[label]]), label, rarest.die, rarest.window
+
+    order.sort(key=stratum)
+    counts = {
+        group: np.bincount(
+            [position[str(samples[index].label)] for index in indices], minlength=len(labels)
+        ).astype(np.float64)
+        for group, indices in members.items()
+    }
+    owed = np.zeros(len(labels))
+    held_out = np.zeros(len(samples), np.bool_)
+    for group in order:
+        owed += share * counts[group]
+        if np.sum(counts[group] * (2 * owed - counts[group]) / totals) > 0:
+            owed -= counts[group]
+            held_out[members[group]] = True
+    _both_sides(samples, members, held_out)
+    return held_out
+
+
+def _both_sides(
+    samples: Sequence[Sample], members: dict[int, list[int]], held_out: NDArray[np.bool_]
+) -> None:
+    """Move groups of each class that is on one side alone; DataError where that cannot help."""
+    groups_of: dict[str, list[int]] = defaultdict(list)
+    for group, rows in members.items():
+        for label in {str(samples[index].label) for index in rows}:
+            groups_of[label].append(group)
+
+    def one_sided() -> list[str]:
+        sides = {n: {bool(held_out[members[g][0]]) for g in own} for n, own in groups_of.items()}
+        return sorted(label for label, found in sides.items() if len(found) == 1)
+
+    def harm(group: int) -> tuple[int, int, int]:
+        """How many classes would be on one side alone were this group moved."""
+        rows = members[group]
+        held_out[rows] = ~held_out[rows]
+        count = len(one_sided())
+        held_out[rows] = ~held_out[rows]
+        return count, len(rows), rows[0]
+
+    for _ in range(2 * len(groups_of)):
+        lacking = [label for label in one_sided() if len(groups_of[label]) > 1]
+        if not lacking:
+            break
+        rows = members[min(groups_of[lacking[0]], key=harm)]
+        held_out[rows] = ~held_out[rows]
+    faults = []
+    for label in one_sided():
+        sample = next(sample for sample in samples if sample.label == label)
+        text = (
+            f"all images of the class {label!r} are near-duplicates, or of too few groups, such as "
+            f"that of {sample.filename}: it cannot be both learnt and held out; add images"
+        )
+        faults.append(Fault(sample.table, sample.line, text))
+    if faults:
+        raise_faults(samples[0].table.parent, faults)
+
+
+def write_split(file: Path, samples: Sequence[Sample], held_out: NDArray[np.bool_]) -> None:
+    """Write ``filename,split``. Raises EdgeQCError where the disk refuses."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["filename", "split"])
+    for sample, out in zip(samples, held_out, strict=True):
+        writer.writerow([sample.filename, HELD_OUT if out else TRAIN])
+    write_whole(file, text.getvalue().encode())
+
+
+def read_split(file: Path) -> dict[str, str]:
+    """``train`` or ``held-out`` by filename. Raises DataError with all faults of the file."""
+    faults: list[Fault] = []
+    parts: dict[str, str] = {}
+    for line, row in read_table(file, ["filename", "split"], faults):
+        if row["split"] not in (TRAIN, HELD_OUT):
+            text = f"split {row['split']!r}, wanted {TRAIN} or {HELD_OUT}"
+            faults.append(Fault(file, line, text))
+        parts[row["filename"]] = row["split"]
+    raise_faults(file, faults)
+    return parts
+
+
+def held_out_by(parts: dict[str, str], samples: Sequence[Sample], file: Path) -> NDArray[np.bool_]:
+    """Which samples a split that was read holds out. Raises DataError where it is another set's."""
+    unknown = [sample.filename for sample in samples if sample.filename not in parts]
+    if unknown or len(parts) != len(samples):
+        raise DataError(
+            f"split {file}: is of another data set: {len(parts)} files where the data has "
+            f"{len(samples)}, {len(unknown)} of them not in the split. Delete it, or name its data"
+        )
+    return np.array([parts[sample.filename] == HELD_OUT for sample in samples])

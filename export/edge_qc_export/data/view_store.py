@@ -1,0 +1,162 @@
+"""The views of a data set, made once by ``edge_qc.view`` and kept as one memory-mapped array.
+
+Each picture is decoded once; what is wrong with it joins the faults of the tables, and all are
+raised together. Beside its pixels every view keeps a perceptual hash, by which ``splitting`` finds
+near-duplicates. Reading tables is ``dataset``'s work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from edge_qc.dies import Die
+from edge_qc.errors import DataError, EdgeQCError
+from edge_qc.view import Interpolation, view
+from edge_qc_export.data.dataset import Sample
+from edge_qc_export.data.mapped import make_mapped
+from edge_qc_export.data.tables import Fault, raise_faults
+
+HASH_SIDE = 16
+"""The perceptual hash has 16 x 16 bits: at 8 x 8, different parts of one kind collide."""
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewStore:
+    """pixels: (n, H, W) uint8; hashes: (n, 256) bool. Rows are in the samples' order."""
+
+    pixels: NDArray[np.uint8]
+    hashes: NDArray[np.bool_]
+
+
+def make_views(
+    root: Path,
+    samples: Sequence[Sample],
+    dies: Mapping[str, Die],
+    size: tuple[int, int],
+    interpolation: Interpolation = "area",
+    *,
+    folder: Path | None = None,
+    faults: Sequence[Fault] = (),
+    advance: Progress = lambda _: None,
+) -> ViewStore:
+    """The views of ``samples`` at ``size`` (rows, columns).
+
+    folder: where the array is kept, and found again while pictures, die table and size are the
+    same; None keeps it in memory. faults: those of the tables, raised together with those of the
+    pictures as one DataError. advance: called with the number of views made since.
+    """
+    key = _key(samples, dies, size, interpolation)
+    names: tuple[Path, Path] | None = None
+    if folder is not None:
+        names = folder / f"views-{key}.npy", folder / f"hashes-{key}.npy"
+    if names is not None and not faults and all(name.exists() for name in names):
+        advance(len(samples))
+        return ViewStore(np.load(names[0], mmap_mode="r"), np.load(names[1]))
+    pixels, partial = _room(len(samples), size, names)
+    hashes = np.zeros((len(samples), HASH_SIDE**2), np.bool_)
+
+    def make(index: int) -> Fault | None:
+        sample = samples[index]
+        try:
+            picture = _decode(sample.file)
+        except DataError as error:
+            return Fault(sample.table, sample.line, f"{sample.filename} {error}")
+        made = view(picture, dies[sample.die], size, interpolation).pixels[0]
+        if not made.any() and picture.any():
+            height, width = picture.shape
+            text = f"of {width}x{height} pixels lies wholly outside the box of {sample.die}"
+            return Fault(
+                sample.table, sample.line, f"{sample.filename} {text}; is this the set's die table?"
+            )
+        pixels[index] = made
+        hashes[index] = imagehash.phash(Image.fromarray(made), hash_size=HASH_SIDE).hash.ravel()
+        return None
+
+    found = list(faults)
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for fault in pool.map(make, range(len(samples))):
+                advance(1)
+                if fault is not None:
+                    found.append(fault)
+        raise_faults(root, sorted(found, key=lambda fault: (str(fault.file), fault.line)))
+        if names is not None and partial is not None:
+            pixels = _kept(pixels, hashes, partial, names)
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+    return ViewStore(pixels, hashes)
+
+
+def _kept(
+    pixels: NDArray[np.uint8], hashes: NDArray[np.bool_], partial: Path, names: tuple[Path, Path]
+) -> NDArray[np.uint8]:
+    try:
+        pixels.flush()  # type: ignore[attr-defined]
+        np.save(names[1], hashes)
+        os.replace(partial, names[0])
+        kept: NDArray[np.uint8] = np.load(names[0], mmap_mode="r")
+    except OSError as error:
+        raise EdgeQCError(f"views: {names[0]} cannot be written ({error.strerror})") from error
+    return kept
+
+
+def _room(
+    count: int, size: tuple[int, int], names: tuple[Path, Path] | None
+) -> tuple[NDArray[np.uint8], Path | None]:
+    if names is None:
+        return np.empty((count, *size), np.uint8), None
+    partial = names[0].with_suffix(f".{os.getpid()}.partial")
+    try:
+        return make_mapped(partial, np.uint8, (count, *size)).view(np.uint8), partial
+    except OSError as error:
+        raise EdgeQCError(
+            f"views: {partial} cannot be written ({error.strerror}); "
+            f"{count * size[0] * size[1] / 2**20:.0f} MiB are wanted there. Make room, or name "
+            "another folder with --cache"
+        ) from error
+
+
+def _decode(file: Path) -> NDArray[np.uint8]:
+    """An 8-bit grey picture, (H, W). Raises DataError that says what is wrong with it."""
+    try:
+        with Image.open(file) as picture:
+            if picture.mode != "L":
+                raise DataError(f"has the mode {picture.mode}, wanted L (8-bit grey)")
+            return np.asarray(picture, np.uint8)
+    except UnidentifiedImageError as error:
+        raise DataError("is not a picture") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot be decoded ({error})") from error
+
+
+def _key(
+    samples: Sequence[Sample],
+    dies: Mapping[str, Die],
+    size: tuple[int, int],
+    interpolation: Interpolation,
+) -> str:
+    digest = hashlib.sha256()
+    table = {name: die.model_dump() for name, die in sorted(dies.items())}
+    digest.update(json.dumps([table, size, interpolation]).encode())
+    for sample in samples:
+        try:
+            status = sample.file.stat()
+        except OSError:
+            continue
+        row = [sample.filename, sample.die, status.st_size, status.st_mtime_ns]
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,183 @@
+"""PaDiM: a Gaussian for every patch position, and the squared Mahalanobis distance to it.
+
+Defard, Setkov, Loesch and Audigier (2020), *PaDiM: a Patch Distribution Modeling Framework for
+Anomaly Detection and Localization*. ``fit`` turns the moments of a
+streaming pass (``moments``) into a ``Whitening`` W with ||W (x - mean)||^2, by Cholesky. Two fits:
+``pooled`` has one mean a position; ``per-class`` has a mean for every class and one covariance that
+they share (as linear discriminant analysis has), and the distance is the least over the classes.
+
+The nested form: channels are ordered from the coarsest level to the finest. Patches that share a
+coarse feature share its rows of the Cholesky factor, so those are computed and kept once for the
+group; the distances are those of the full form. How they are applied lives in ``whitening``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edge_qc.errors import DataError
+from edge_qc_export.drift.moments import CHUNK, Fit, Moments
+from edge_qc_export.drift.patches import Layout, spread
+from edge_qc_export.drift.whitening import Whitening, whitened_centres
+
+
+@dataclass(frozen=True, slots=True)
+class Regularisation:
+    """What makes a covariance invertible and its estimate steadier.
+
+    shrinkage: how far the correlations go towards none, in [0, 1]; None takes the oracle
+    approximating intensity of Chen, Wiesel, Eldar and Hero (2010), one for all positions so that
+    the nested form stays exact. relative: added to each variance, as a share of the channel's mean
+    variance over the positions. absolute: added to each variance as it is.
+    """
+
+    shrinkage: float | None = None
+    relative: float = 0.01
+    absolute: float = 0.0
+
+
+def fit(moments: Moments, kind: Fit, regularisation: Regularisation) -> Whitening:
+    """The whitening of every position, float32, computed in float64.
+
+    Raises DataError where there are too few images for the channels, a class has none, or the
+    features do not vary.
+    """
+    layout, counts = moments.layout, moments.counts
+    groups = len(counts) if kind == "per-class" else 1
+    images = int(counts.sum())
+    if kind == "per-class" and bool((counts == 0).any()):
+        empty = [i for i, count in enumerate(counts.tolist()) if count == 0]
+        raise DataError(
+            f"PaDiM per class: classes {empty} have no training image, wanted at least one each"
+        )
+    if images - groups <= layout.width:
+        raise DataError(
+            f"PaDiM: {images} training images for {layout.width} channels at each patch, wanted "
+            f"more than {layout.width + groups}. Add images, or give --channels at most "
+            f"{images - groups - 1}"
+        )
+    rows = moments.scatter(kind)
+    shrinkage = regularisation.shrinkage
+    if shrinkage is None:
+        shrinkage = oracle_shrinkage(rows, layout, images - groups)
+    _regularise(rows, layout, shrinkage, regularisation)
+    weights = tuple(_by_source(_cholesky(rows, layout), layout))
+    rows.clear()
+    centres = tuple(moments.means(kind))
+    return Whitening(
+        layout=layout,
+        weights=weights,
+        means=whitened_centres(centres, layout, weights),
+        centres=centres,
+        shrinkage=shrinkage,
+    )
+
+
+def oracle_shrinkage(rows: Sequence[Tensor], layout: Layout, freedom: int) -> float:
+    """The intensity of Chen et al. (2010, eq. 23) for the correlations, over all positions."""
+    p = layout.width
+    squares = 0.0
+    variances = _variances(rows, layout)
+    for i, stage in enumerate(layout.stages):
+        known = torch.cat(
+            [spread(variances[j], layout.stages[j].grid, stage.grid) for j in range(i + 1)], dim=1
+        )
+        floor = 1e-12 * float(known.mean()) + 1e-300
+        squared = rows[i] / variances[i].clamp_min(floor).sqrt()[:, :, None]
+        squared /= known.clamp_min(floor).sqrt()[:, None, :]
+        squared.square_()
+        before = layout.before(i)
+        cross, own = squared[:, :, :before].sum(), squared[:, :, before:].sum()
+        squares += float(2 * cross + own) / stage.patches
+    numerator = (1 - 2 / p) * squares + p**2
+    denominator = (freedom + 1 - 2 / p) * (squares - p)
+    return 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
+
+
+def _variances(rows: Sequence[Tensor], layout: Layout) -> list[Tensor]:
+    return [
+        torch.diagonal(stage[:, :, layout.before(i) :], dim1=1, dim2=2)
+        for i, stage in enumerate(rows)
+    ]
+
+
+def _regularise(
+    rows: list[Tensor], layout: Layout, shrinkage: float, regularisation: Regularisation
+) -> None:
+    """In place: correlations shrunk, variances raised by what is the same at every position."""
+    for i, variance in enumerate(_variances(rows, layout)):
+        channel = variance.mean(dim=0)
+        overall = float(channel.mean())
+        if not overall > 0 and regularisation.absolute == 0:
+            raise DataError(
+                f"PaDiM: the features of stage {layout.stages[i].grid} are the same in every "
+                "training image. Train the network, or give images that differ"
+            )
+        # A channel that is silent everywhere must not make its first murmur an infinite distance.
+        raised = regularisation.relative * channel.clamp_min(1e-2 * overall)
+        wanted = variance + raised + regularisation.absolute
+        rows[i] *= 1 - shrinkage
+        torch.diagonal(rows[i][:, :, layout.before(i) :], dim1=1, dim2=2).copy_(wanted)
+
+
+def _cholesky(rows: list[Tensor], layout: Layout) -> list[Tensor]:
+    """The rows of the inverse factor, in place of the covariance's."""
+    for i, stage in enumerate(layout.stages):
+        before = layout.before(i)
+        for start in range(0, stage.patches, CHUNK):
+            part = slice(start, start + CHUNK)
+            own = rows[i][part, :, before:]
+            if before:
+                known = _known_inverse(rows, layout, i, part)
+                lower = rows[i][part, :, :before] @ known.transpose(1, 2)
+                own = own - lower @ lower.transpose(1, 2)
+            factor, info = torch.linalg.cholesky_ex(own)
+            if bool((info != 0).any()):
+                raise DataError(
+                    f"PaDiM: the covariance of stage {stage.grid} is not positive definite. Give a "
+                    "larger shrinkage, or fewer channels"
+                )
+            eye = torch.eye(stage.width, dtype=own.dtype).expand_as(own)
+            own_inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
+            rows[i][part, :, before:] = own_inverse
+            if before:
+                rows[i][part, :, :before] = -own_inverse @ (lower @ known)
+    return rows
+
+
+def _known_inverse(inverse: Sequence[Tensor], layout: Layout, index: int, part: slice) -> Tensor:
+    """(patches of ``part``, known, known): the inverse factor of the coarser stages, lower
+    triangular, at these patches of stage ``index``."""
+    stage = layout.stages[index]
+    patches = torch.arange(stage.patches)[part]
+    width = layout.before(index)
+    known = torch.zeros(len(patches), width, width, dtype=torch.float64)
+    for j in range(index):
+        coarse = layout.stages[j].grid
+        row = patches // stage.grid[1] * coarse[0] // stage.grid[0]
+        column = patches % stage.grid[1] * coarse[1] // stage.grid[1]
+        first, last = layout.before(j), layout.before(j + 1)
+        known[:, first:last, :last] = inverse[j][row * coarse[1] + column]
+    return known
+
+
+def _by_source(whitening: Sequence[Tensor], layout: Layout) -> list[Tensor]:
+    """Rows by the stage whose features they meet, as ``Whitening.weights`` holds them."""
+    weights = []
+    for j, source in enumerate(layout.stages):
+        blocks = []
+        for i in range(j, len(layout.stages)):
+            stage = layout.stages[i]
+            block = whitening[i][:, :, layout.before(j) : layout.before(j + 1)]
+            rows, columns = stage.grid[0] // source.grid[0], stage.grid[1] // source.grid[1]
+            block = block.reshape(
+                source.grid[0], rows, source.grid[1], columns, stage.width, source.width
+            )
+            block = block.permute(0, 2, 1, 3, 4, 5)
+            blocks.append(block.reshape(source.patches, -1, source.width))
+        weights.append(torch.cat(blocks, dim=1).transpose(1, 2).float().contiguous())
+    return weights

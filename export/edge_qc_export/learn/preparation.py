@@ -1,0 +1,105 @@
+"""Everything that is read before training: samples, costs, views, split, normalisation.
+
+All faults of tables and pictures are raised together. Under torchrun the first process decodes the
+pictures and writes the split, the others read what it wrote.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.dies import CHALLENGE_DIES, Die, read_dies
+from edge_qc_export.data import splitting
+from edge_qc_export.data.dataset import Sample, read_samples, require_classes
+from edge_qc_export.data.tables import Fault
+from edge_qc_export.data.view_store import ViewStore, make_views
+from edge_qc_export.figures.costs import Costs, costs_for, read_costs
+from edge_qc_export.learn import checkpoints
+from edge_qc_export.learn.configuration import TrainingConfig
+from edge_qc_export.learn.networks import IMAGENET_MEAN, IMAGENET_STD, Network
+from edge_qc_export.learn.processes import Processes
+from edge_qc_export.progress import Reporter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """What a training learns from; views and held_out are in the samples' order."""
+
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]
+    dies: Mapping[str, Die]
+    costs: Costs
+    loss_costs: Costs
+    views: ViewStore
+    held_out: NDArray[np.bool_]
+
+
+def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) -> TrainingData:
+    """Read everything. Raises DataError with all faults."""
+    dies = CHALLENGE_DIES if config.dies is None else read_dies(config.dies)
+    given = None if config.costs is None else read_costs(config.costs)
+    loss_given = None if config.loss_costs is None else read_costs(config.loss_costs)
+    faults: list[Fault] = []
+    samples = read_samples(config.data, "train", dies, given, faults)
+    reporter.counts(samples)
+    reporter.begin("views", len(samples))
+    if not processes.first:
+        processes.wait()
+    views = make_views(
+        config.data,
+        samples,
+        dies,
+        config.size,
+        config.interpolation,
+        folder=config.cache_folder or config.own_cache,
+        faults=faults,
+        advance=reporter.advance,
+    )
+    classes = require_classes(config.data, samples, given)
+    costs = costs_for(given, classes, f"costs {config.costs}")
+    loss_costs = (
+        costs_for(loss_given, classes, f"costs {config.loss_costs}") if loss_given else costs
+    )
+    file = config.out / checkpoints.SPLIT
+    if processes.first:
+        held_out = _split(config, samples, views, reporter)
+        splitting.write_split(file, samples, held_out)
+        processes.wait()
+    held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
+    reporter.note(f"{int((~held_out).sum())} to learn from, {int(held_out.sum())} held out: {file}")
+    return TrainingData(samples, classes, dies, costs, loss_costs, views, held_out)
+
+
+def _split(
+    config: TrainingConfig, samples: tuple[Sample, ...], views: ViewStore, reporter: Reporter
+) -> NDArray[np.bool_]:
+    own = config.out / checkpoints.SPLIT
+    file = own if config.resume and own.exists() else config.split
+    if file is not None:
+        return splitting.held_out_by(splitting.read_split(file), samples, file)
+    groups = splitting.near_groups(samples, views.hashes)
+    together = Counter(groups.tolist())
+    if (count := sum(size for size in together.values() if size > 1)) > 0:
+        reporter.note(f"{count} images are near-duplicates or grouped: each kept on one side")
+    return splitting.split(samples, groups, config.seed)
+
+
+def normalisation(
+    network: Network, data: TrainingData
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per channel: ImageNet's for a ResNet; for a CNN those of the views to learn."""
+    if network.input_channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    rows = np.flatnonzero(~data.held_out)
+    histogram = np.zeros(256, np.int64)
+    for row in rows:
+        histogram += np.bincount(data.views.pixels[row].ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    mean = float(histogram @ levels / histogram.sum())
+    std = float(np.sqrt(histogram @ (levels - mean) ** 2 / histogram.sum()))
+    return (round(mean, 6),), (round(max(std, 1 / 255), 6),)

@@ -1,0 +1,112 @@
+"""The views of a run, as export and measurement take them: learnt, held out, and the test part.
+
+The same ``make_views`` as in training, the run's own die table, size and split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.errors import DataError
+from edge_qc.parts import DRIFT
+from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
+from edge_qc_export.data.splitting import held_out_by, read_split
+from edge_qc_export.data.view_store import make_views
+from edge_qc_export.learn.checkpoints import SPLIT, Run
+from edge_qc_export.progress import Reporter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledViews:
+    """pixels: (n, 1, H, W) uint8; labels (of a class, or DRIFT), dies and names: n of each."""
+
+    pixels: NDArray[np.uint8]
+    labels: tuple[str, ...]
+    dies: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def class_indices(self, classes: Sequence[str]) -> NDArray[np.int64]:
+        """(n,): the place of each label in ``classes``. KeyError for DRIFT."""
+        place = {name: index for index, name in enumerate(classes)}
+        return np.array([place[label] for label in self.labels], np.int64)
+
+
+def joined(one: LabelledViews, other: LabelledViews | None) -> LabelledViews:
+    """Both, in order."""
+    if other is None:
+        return one
+    return LabelledViews(
+        pixels=np.concatenate([one.pixels, other.pixels]),
+        labels=one.labels + other.labels,
+        dies=one.dies + other.dies,
+        names=one.names + other.names,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunViews:
+    """test is None where the data set has no test part with a known truth."""
+
+    train: LabelledViews
+    held_out: LabelledViews
+    test: LabelledViews | None
+
+
+def views_of_run(run: Run, reporter: Reporter) -> RunViews:
+    """The views of every labelled picture of the run's data.
+
+    Raises DataError where the data is gone or is
+    not what the run was trained on.
+    """
+    samples = read_samples(run.data, "train", run.dies, run.classes)
+    split_file = run.folder / SPLIT
+    held_out = held_out_by(read_split(split_file), samples, split_file)
+    if held_out.all() or not held_out.any():
+        raise DataError(f"split {split_file}: wants images on both sides. Train again")
+    known = _make(run, samples, reporter)
+    return RunViews(
+        train=_choose(known, ~held_out),
+        held_out=_choose(known, held_out),
+        test=_test_part(run, reporter),
+    )
+
+
+def _test_part(run: Run, reporter: Reporter) -> LabelledViews | None:
+    if not (run.data / TRUTH_TABLE).exists() and not (run.data / "test").is_dir():
+        return None
+    samples = [
+        sample
+        for sample in read_samples(run.data, "test", run.dies, (*run.classes, DRIFT))
+        if sample.label is not None
+    ]
+    return _make(run, samples, reporter) if samples else None
+
+
+def _make(run: Run, samples: Sequence[Sample], reporter: Reporter) -> LabelledViews:
+    reporter.begin("views", len(samples))
+    store = make_views(
+        run.data, samples, run.dies, run.size, run.interpolation, advance=reporter.advance
+    )
+    return LabelledViews(
+        pixels=store.pixels[:, np.newaxis],
+        labels=tuple(str(sample.label) for sample in samples),
+        dies=tuple(sample.die for sample in samples),
+        names=tuple(sample.filename for sample in samples),
+    )
+
+
+def _choose(views: LabelledViews, chosen: NDArray[np.bool_]) -> LabelledViews:
+    rows = np.flatnonzero(chosen)
+    return LabelledViews(
+        pixels=views.pixels[rows],
+        labels=tuple(views.labels[i] for i in rows),
+        dies=tuple(views.dies[i] for i in rows),
+        names=tuple(views.names[i] for i in rows),
+    )

@@ -1,0 +1,124 @@
+"""From a training run to a bundle: fit, calibrate, export, prove, write.
+
+``release`` is the one composition of the workstation's second half; each step lives in its own
+module. The same run and settings give the same bytes: times come from the run, and nothing says
+where it was made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_qc.bundle import Bundle
+from edge_qc.decision import label_of
+from edge_qc.engine import open_engine
+from edge_qc.engine.acceptance import AcceptanceReport, accept
+from edge_qc.manifest import GOLDEN, MODEL
+from edge_qc_export.graph import Features, OnePass, onnx_from_module
+from edge_qc_export.learn.checkpoints import Run
+from edge_qc_export.learn.run_views import joined, views_of_run
+from edge_qc_export.progress import Reporter
+from edge_qc_export.release.bundle_folder import require_free, write_bundle
+from edge_qc_export.release.fitting import Fitted, answers, fit_views, joined_answers
+from edge_qc_export.release.gate import Half, pass_gate
+from edge_qc_export.release.golden import choose_golden, golden_bytes
+from edge_qc_export.release.manifest import ReleaseSettings, manifest_from_run
+from edge_qc_export.release.report import REPORT, report_bytes
+from edge_qc_export.release.signing import read_private_key
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A bundle that was written, accepted by ONNX Runtime, and what its making saw."""
+
+    bundle: Bundle
+    fitted: Fitted
+    acceptance: AcceptanceReport
+    half: Half | None
+
+
+def release(
+    run: Run, out: Path, settings: ReleaseSettings, reporter: Reporter | None = None
+) -> Released:
+    """Write the bundle folder ``out`` from a run.
+
+    Raises UsageError for settings that do not go with the run, DataError for data that do not
+    suffice, EdgeQCError where half does not pass its gate, AcceptanceError where ONNX Runtime does
+    not reproduce torch. Nothing is left behind then.
+    """
+    reporter = reporter or Reporter()
+    require_free(out)
+    key = None if settings.sign is None else read_private_key(settings.sign)
+    network = run.load_network()
+    views = views_of_run(run, reporter)
+    features = Features(network, run.mean, run.std).eval()
+
+    reporter.begin("fit", len(views.train))
+    fitted = fit_views(
+        features, views.train, run.classes, settings.fit, reporter.advance, reporter.note
+    )
+    score = settings.fit.score
+    module = OnePass(network, features, fitted.padim, fitted.embedding, score).eval()
+
+    known_and_odd = joined(views.held_out, views.test)
+    reporter.begin("calibrate", len(known_and_odd))
+    held_out = answers(module, views.held_out.pixels, advance=reporter.advance)
+    test = None
+    if views.test is not None:
+        test = answers(module, views.test.pixels, advance=reporter.advance)
+    levels = network.level_names
+    manifest = manifest_from_run(run, settings, fitted, levels, views.held_out, held_out)
+
+    half: Half | None = None
+    if settings.fp16:
+        reporter.begin("fp16 gate", 2 * len(known_and_odd))
+        half = pass_gate(
+            run,
+            network,
+            features,
+            fitted,
+            score,
+            manifest,
+            known_and_odd,
+            joined_answers(held_out, test),
+            reporter.advance,
+            settings.fp32_nodes,
+        )
+        reporter.note(f"fp16: {half.plan.sentence}; {half.report.flips} decisions change")
+        changes = {"precision": "fp16", "tolerances": half.tolerances}
+        manifest = manifest.model_copy(update=changes)
+
+    reporter.note("writing the graph, and proving it in ONNX Runtime")
+    graph = onnx_from_module(
+        module if half is None else half.module,
+        run.size,
+        settings.batch,
+        half_weights=half is not None,
+    )
+    golden = choose_golden(
+        Bundle(out, "", manifest, signed=False),
+        module,
+        [part for part in (views.held_out, views.train, views.test) if part is not None],
+    )
+    reports: list[AcceptanceReport] = []
+    bundle = write_bundle(
+        out,
+        manifest,
+        {
+            MODEL: graph.SerializeToString(deterministic=True),
+            GOLDEN: golden_bytes(golden),
+            REPORT: report_bytes(manifest, fitted, views, held_out, test, half),
+        },
+        key,
+        lambda written: reports.append(_prove(written)),
+    )
+    return Released(bundle, fitted, reports[0], half)
+
+
+def _prove(bundle: Bundle) -> AcceptanceReport:
+    engine = open_engine(bundle, "onnxruntime", threads=2)
+    try:
+        return accept(bundle, engine, label_of)
+    finally:
+        engine.close()

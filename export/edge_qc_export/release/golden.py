@@ -1,0 +1,119 @@
+"""Which views travel in the bundle as golden, with the answers that torch gives them in FP32.
+
+One of every die and class, and some drift of every die. A view whose label would change with a
+difference that the tolerances allow tests the engine's rounding and not the engine: such a view is
+passed over.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from edge_qc.bundle import Bundle, Golden
+from edge_qc.decision import label_of
+from edge_qc.errors import DataError
+from edge_qc.parts import DRIFT, Reading
+from edge_qc_export.learn.run_views import LabelledViews
+from edge_qc_export.release.fitting import Answers, answers
+
+DRIFTS_OF_A_DIE = 2
+_CANDIDATES = 12
+"""Views of a die and class that are tried before it is left out."""
+
+
+def choose_golden(bundle: Bundle, module: nn.Module, sources: Sequence[LabelledViews]) -> Golden:
+    """The golden views and answers of ``module``, which is FP32.
+
+    bundle: carries the manifest whose rule and tolerances decide. sources: views in the order in
+    which they are preferred. Raises DataError where no view qualifies.
+    """
+    batch = bundle.manifest.input.batch
+    rows: list[tuple[LabelledViews, int]] = []
+    for die in sorted(bundle.manifest.dies):
+        for label in bundle.manifest.labels:
+            wanted = DRIFTS_OF_A_DIE if label == DRIFT else 1
+            rows.extend(_robust(bundle, module, sources, die, label)[:wanted])
+    if not rows:
+        raise DataError(
+            "no view keeps its label within the tolerances, so that no golden answers can be "
+            "given. Train the network longer"
+        )
+    pixels = np.concatenate([source.pixels[i : i + 1] for source, i in rows])
+    filled = -len(pixels) % batch
+    padded = np.concatenate([pixels, np.repeat(pixels[-1:], filled, axis=0)])
+    made = answers(module, padded, batch=batch, distances=True)
+    count = len(pixels)
+    assert made.distances is not None
+    return Golden(
+        views=pixels,
+        labels=tuple(source.labels[i] for source, i in rows),
+        dies=tuple(source.dies[i] for source, i in rows),
+        logits=made.logits[:count],
+        distances=made.distances[:count],
+        drift=made.drift[:count],
+        embedding_distance=made.embedding_distance[:count],
+    )
+
+
+def golden_bytes(golden: Golden) -> bytes:
+    """The npz, the same bytes for the same answers."""
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        views=golden.views,
+        labels=np.array(golden.labels),
+        dies=np.array(golden.dies),
+        logits=golden.logits,
+        distances=golden.distances,
+        drift=golden.drift,
+        embedding_distance=golden.embedding_distance,
+    )
+    return stream.getvalue()
+
+
+def _robust(
+    bundle: Bundle, module: nn.Module, sources: Sequence[LabelledViews], die: str, label: str
+) -> list[tuple[LabelledViews, int]]:
+    for source in sources:
+        rows = [
+            i
+            for i, pair in enumerate(zip(source.dies, source.labels, strict=True))
+            if pair == (die, label)
+        ]
+        rows = sorted(rows, key=source.names.__getitem__)[:_CANDIDATES]
+        if not rows:
+            continue
+        made = answers(module, source.pixels[rows])
+        steady = [
+            (source, i) for place, i in enumerate(rows) if is_steady(bundle, die, made, place)
+        ]
+        if steady:
+            return steady
+    return []
+
+
+def is_steady(bundle: Bundle, die: str, made: Answers, row: int) -> bool:
+    """Whether the label stays the same when each answer moves by its tolerance, and as the engine
+    and the reference may move apart, by twice that."""
+    tolerances = bundle.manifest.tolerances
+    logits = made.logits[row]
+    top, second = np.argsort(logits)[::-1][:2]
+    nearer = np.zeros_like(logits)
+    nearer[top], nearer[second] = -1.0, 1.0
+    labels = set()
+    for sign in (-2.0, 0.0, 2.0):
+        for logit_sign in (-2.0, 0.0, 2.0):
+            drift, embedding = float(made.drift[row]), float(made.embedding_distance[row])
+            reading = Reading(
+                logits=np.asarray(logits + logit_sign * tolerances.logits * nearer, np.float32),
+                distances=np.zeros(bundle.manifest.padim.grid, np.float32),
+                drift=drift + sign * tolerances.drift * max(1.0, abs(drift)),
+                embedding_distance=embedding
+                + sign * tolerances.embedding_distance * max(1.0, abs(embedding)),
+            )
+            labels.add(label_of(bundle, die, reading))
+    return len(labels) == 1

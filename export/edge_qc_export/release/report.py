@@ -1,0 +1,87 @@
+"""What a bundle says to people about its making: ``report/export.json``. Numbers only, no times."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.manifest import Manifest
+from edge_qc_export.learn.run_views import LabelledViews, RunViews
+from edge_qc_export.release.fitting import Answers, Fitted
+from edge_qc_export.release.gate import Half
+from edge_qc_export.release.rule import compare_policies, drift_auroc
+
+REPORT = "report/export.json"
+
+
+def report_bytes(
+    manifest: Manifest,
+    fitted: Fitted,
+    views: RunViews,
+    held_out: Answers,
+    test: Answers | None,
+    half: Half | None,
+) -> bytes:
+    """The report. held_out, test: FP32's answers to those views."""
+    parts = {"train": views.train, "held_out": views.held_out, "test": views.test}
+    document = {
+        "images": {
+            name: dict(sorted(Counter(part.labels).items()))
+            for name, part in parts.items()
+            if part is not None
+        },
+        "padim": {
+            "fit": manifest.padim.fit,
+            "stages": [
+                {"grid": list(stage.grid), "channels": stage.width}
+                for stage in fitted.padim.layout.stages
+            ],
+            "shrinkage": fitted.padim.shrinkage,
+            "parameter_bytes": fitted.padim.bytes,
+            "fit_bytes": fitted.memory,
+        },
+        "embedding": {
+            "features": len(fitted.embedding.inverse_scale),
+            "directions": fitted.embedding.weights.shape[1],
+            "shrinkage": fitted.embedding.shrinkage,
+        },
+        "temperature": manifest.temperature,
+        "held_out_scores": {
+            "padim": _summary(held_out.drift),
+            "embedding": _summary(held_out.embedding_distance),
+        },
+        "policies": {
+            name: compare_policies(manifest, part.labels, part.dies, answers)
+            for name, part, answers in _measured(views, held_out, test)
+        },
+        "drift_auroc": None
+        if views.test is None or test is None
+        else drift_auroc(manifest, views.test.labels, views.test.dies, test),
+        "fp16": None
+        if half is None
+        else {
+            **dataclasses.asdict(half.report),
+            "islands": list(half.plan.islands),
+            "first_out_of_range": None if half.plan.first is None else list(half.plan.first),
+        },
+    }
+    return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _measured(
+    views: RunViews, held_out: Answers, test: Answers | None
+) -> list[tuple[str, LabelledViews, Answers]]:
+    measured = [("held_out", views.held_out, held_out)]
+    if views.test is not None and test is not None:
+        measured.append(("test", views.test, test))
+    return measured
+
+
+def _summary(scores: NDArray[np.float32]) -> dict[str, Any]:
+    shares = {"median": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {name: float(np.quantile(scores, share)) for name, share in shares.items()}
