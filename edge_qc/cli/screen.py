@@ -67,7 +67,8 @@ def picture(
 
 
 def _stations(tally: Tally, now_s: float) -> RenderableType:
-    table = Table("station", "state", "why", "last verdict", "verdicts", "gaps", "backlog")
+    columns = ("station", "state", "why", "last verdict", "verdicts", "gaps", "backlog", "unheard")
+    table = Table(*columns)
     for station in sorted(tally.stations.values(), key=lambda station: station.name):
         age = "-"
         if station.last_verdict_s is not None:
@@ -80,6 +81,9 @@ def _stations(tally: Tally, now_s: float) -> RenderableType:
             str(station.verdicts),
             Text(str(station.gaps), "bold red" if station.gaps else ""),
             "-" if station.waiting is None else str(station.waiting),
+            "-"
+            if station.unheard is None
+            else Text(str(station.unheard), "yellow" if station.unheard else ""),
         )
     return table
 

@@ -27,7 +27,8 @@ _REMEMBERED = 100_000
 
 @dataclass(slots=True)
 class Station:
-    """One station as its messages show it. gaps: verdicts whose number was skipped."""
+    """One station as its messages show it. gaps: verdicts whose number was skipped. unheard: what
+    the broker took from it while nobody had subscribed."""
 
     name: str
     state: str = "unknown"
@@ -35,6 +36,7 @@ class Station:
     last_verdict_s: float | None = None
     verdicts: int = 0
     waiting: int | None = None
+    unheard: int | None = None
     numbers: Numbers = field(default_factory=Numbers)
 
     @property
@@ -88,7 +90,7 @@ class Tally:
         elif isinstance(message, StateMessage):
             station.state, station.why = message.state.value, message.why
         elif isinstance(message, HealthMessage) and message.outbox is not None:
-            station.waiting = message.outbox.waiting
+            station.waiting, station.unheard = message.outbox.waiting, message.outbox.unheard
         return Seen(where, message, None, duplicate)
 
     def rate_per_s(self, now_s: float) -> float:

@@ -242,6 +242,22 @@ def test_gaps_in_the_numbers_are_counted_and_late_ones_fill_them() -> None:
     assert tally.verdicts == 5
 
 
+def test_what_nobody_heard_is_shown() -> None:
+    """As the station counted it."""
+    document = json.loads((ROOT / "docs/mqtt/examples/health.json").read_text())
+    tally = Tally()
+    tally.add(TOPIC + "state", RUNNING, 0.0)
+    console = Console(width=160, force_terminal=False, record=True, file=io.StringIO())
+    console.print(picture(tally, "localhost:1883", None, 40))
+    assert "4711" not in console.export_text()
+    document["outbox"]["unheard"] = 4711
+    tally.add(TOPIC + "health", json.dumps(document).encode(), 0.0)
+    console.print(picture(tally, "localhost:1883", None, 40))
+    shown = console.export_text()
+    assert "unheard" in shown
+    assert "4711" in shown
+
+
 def test_the_rate_is_that_of_the_last_seconds() -> None:
     tally = Tally()
     for seq in range(1, 21):
