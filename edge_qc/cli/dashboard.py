@@ -21,12 +21,12 @@ from edge_qc.cli.broker import broker_and_topic, broker_options
     help="A file whose first line is the password to look; needed where others reach --host.",
 )
 @click.option(
-    "--cert-file",
+    "--https-cert-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Serve HTTPS with this certificate.",
 )
 @click.option(
-    "--key-file",
+    "--https-key-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="The certificate's key.",
 )
@@ -39,8 +39,8 @@ def command(
     host: str,
     port: int,
     login_file: Path | None,
-    cert_file: Path | None,
-    key_file: Path | None,
+    https_cert_file: Path | None,
+    https_key_file: Path | None,
 ) -> None:
     """Show a plant's stations, verdicts, yield, drift and events in a browser.
 
@@ -58,8 +58,8 @@ def command(
             f"the dashboard needs {' and '.join(missing)}. Install with: "
             "pip install 'edge-qc[dashboard]'"
         )
-    if (cert_file is None) != (key_file is None):
-        raise click.UsageError("--cert-file and --key-file go together")
+    if (https_cert_file is None) != (https_key_file is None):
+        raise click.UsageError("--https-cert-file and --https-key-file go together")
 
     from edge_qc.dashboard.feed import Feed
     from edge_qc.dashboard.login import Login, require_login
@@ -74,14 +74,14 @@ def command(
         signal.signal(number, lambda *_: None)
     feed = Feed(mqtt, [topic])
     try:
-        scheme = "http" if cert_file is None else "https"
+        scheme = "http" if https_cert_file is None else "https"
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"edge-qc dashboard: {scheme}://{shown}:{port}", err=True)
-        if login is not None and cert_file is None:
+        if login is not None and https_cert_file is None:
             click.echo(
-                "edge-qc: without --cert-file the password and the verdicts travel in clear",
+                "edge-qc: without --https-cert-file the password and the verdicts travel in clear",
                 err=True,
             )
-        serve(feed, login, host, port, cert_file, key_file)
+        serve(feed, login, host, port, https_cert_file, https_key_file)
     finally:
         feed.close()

@@ -197,7 +197,7 @@ def test_a_password_that_is_none_is_refused(tmp_path: Path) -> None:
     ("options", "status", "said"),
     [
         (["--host", "0.0.0.0"], 2, "others could see the plant without a password"),
-        (["--cert-file", os.devnull], 2, "go together"),
+        (["--https-cert-file", os.devnull], 2, "go together"),
         (["--broker", "http://127.0.0.1"], 2, "known schemes"),
         (["--broker", "mqtts://127.0.0.1"], 2, "--ca-file"),
         ([], 1, "Connection refused"),
@@ -211,6 +211,7 @@ def test_wrong_use_is_explained(options: list[str], status: int, said: str) -> N
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
 
 
 @pytest.mark.broker
