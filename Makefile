@@ -70,7 +70,8 @@ aarch64: venv
 
 audit: venv
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes \
-	  -r deploy/constraints/station.txt -r deploy/constraints/station-numpy1.txt
+	  -r deploy/constraints/station.txt -r deploy/constraints/station-numpy1.txt \
+	  -r deploy/constraints/plant.txt
 
 # Of the station, not of this machine: make wheelhouse PYTHON_OF=3.10 MACHINE_OF=aarch64 WITH=--numpy1
 PYTHON_OF ?= 3.12

@@ -1,4 +1,5 @@
-"""The lock files of a station, made anew by uv: every package pinned, every file by its hash.
+"""The lock files of stations and of a plant's server, made anew by uv: every package pinned, every
+file by its hash.
 
     python deploy/lock.py
 
@@ -16,10 +17,13 @@ ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "deploy" / "constraints"
 LOCKS = {
     "station.txt": (Path("pyproject.toml"), ""),
+    # Recorder and dashboard.
+    "plant.txt": (Path("pyproject.toml"), ""),
     # JetPack 6's modules and every OpenCV of apt's were built for numpy 1.
     "station-numpy1.txt": (Path("pyproject.toml"), "numpy<2"),
     "pycuda.txt": ("pycuda==2026.1", "numpy<2"),
 }
+EXTRAS = {"plant.txt": ("record", "dashboard")}
 
 
 def main() -> None:
@@ -38,6 +42,8 @@ def main() -> None:
                 "3.10",
             ]
             command += ["--constraint", str(limits), "--output-file", str(CONSTRAINTS / name)]
+            for extra in EXTRAS.get(name, ()):
+                command += ["--extra", extra]
             subprocess.run(
                 [*command, str(what if isinstance(what, Path) else source)], check=True, cwd=ROOT
             )

@@ -1,4 +1,4 @@
-"""A folder that installs a station without a network: wheels, install.sh and what it lays down.
+"""A folder that installs without a network: wheels, install.sh, plant.sh and what they lay down.
 
     python deploy/wheelhouse.py OUT --python 3.10 --machine aarch64 --numpy1
 
@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "deploy" / "constraints"
-PACKED = ("install.sh", "station.example.toml", "constraints")
+PACKED = ("install.sh", "plant.sh", "station.example.toml", "constraints")
 
 _GLIBC = (17, 24, 26, 27, 28, 31, 34)
 """Of manylinux wheels that run from JetPack 6's glibc 2.35 on."""
@@ -61,12 +61,11 @@ def fetch(out: Path, python: str, machine: str, lock: Path) -> None:
     file.unlink()
 
 
-def pack(out: Path, python: str, machine: str, *, numpy1: bool = False) -> Path:
+def pack(out: Path, python: str, machine: str, lock: str = "station.txt") -> Path:
     """The whole folder, made anew."""
     shutil.rmtree(out, ignore_errors=True)
     wheels = out / "wheels"
-    lock = CONSTRAINTS / ("station-numpy1.txt" if numpy1 else "station.txt")
-    fetch(wheels, python, machine, lock)
+    fetch(wheels, python, machine, CONSTRAINTS / lock)
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
     subprocess.run([*build, str(wheels), str(ROOT)], check=True)
     for name in PACKED:
@@ -82,17 +81,28 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder to make; it is made anew")
     parser.add_argument("--python", default=here, help="of the station, such as 3.10 (JetPack 6)")
     parser.add_argument("--machine", default=platform.machine(), choices=("aarch64", "x86_64"))
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--numpy1",
-        action="store_true",
+        dest="lock",
+        action="store_const",
+        const="station-numpy1.txt",
         help="numpy 1, which JetPack 6 and every OpenCV of apt's need",
     )
+    which.add_argument(
+        "--plant",
+        dest="lock",
+        action="store_const",
+        const="plant.txt",
+        help="recorder and dashboard, for a server of the plant: plant.sh",
+    )
     options = parser.parse_args()
-    pack(options.out, options.python, options.machine, numpy1=options.numpy1)
+    pack(options.out, options.python, options.machine, options.lock or "station.txt")
+    script = "plant.sh" if options.lock == "plant.txt" else "install.sh"
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     sys.stdout.write(
         f"{options.out}: {size / 1e6:.0f} MB for Python {options.python} on {options.machine}\n"
-        f"on the station: sudo {options.out.name}/install.sh --offline\n"
+        f"there: sudo {options.out.name}/{script} --offline\n"
     )
 
 

@@ -47,17 +47,22 @@ persistence false
 """
 
 
-@pytest.fixture(scope="session")
-def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``make wheelhouse`` packs for this machine's system Python."""
+def system_python() -> str:
+    """Its version, as 3.12."""
     said = subprocess.run(
         [PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
         capture_output=True,
         text=True,
         check=True,
     )
+    return said.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``make wheelhouse`` packs for this machine's system Python."""
     folder = tmp_path_factory.mktemp("packed") / "wheelhouse"
-    return pack(folder, said.stdout.strip(), platform.machine())
+    return pack(folder, system_python(), platform.machine())
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,9 @@ EXPOSURE = {
 }
 """Tenths of systemd's exposure level that a unit with these drop-ins may reach, of 100."""
 
+PLANT = 10
+"""The same of the units of a plant's server."""
+
 
 def analyze(*arguments: object, units: Path | None = None) -> subprocess.CompletedProcess[str]:
     if shutil.which("systemd-analyze") is None:
@@ -49,19 +53,21 @@ def analyze(*arguments: object, units: Path | None = None) -> subprocess.Complet
     )
 
 
-def laid_out(folder: Path, dropins: Sequence[str], extra: str = "") -> Path:
+def laid_out(folder: Path, dropins: Sequence[str], extra: str = "", source: Path = UNIT) -> Path:
     """The unit with drop-ins, and an executable where it names one."""
-    unit = folder / UNIT.name
+    unit = folder / source.name
     program = folder / "edge-qc"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    text = UNIT.read_text(encoding="utf-8").replace(
-        "/opt/edge-qc/current/bin/edge-qc", str(program)
+    text = re.sub(
+        r"/opt/edge-qc(-plant)?/current/bin/edge-qc",
+        str(program),
+        source.read_text(encoding="utf-8"),
     )
     unit.write_text(text + extra, encoding="utf-8")
-    (folder / f"{UNIT.name}.d").mkdir()
+    (folder / f"{source.name}.d").mkdir()
     for name in dropins:
-        shutil.copy2(DROPINS / f"{name}.conf", folder / f"{UNIT.name}.d")
+        shutil.copy2(DROPINS / f"{name}.conf", folder / f"{source.name}.d")
     return unit
 
 
@@ -89,6 +95,17 @@ def test_the_exposure_stays_as_low_as_it_was(tmp_path: Path, dropins: tuple[str,
     assert analyze("security", "--offline=true", stricter, unit, units=tmp_path).returncode != 0
 
 
+@pytest.mark.parametrize("unit", ["edge-qc-record.service", "edge-qc-dashboard.service"])
+def test_a_plants_units_are_as_shut_in(tmp_path: Path, unit: str) -> None:
+    laid = laid_out(tmp_path, [], source=UNIT.parent / "plant" / unit)
+    done = analyze("verify", laid, units=tmp_path)
+    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+    for tenths, passes in ((PLANT, True), (PLANT - 2, False)):
+        gate = f"--threshold={tenths}"
+        done = analyze("security", "--offline=true", gate, laid, units=tmp_path)
+        assert (done.returncode == 0) is passes, done.stdout[-200:]
+
+
 @pytest.mark.parametrize("script", sorted((ROOT / "deploy").rglob("*.sh")), ids=lambda p: p.name)
 def test_shellcheck_has_nothing_to_say(script: Path) -> None:
     if shutil.which("shellcheck") is None:
@@ -98,7 +115,7 @@ def test_shellcheck_has_nothing_to_say(script: Path) -> None:
     assert os.access(script, os.X_OK)
 
 
-@pytest.mark.parametrize("name", ["station.txt", "station-numpy1.txt"])
+@pytest.mark.parametrize("name", ["station.txt", "station-numpy1.txt", "plant.txt"])
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
 @pytest.mark.parametrize("machine", ["aarch64", "x86_64"])
 def test_the_lock_covers_what_the_station_asks_for(name: str, python: str, machine: str) -> None:
@@ -110,7 +127,12 @@ def test_the_lock_covers_what_the_station_asks_for(name: str, python: str, machi
         assert " --hash=sha256:" in line
         (pin,) = requirement.specifier
         pinned[canonicalize_name(requirement.name)] = pin.version
-    for wanted in map(Requirement, project["dependencies"]):
+    extras = ("record", "dashboard") if name == "plant.txt" else ()
+    asked = [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
+    for wanted in map(Requirement, asked):
         if wanted.marker is None or wanted.marker.evaluate({"python_version": python}):
             assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), wanted
     assert pinned["numpy"].startswith("1.") is (name == "station-numpy1.txt")
