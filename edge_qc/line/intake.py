@@ -10,17 +10,21 @@ import logging
 import queue
 import threading
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict, deque
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from edge_qc.camera import Ended, Fault
 from edge_qc.errors import PublishError
-from edge_qc.parts import Frame
+from edge_qc.parts import Frame, Reason
 from edge_qc.publisher import Outbox, TriggerRecord
 
 log = logging.getLogger(__name__)
 
 _TURN_S = 0.1
+_UNSYNCED = 64
+"""How many overruns of one camera may wait for the disk together: nothing more comes of a dropped
+frame, and a sync for each would hold up the frames behind it until all of them are stale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Intake:
         self._expected: dict[tuple[str, str], str] = {}
         self._owed: Counter[str] = Counter()
         self._held: set[str] = set()
+        self._unsynced: dict[str, deque[Future[None]]] = defaultdict(deque)
         self._lock = threading.Lock()
 
     @property
@@ -98,7 +103,14 @@ class Intake:
             image=event.image,
         )
         try:
-            self._outbox.trigger(verdict_id, record).result()
+            recorded = self._outbox.trigger(verdict_id, record)
+            if isinstance(event, Fault) and event.reason is Reason.OVERRUN:
+                unsynced = self._unsynced[event.camera]
+                unsynced.append(recorded)
+                if len(unsynced) > _UNSYNCED:
+                    unsynced.popleft().result()
+            else:
+                recorded.result()
         except PublishError as error:
             self.refuse(str(error))
             return

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edge_qc.camera import CameraState
+from edge_qc.camera import CameraState, Fault
 from edge_qc.errors import EngineError
-from edge_qc.parts import Disposition
+from edge_qc.line.intake import Intake
+from edge_qc.parts import Disposition, Reason
+from edge_qc.publisher import TriggerRecord
 from edge_qc.settings import LineTable
-from tests.edge_qc.lines import HandCamera, messages, pictures, running_line
+from tests.edge_qc.lines import HandCamera, frame, messages, pictures, running_line
 from tests.edge_qc.publishing import wait_until
 
 
@@ -98,3 +102,38 @@ def test_five_calls_of_the_engine_in_a_row_are_five_and_not_a_batch_of_five(
             assert line.failure is None
     said = [message["reason"] for message in messages(tmp_path, "verdict")]
     assert said == ["decided"] + ["engine"] * 8 * failures
+
+
+def test_what_was_dropped_does_not_hold_up_what_was_seen(tmp_path: Path) -> None:
+    """A disk that takes its time holds a frame until it is durable, and a share of overruns."""
+    pending: list[Future[None]] = []
+
+    def trigger(_verdict_id: str, _record: TriggerRecord) -> Future[None]:
+        pending.append(Future())
+        return pending[-1]
+
+    intake = Intake(SimpleNamespace(trigger=trigger), 1000)  # type: ignore[arg-type]
+    shown = frame(pictures()[Disposition.PASS])
+
+    def overruns(number: int) -> None:
+        for _ in range(number):
+            intake.deliver(
+                Fault("hand", "Die01", "t", None, None, "dropped", Reason.OVERRUN, shown.time)
+            )
+
+    overruns(64)
+    assert intake.waiting == 64
+    one_more = threading.Thread(target=overruns, args=(1,))
+    one_more.start()
+    wait_until(lambda: len(pending) == 65)
+    assert intake.waiting == 64
+    pending[0].set_result(None)
+    one_more.join(10)
+    assert intake.waiting == 65
+    seen = threading.Thread(target=intake.deliver, args=(shown,))
+    seen.start()
+    wait_until(lambda: len(pending) == 66)
+    assert intake.waiting == 65
+    pending[65].set_result(None)
+    seen.join(10)
+    assert intake.waiting == 66
