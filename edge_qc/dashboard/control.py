@@ -16,13 +16,15 @@ _FEWEST = 12
 _TO_LIMIT = 2.66
 """Three standard deviations in mean moving ranges of two: 3 / 1.128."""
 
-_RUN = 9
+_RUN = 12
+"""Longer than the nine of Nelson's second rule: with nine a page that looks again at every interval
+was told of three alarms in 5 700 intervals of a die where nothing was, with twelve of none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
     """centre and upper: None where there are too few values to tell. out: which values are beyond
-    the upper limit, or end a run of nine above the centre (Nelson's second rule)."""
+    the upper limit, or end a run of twelve above the centre."""
 
     centre: float | None
     upper: float | None

@@ -391,5 +391,10 @@ def test_a_control_chart_sees_a_step_and_a_slow_drift_and_lets_noise_be() -> Non
     assert sum(chart(step).out[80:]) >= 8
     drift = noise + np.linspace(0, 0.5, 90)
     assert sum(chart(drift).out[75:]) >= 8
+    run = np.resize([0.9, 0.9, 1.1], 90)
+    run[40:51] = 1.1
+    assert not any(chart(run).out), "eleven above the centre, which chance brings too"
+    run[51] = 1.1
+    assert any(chart(run).out)
     assert chart(noise[:11]).upper is None
     assert chart(np.full(90, np.nan)).centre is None
