@@ -12,7 +12,7 @@ SUCCESSES = frozenset({0x00, 0x01, 0x02, 0x04, 0x10})
 NO_SUBSCRIBERS = 0x10
 """A PUBACK's: the broker took the message, and nobody has subscribed to its topic."""
 
-_ACCOUNT = "correct username, password or certificate in [mqtt], or the broker's accounts"
+_ACCOUNT = "correct the user name, password or certificate given here, or the broker's accounts"
 _RULES = "allow that topic to this station's account in the broker's access rules"
 _LIMITS = "raise the broker's limits"
 _WAIT = "the station tries again by itself"

@@ -142,10 +142,7 @@ class Subscription:
             self._connect()
             return
         if answer.refused is not None:
-            raise PublishError(
-                f"{where} refuses the connection: {answer.refused}. Give the user name and "
-                "password of an account that it knows"
-            )
+            raise PublishError(f"{where} refuses the connection: {answer.refused}")
         client.subscribe([(topic, 1) for topic in self._filters])
         subscribed = self._await(client, Subscribed, where)
         if subscribed.refused is not None:
