@@ -104,11 +104,15 @@ def yields(engine: Engine, where: Where, by: Sequence[str], shifts: Shifts) -> A
     ]
     query = _joined(select(*groups, *sums), counts, where, others).group_by(*groups)
     found: dict[Row, list[float]] = {}
+    # By a zone's calendar, which is slow: once for each time, not for each of its rows.
+    periods: dict[datetime, list[str]] = {}
     with engine.connect() as db:
         for row in db.execute(query):
             key = dict(zip(others, row[len(groups) - len(others) :], strict=False))
-            for name in timed:
-                key[name] = _period(name, row[0], shifts)
+            if timed:
+                if row[0] not in periods:
+                    periods[row[0]] = [_period(name, row[0], shifts) for name in timed]
+                key.update(zip(timed, periods[row[0]], strict=True))
             total = found.setdefault(tuple(key[name] for name in by), [0.0] * len(sums))
             for at, value in enumerate(row[len(groups) :]):
                 total[at] += float(value or 0)
