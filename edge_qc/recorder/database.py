@@ -20,6 +20,10 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from edge_qc.recorder import tables
 
+_PAGE = 50
+"""Rows in one statement. A connection keeps a prepared statement for each number of rows that it
+has met, up to a limit, and those of hundreds are large: a recorder took 50 MB for them."""
+
 
 def open_database(name: str, *, create: bool = True) -> sa.Engine:
     """The database that ``name`` names: an SQLite file, or a URL (``postgresql://…``,
@@ -38,7 +42,7 @@ def open_database(name: str, *, create: bool = True) -> sa.Engine:
             raise RecordError(f"{file}: {error}") from error
     with _told(url):
         try:
-            engine = sa.create_engine(url, pool_pre_ping=True)
+            engine = sa.create_engine(url, pool_pre_ping=True, insertmanyvalues_page_size=_PAGE)
         except (ImportError, NoSuchModuleError) as error:
             raise RecordError(f"{error}: pip install 'edge-qc[record]'") from error
         if url.get_backend_name() == "sqlite":
