@@ -52,11 +52,11 @@ check: venv
 conformance: venv
 	$(BIN)/python -m pytest -m conformance tests/conformance
 
-# Kills, a lying network, sick disks, stages that fail, seeded mistakes: a few minutes.
+# Kills, a lying network, sick disks, stages that fail, seeded mistakes: five minutes on two cores.
 faults: venv
 	$(BIN)/python -m pytest -n 2 -m faults tests/faults
 
-# The long form: SOAK="--kills 1000 --verdicts 200000 --minutes 120"
+# The long form: SOAK="--kills 1000 --verdicts 200000 --quiet 100000 --minutes 120"
 soak: venv
 	$(BIN)/python -m tests.faults.soak $(SOAK)
 
