@@ -10,6 +10,7 @@ EDGE_QC_BENCH_VERDICTS takes another number of rows.
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 import sys
@@ -25,8 +26,8 @@ import sqlalchemy as sa
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from edge_qc.recorder import open_database, queries  # noqa: E402
-from edge_qc.recorder.queries import Shifts, Where  # noqa: E402
+from edge_qc.recorder import counts, open_database, queries  # noqa: E402
+from edge_qc.recorder.where import Shifts, Where  # noqa: E402
 from tests.edge_qc.databases import running_postgres  # noqa: E402
 
 VERDICTS = int(os.environ.get("EDGE_QC_BENCH_VERDICTS", "10000000"))
@@ -171,7 +172,11 @@ def _load(engine: sa.Engine) -> None:
                     else definition
                 )
             )
-        for table, grain in (("tally", "15 minutes"), ("tally_day", "1 day")):
+        for table, grain in (
+            ("tally", "15 minutes"),
+            ("tally_hour", "1 hour"),
+            ("tally_day", "1 day"),
+        ):
             db.execute(sa.text(_TALLY.format(table=table, grain=grain)))
         db.execute(
             sa.text(
@@ -212,19 +217,25 @@ def _questions(engine: sa.Engine) -> dict[str, Callable[[], Any]]:
 
     return {
         "stations' rates, a day": sql(_RATES, day),
-        "yield by shift and die, one station, a week": lambda: queries.yields(
+        "yield by shift and die, one station, a week": lambda: counts.yields(
             engine, one, ("shift", "die"), shifts
         ),
-        "Pareto by class and die, a day": lambda: queries.yields(
+        "Pareto by class and die, a day": lambda: counts.yields(
             engine, day, ("class", "die"), shifts
         ),
-        "Pareto by class and die, a week": lambda: queries.yields(
+        "Pareto by class and die, a week": lambda: counts.yields(
             engine, week, ("class", "die"), shifts
         ),
-        "yield by day and die, 30 days": lambda: queries.yields(
+        "yield by day and die, 30 days": lambda: counts.yields(
             engine, month, ("day", "die"), shifts
         ),
-        "yield by bundle, everything": lambda: queries.yields(engine, Where(), ("bundle",), shifts),
+        **{
+            f"yield by {' and '.join(by)}, all stations, 30 days": functools.partial(
+                counts.yields, engine, month, by, shifts
+            )
+            for by in (("shift",), ("hour",), ("shift", "die"), ("shift", "station"))
+        },
+        "yield by bundle, everything": lambda: counts.yields(engine, Where(), ("bundle",), shifts),
         "drift chart, one die of one station, a week": sql(_CHART, week),
         "newest 50 not passed": lambda: list(
             queries.verdicts(engine, Where(), not_passed=True, limit=50)
@@ -278,11 +289,11 @@ def figures() -> list[dict[str, Any]]:
         with engine.connect() as db:
             sizes = {
                 name: db.execute(sa.text(f"SELECT pg_total_relation_size('{name}')")).scalar_one()
-                for name in ("verdict", "tally", "tally_day")
+                for name in ("verdict", "tally", "tally_hour", "tally_day")
             }
             rows = {
                 name: db.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar_one()
-                for name in ("verdict", "tally", "tally_day", "label")
+                for name in ("verdict", "tally", "tally_hour", "tally_day", "label")
             }
             version = db.execute(sa.text("SHOW server_version")).scalar_one()
         said = ", ".join(f"{name} {count} rows" for name, count in rows.items())

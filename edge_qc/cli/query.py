@@ -13,7 +13,7 @@ from edge_qc.cli.rows import table_options, write_table
 
 if TYPE_CHECKING:
     from edge_qc.recorder.quality import Costs
-    from edge_qc.recorder.queries import Where
+    from edge_qc.recorder.where import Where
 
 
 def _where_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,16 +65,16 @@ def yields(
     **output: Any,
 ) -> None:
     """How many passed, were rejected, are to be reviewed or were not judged."""
-    from edge_qc.recorder import open_database, queries, wrapped
+    from edge_qc.recorder import counts, open_database, wrapped
 
     names = [name.strip() for name in by.split(",") if name.strip()]
-    unknown = sorted(set(names) - set(queries.DIMENSIONS))
+    unknown = sorted(set(names) - set(counts.DIMENSIONS))
     if unknown or not names:
-        raise click.UsageError(f"--by {by!r}: wanted some of {', '.join(queries.DIMENSIONS)}")
+        raise click.UsageError(f"--by {by!r}: wanted some of {', '.join(counts.DIMENSIONS)}")
     engine = open_database(database, create=False)
     with wrapped(engine):
         where = _where(first, last, station, die, bundle)
-        answer = queries.yields(engine, where, names, _shifts(shifts, zone))
+        answer = counts.yields(engine, where, names, _shifts(shifts, zone))
     write_table(answer.columns, answer.rows, **output)
 
 
@@ -153,14 +153,14 @@ def quality(
     The second column scales the labelled verdicts of each label to how often it was said: right
     where the labelled ones were picked without looking.
     """
-    from edge_qc.recorder import open_database, quality, queries, wrapped
+    from edge_qc.recorder import counts, open_database, quality, queries, wrapped
 
     engine = open_database(database, create=False)
     with wrapped(engine):
         where = _where(first, last, station, die, bundle)
         costs = _costs(costs_file, queries.kept_costs(engine))
         confusion = queries.labelled(engine, where)
-        said = queries.said(engine, where)
+        said = counts.said(engine, where)
     sample = quality.figures(confusion, costs)
     scaled = quality.figures(quality.weighted(confusion, said), costs)
     rows = [(name, value, scaled[name]) for name, value in sample.items()]
@@ -184,7 +184,7 @@ def _where(
     first: str | None, last: str | None, station: str | None, die: str | None, bundle: str | None
 ) -> Where:
     from edge_qc.cli.times import end_of, start_of
-    from edge_qc.recorder.queries import Where
+    from edge_qc.recorder.where import Where
 
     return Where(start_of(first), end_of(last), station, die, bundle)
 
@@ -193,7 +193,7 @@ def _shifts(text: str, zone: str) -> Any:
     from datetime import time
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-    from edge_qc.recorder.queries import Shifts
+    from edge_qc.recorder.where import Shifts
 
     try:
         starts = tuple(time.fromisoformat(start.strip()) for start in text.split(","))

@@ -19,6 +19,7 @@ except ImportError as error:
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from edge_qc.recorder import tables
+from edge_qc.recorder.tallies import coarser
 
 _PAGE = 50
 """Rows in one statement. A connection keeps a prepared statement for each number of rows that it
@@ -111,3 +112,19 @@ def _prepare(engine: sa.Engine, create: bool) -> None:
                 f"the records are of schema {version}, this edge-qc reads up to "
                 f"{tables.SCHEMA_VERSION}: install the edge-qc that wrote them"
             )
+        elif version < tables.SCHEMA_VERSION and not create:
+            raise RecordError(
+                f"the records are of schema {version}, this edge-qc reads {tables.SCHEMA_VERSION}: "
+                "start its edge-qc record on them once, which adds what is new"
+            )
+        elif version < tables.SCHEMA_VERSION:
+            _add_hours(db)
+            db.execute(tables.records.update().values(schema_version=tables.SCHEMA_VERSION))
+
+
+def _add_hours(db: sa.Connection) -> None:
+    """From the first schema to the second: the tally by hours, out of that by their quarters."""
+    quarters = db.execute(sa.select(tables.tally)).mappings()
+    hours = list(coarser(quarters, tables.HOUR_S))
+    if hours:
+        db.execute(tables.tally_hour.insert(), hours)

@@ -20,8 +20,7 @@ from edge_qc.publisher import Kind, VerdictMessage
 from edge_qc.recorder.arrivals import Arrival, Source, columns
 from edge_qc.recorder.progress import Progress, Range
 from edge_qc.recorder.tables import (
-    BUCKET_S,
-    DAY_S,
+    TALLIES,
     bundle,
     event,
     gap,
@@ -31,8 +30,6 @@ from edge_qc.recorder.tables import (
     state_change,
     station,
     stream,
-    tally,
-    tally_day,
     verdict,
 )
 from edge_qc.recorder.tallies import SUMS, sums_of
@@ -256,7 +253,7 @@ class Store:
 
     def _count(self, db: Connection, rows: Iterable[dict[str, Any]]) -> None:
         found = list(rows)
-        for table, grain_s in ((tally, BUCKET_S), (tally_day, DAY_S)):
+        for table, grain_s in TALLIES:
             sums = list(sums_of(found, grain_s))
             if sums:
                 statement = self._insert(table)

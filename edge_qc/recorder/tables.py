@@ -25,10 +25,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
-BUCKET_S, DAY_S = 900, 86_400
-"""The grain of ``tally``, a quarter of an hour, so that shifts may begin at any of them; that of
-``tally_day``, the same counts by days of UTC, for questions about months."""
+SCHEMA_VERSION = 2
+BUCKET_S, HOUR_S, DAY_S = 900, 3_600, 86_400
+"""The grain of ``tally``, a quarter of an hour, so that shifts may begin at any of them; those of
+``tally_hour`` and ``tally_day``, the same counts by hours and days of UTC, for questions about
+months. The second schema added the hours."""
 
 metadata = MetaData()
 
@@ -169,7 +170,10 @@ def _tally(name: str) -> Table:
 
 
 tally = _tally("tally")
+tally_hour = _tally("tally_hour")
 tally_day = _tally("tally_day")
+TALLIES = ((tally_day, DAY_S), (tally_hour, HOUR_S), (tally, BUCKET_S))
+"""Each with its grain in seconds, the coarsest first."""
 
 part = Table(
     "part",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -49,4 +49,16 @@ def sums_of(rows: Iterable[dict[str, Any]], grain_s: int) -> Iterable[dict[str, 
         if row["latency_ms"] is not None:
             sums["latency_n"] += 1
             sums["latency_sum_ms"] += row["latency_ms"]
+    return tallies.values()
+
+
+def coarser(rows: Iterable[Mapping[Any, Any]], grain_s: int) -> Iterable[dict[str, Any]]:
+    """A tally's rows added up to another of this coarser grain."""
+    tallies: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = {name: row[name] for name in row if name not in SUMS}
+        key["bucket"] = bucket_of(row["bucket"], grain_s)
+        sums = tallies.setdefault(tuple(key.values()), {**key, **dict.fromkeys(SUMS, 0)})
+        for name in SUMS:
+            sums[name] += row[name]
     return tallies.values()

@@ -18,11 +18,11 @@ from click.testing import CliRunner, Result
 
 from edge_qc.cli.label import command as label
 from edge_qc.cli.query import command as query
-from edge_qc.errors import DataError, UsageError
-from edge_qc.recorder import Store, open_database, queries
+from edge_qc.errors import DataError, RecordError, UsageError
+from edge_qc.recorder import Store, counts, open_database, queries, tables
 from edge_qc.recorder.labels import add_labels, verdicts_of_part
 from edge_qc.recorder.quality import figures, read_costs, weighted
-from edge_qc.recorder.queries import Shifts, Where
+from edge_qc.recorder.where import Answer, Shifts, Where
 from tests.edge_qc.publishing import TIME
 from tests.edge_qc.recording import arrived, verdict
 
@@ -79,12 +79,12 @@ def own_engine(database: str) -> Iterator[sa.Engine]:
     yield from filled(database)
 
 
-def counted(answer: queries.Answer, columns: int) -> dict[tuple[Any, ...], int]:
+def counted(answer: Answer, columns: int) -> dict[tuple[Any, ...], int]:
     return {row[:columns]: row[columns] for row in answer.rows}
 
 
 def test_yields_are_what_counting_says(engine: sa.Engine) -> None:
-    answer = queries.yields(engine, Where(), ("shift", "die", "class"), SHIFTS)
+    answer = counts.yields(engine, Where(), ("shift", "die", "class"), SHIFTS)
     by_hand: Counter[tuple[str, ...]] = Counter()
     for one in history():
         local = datetime.fromisoformat(one["time"]).astimezone(PARIS)
@@ -95,8 +95,50 @@ def test_yields_are_what_counting_says(engine: sa.Engine) -> None:
     assert answer.columns[:5] == ("shift", "die", "class", "verdicts", "passed")
 
 
+@pytest.mark.parametrize(
+    ("start", "zone"),
+    [
+        (time(6), "Europe/Paris"),
+        (time(6, 15), "Europe/Paris"),
+        (time(6), "Asia/Kolkata"),
+        (time(6, 30), "Asia/Kathmandu"),
+    ],
+)
+def test_hours_and_shifts_begin_where_the_plant_says(
+    engine: sa.Engine, start: time, zone: str
+) -> None:
+    """Whether full hours of UTC fit into them or not."""
+    here = ZoneInfo(zone)
+    answer = counts.yields(engine, Where(), ("shift", "hour"), Shifts((start,), here))
+    by_hand: Counter[tuple[str, ...]] = Counter()
+    for one in history():
+        local = datetime.fromisoformat(one["time"]).astimezone(here)
+        day = local.date() - timedelta(days=local.time() < start)
+        by_hand[f"{day} {start:%H:%M}", f"{local:%Y-%m-%d %H:00}"] += 1
+    assert counted(answer, 2) == dict(by_hand)
+
+
+def test_records_of_the_first_schema_gain_their_hours(own_engine: sa.Engine) -> None:
+    name = own_engine.url.render_as_string(hide_password=False)
+    by_hour = [counts.yields(own_engine, Where(), ("hour", "station", "bundle"), SHIFTS).rows]
+    with own_engine.begin() as db:
+        tables.tally_hour.drop(db)
+        db.execute(tables.records.update().values(schema_version=1))
+    with pytest.raises(RecordError, match="start its edge-qc record"):
+        open_database(name, create=False)
+    for _ in range(2):
+        again = open_database(name)
+        by_hour.append(counts.yields(again, Where(), ("hour", "station", "bundle"), SHIFTS).rows)
+        again.dispose()
+    first, migrated, opened_once_more = by_hour
+    assert len(first) > 20
+    assert migrated == opened_once_more
+    assert [row[:-1] for row in migrated] == [row[:-1] for row in first]
+    assert [row[-1] for row in migrated] == pytest.approx([row[-1] for row in first])
+
+
 def test_a_yield_is_of_what_was_judged(engine: sa.Engine) -> None:
-    (row,) = queries.yields(engine, Where(station="s/m", die="Die01"), ("die",), SHIFTS).rows
+    (row,) = counts.yields(engine, Where(station="s/m", die="Die01"), ("die",), SHIFTS).rows
     mine = [one for one in history() if (one["station"], one["die"]) == ("m", "Die01")]
     labels = Counter(one["label"] for one in mine)
     judged = len(mine) - labels["NOT_JUDGED"]
@@ -118,7 +160,7 @@ def test_whole_days_and_their_edges_are_all_counted_once(
     midnight = TIME.replace(hour=0, minute=0, second=0, microsecond=0)
     since, until = midnight + timedelta(hours=first_h), midnight + timedelta(hours=last_h)
     utc = Shifts((time(6),), timezone.utc)
-    answer = queries.yields(engine, Where(since=since, until=until), by, utc)
+    answer = counts.yields(engine, Where(since=since, until=until), by, utc)
     meant = [one for one in history() if since <= datetime.fromisoformat(one["time"]) < until]
     assert sum(row[len(by)] for row in answer.rows) == len(meant)
 
