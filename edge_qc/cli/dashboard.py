@@ -30,6 +30,12 @@ from edge_qc.cli.broker import broker_and_topic, broker_options
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="The certificate's key.",
 )
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    multiple=True,
+    help="A folder of a station's kept images that is shared with this machine; may be repeated.",
+)
 def command(
     broker: str | None,
     config: Path | None,
@@ -41,6 +47,7 @@ def command(
     login_file: Path | None,
     https_cert_file: Path | None,
     https_key_file: Path | None,
+    evidence: tuple[Path, ...],
 ) -> None:
     """Show a plant's stations, verdicts, yield, drift and events in a browser.
 
@@ -82,6 +89,6 @@ def command(
                 "edge-qc: without --https-cert-file the password and the verdicts travel in clear",
                 err=True,
             )
-        serve(feed, login, host, port, https_cert_file, https_key_file)
+        serve(feed, login, host, port, https_cert_file, https_key_file, evidence)
     finally:
         feed.close()

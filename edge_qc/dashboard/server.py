@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -18,7 +18,9 @@ from urllib.parse import parse_qs
 from edge_qc.dashboard.feed import REFRESH_S, Feed
 from edge_qc.dashboard.login import COOKIE, SESSION_S, Login, is_loopback
 from edge_qc.dashboard.snapshot import Filter
-from edge_qc.errors import EdgeQCError, UsageError
+from edge_qc.errors import DataError, EdgeQCError, UsageError
+from edge_qc.evidence import Store
+from edge_qc.evidence.pictures import PICTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from edge_qc.evidence import Exhibit
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +49,12 @@ _WRONG_S = 1.0
 _STREAMS = 200
 
 
-def open_app(feed: Feed, login: Login | None, host: str = "127.0.0.1") -> Starlette:
+def open_app(
+    feed: Feed, login: Login | None, host: str = "127.0.0.1", evidence: Sequence[Path] = ()
+) -> Starlette:
     """The application. Without a login it answers only those who ask for this machine by name, so
-    that no page elsewhere can have a browser here read it."""
+    that no page elsewhere can have a browser here read it. evidence: folders of stations that share
+    theirs; a verdict whose image was kept there is shown with its pictures."""
     from starlette.applications import Starlette
     from starlette.responses import RedirectResponse, Response, StreamingResponse
     from starlette.routing import Route
@@ -97,7 +104,37 @@ def open_app(feed: Feed, login: Login | None, host: str = "127.0.0.1") -> Starle
         found = feed.verdict(query.get("station", ""), query.get("id", ""))
         if found is None:
             return Response("not among the last verdicts", 404, media_type="text/plain")
-        return Response(json.dumps(found), media_type="application/json")
+        kept = await asyncio.to_thread(exhibit, query.get("id", ""))
+        document = {**found, "kept_pictures": kept is not None}
+        return Response(json.dumps(document), media_type="application/json")
+
+    def exhibit(verdict_id: str) -> Exhibit | None:
+        for folder in evidence:
+            try:
+                if (kept := Store(folder).find(verdict_id)) is not None:
+                    return kept
+            except OSError as error:
+                # A share that is away: the verdict is shown all the same.
+                log.warning("evidence %s: %s", folder, error)
+        return None
+
+    def picture_of(name: str, verdict_id: str) -> bytes | None:
+        kept = exhibit(verdict_id)
+        try:
+            return None if kept is None else PICTURES[name](kept)
+        except DataError as error:
+            log.warning("%s", error)
+            return None
+
+    async def picture(request: Request) -> Response:
+        name = request.path_params["name"]
+        data = None
+        if name in PICTURES:
+            asked = request.query_params.get("id", "")
+            data = await asyncio.to_thread(picture_of, name, asked)
+        if data is None:
+            return Response("no such picture", 404, media_type="text/plain")
+        return Response(data, media_type="image/png")
 
     async def log_in(request: Request) -> Response:
         body = bytearray()
@@ -155,6 +192,7 @@ def open_app(feed: Feed, login: Login | None, host: str = "127.0.0.1") -> Starle
             Route("/", page),
             Route("/live", live),
             Route("/verdict", verdict),
+            Route("/picture/{name:str}", picture),
             Route("/login", log_in, methods=["POST"]),
             Route("/logout", log_out, methods=["POST"]),
             Route("/{name:str}", page),
@@ -170,12 +208,14 @@ def serve(
     port: int,
     cert_file: Path | None = None,
     key_file: Path | None = None,
+    evidence: Sequence[Path] = (),
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Raises EdgeQCError where the address cannot be had."""
+    """Serve until SIGTERM or SIGINT, see ``open_app``. Raises EdgeQCError where the address cannot
+    be had."""
     import uvicorn
 
     config = uvicorn.Config(
-        open_app(feed, login, host),
+        open_app(feed, login, host, evidence),
         host=host,
         port=port,
         ssl_certfile=cert_file,

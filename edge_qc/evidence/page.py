@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -18,17 +18,12 @@ from urllib.parse import unquote
 
 from edge_qc.errors import DataError
 from edge_qc.evidence.labels import UNUSABLE, Labels
-from edge_qc.evidence.pictures import heat_png
-from edge_qc.evidence.store import FRAME, VIEW, Exhibit, Store
+from edge_qc.evidence.pictures import PICTURES
+from edge_qc.evidence.store import Store
 from edge_qc.parts import DRIFT, NOT_JUDGED
 
 _LARGEST = 4096
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-_PICTURES: dict[str, Callable[[Exhibit], bytes | None]] = {
-    "frame.png": lambda exhibit: exhibit.file(FRAME),
-    "view.png": lambda exhibit: exhibit.file(VIEW),
-    "heat.png": heat_png,
-}
 
 
 class Desk:
@@ -153,7 +148,7 @@ class _Answer(BaseHTTPRequestHandler):
             self._say(HTTPStatus.NOT_FOUND, {"error": "this image is kept no more"})
         elif picture == "verdict":
             self._say(HTTPStatus.OK, exhibit.verdict())
-        elif picture in _PICTURES and (data := _PICTURES[picture](exhibit)) is not None:
+        elif picture in PICTURES and (data := PICTURES[picture](exhibit)) is not None:
             self._send(HTTPStatus.OK, "image/png", data)
         else:
             self._say(HTTPStatus.NOT_FOUND, {"error": "there is no such picture of it"})

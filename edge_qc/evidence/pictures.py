@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.errors import DataError
-from edge_qc.evidence.store import VIEW, Exhibit
+from edge_qc.evidence.store import FRAME, VIEW, Exhibit
 
 _STRENGTH = 0.55
 
@@ -41,3 +43,11 @@ def heat_png(exhibit: Exhibit) -> bytes | None:
         raise DataError(f"evidence {exhibit.folder}: {VIEW} is damaged")
     done, png = cv2.imencode(".png", heat_picture(np.asarray(view, np.uint8), distances))
     return bytes(png) if done else None
+
+
+PICTURES: Mapping[str, Callable[[Exhibit], bytes | None]] = {
+    "frame.png": lambda exhibit: exhibit.file(FRAME),
+    "view.png": lambda exhibit: exhibit.file(VIEW),
+    "heat.png": heat_png,
+}
+"""What there is to look at of an exhibit, by name: PNG, or None where there is none."""

@@ -167,6 +167,46 @@ def test_a_station_lives_and_dies_before_the_eyes(
         page.until(lambda: page.run("return document.querySelector('#trouble').hidden"))
 
 
+def test_a_rejected_part_is_shown_where_its_station_shares_what_it_kept(
+    page: Page, mosquitto: tuple[str, int], tmp_path: Path
+) -> None:
+    """A real daemon keeps the image; the page shows its view and heat map beside the verdict."""
+    settings = station_settings(tmp_path, mosquitto)
+    evidence = tmp_path / "state" / "evidence"
+    evidence.mkdir(parents=True)
+    with dashboard(mosquitto, "--evidence", str(evidence)) as running:
+        page.open(f"http://127.0.0.1:{running.port}/?show=refused")
+        daemon = subprocess.Popen(
+            [*EDGE_QC, "run", "--config", str(settings)],
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        try:
+            page.until(lambda: list(evidence.glob("*/*/verdict.json")), 40)
+            page.until(page.rows)
+            # The keeper does not keep every one.
+            kept = {file.parent.name[-36:] for file in evidence.glob("*/*/verdict.json")}
+            opened = (
+                "const row = [...document.querySelectorAll('#stream tbody tr')]"
+                f".find(row => {json.dumps(sorted(kept))}.includes(row.dataset.id));"
+                "if (row) row.click(); return Boolean(row)"
+            )
+            page.until(lambda: page.run(opened))
+        finally:
+            daemon.send_signal(signal.SIGKILL)
+            daemon.wait(10)
+        widths = (
+            "return [...document.querySelectorAll('.pictures img')].map(one => one.naturalWidth)"
+        )
+        page.until(lambda: page.run(widths) == [8, 8])
+        assert page.run("return document.querySelector('#full').scrollTop") == 0
+        assert page.text(".pictures") == "what the network saw\nwhere it is odd"
+        for path in ("frame.png?id=" + "0" * 36, "heat.png?id=../..", "verdict.json", "x.png"):
+            assert running.ask(f"/picture/{path}")[0] == 404, path
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.driver.save_screenshot(f"{folder}/kept-pictures.png")
+
+
 def test_a_broker_that_is_away_is_told_of_until_it_is_back(page: Page) -> None:
     """What is shown stays, and a banner says from when it is."""
     if (why := missing("mosquitto")) is not None:

@@ -258,12 +258,28 @@ async function showFull(station, id) {
     say(title, "This verdict is no longer among the last ones");
     body.replaceChildren();
   } else {
-    const verdict = await answer.json();
+    const { kept_pictures: kept, ...verdict } = await answer.json();
     const symbol = meaning(verdict);
     title.replaceChildren(make("span", symbol, mark(symbol), ` ${verdict.label}`), ` ${verdict.part_id ?? ""}`);
-    body.replaceChildren(fields(verdict));
+    body.replaceChildren(...(kept ? [pictures(id)] : []), fields(verdict));
   }
   $("full").showModal();
+  // The button at the end takes the focus; what was asked for is at the top.
+  $("full").scrollTop = 0;
+}
+
+/** What the station kept of this part; one that it does not have is left out. */
+function pictures(id) {
+  const shown = [["view.png", "what the network saw"], ["heat.png", "where it is odd"]];
+  return make("div", "pictures", ...shown.map(([name, what]) => {
+    const figure = make("figure", "", make("figcaption", "", what));
+    const image = make("img");
+    image.alt = what;
+    image.addEventListener("error", () => figure.remove());
+    image.src = `picture/${name}?${new URLSearchParams({ id })}`;
+    figure.prepend(image);
+    return figure;
+  }));
 }
 
 function fields(object) {
