@@ -18,7 +18,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from edge_qc.publisher import Kind, VerdictMessage
 from edge_qc.recorder.arrivals import Arrival, Source, columns
-from edge_qc.recorder.progress import Progress, Range
+from edge_qc.recorder.catalogue import TABLES, Catalogue, Stream, StreamKey
+from edge_qc.recorder.progress import Range
 from edge_qc.recorder.tables import (
     TALLIES,
     bundle,
@@ -33,20 +34,6 @@ from edge_qc.recorder.tables import (
     verdict,
 )
 from edge_qc.recorder.tallies import SUMS, sums_of
-
-_TABLES = {Kind.VERDICT: verdict, Kind.PART: part, Kind.EVENT: event}
-_MOST_STREAMS = 4096
-
-StreamKey = tuple[Source, str, Kind]
-"""A station, its epoch, and the kind."""
-
-
-@dataclass(slots=True)
-class _Stream:
-    stream_id: int
-    station_id: int
-    progress: Progress
-    upto: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +54,7 @@ class Store:
         """engine: of a database that ``database.open_database`` prepared."""
         self._engine = engine
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        self._streams: dict[StreamKey, _Stream] = {}
-        self._stations: dict[Source, int] = {}
-        self._bundles: dict[str, int] = {}
+        self._catalogue = Catalogue(self._insert)
 
     def record(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Commits messages. Raises sqlalchemy.exc.SQLAlchemyError, and has recorded nothing, where
@@ -87,7 +72,7 @@ class Store:
 
     def upto(self, source: Source, epoch: str, kind: Kind) -> int:
         """The acknowledgement of a stream; 0 for one that is not known."""
-        known = self._streams.get((source, epoch, kind))
+        known = self._catalogue.known((source, epoch, kind))
         if known is not None:
             return known.upto
         with self._engine.connect() as db:
@@ -108,7 +93,7 @@ class Store:
     def keep_costs(self, bundle_id: str, version: int, costs: str) -> None:
         """Notes a bundle's cost matrix (JSON: true label, said label, cost)."""
         with self._engine.begin() as db:
-            number = self._bundle_no(db, bundle_id, version)
+            number = self._catalogue.bundle_no(db, bundle_id, version)
             db.execute(
                 update(bundle)
                 .where(bundle.c.bundle_no == number)
@@ -139,11 +124,6 @@ class Store:
                     gone += db.execute(delete(table).where(table.c.time < before)).rowcount
         return gone
 
-    def _forget(self) -> None:
-        self._streams.clear()
-        self._stations.clear()
-        self._bundles.clear()
-
     def _is_storable(self, one: Arrival) -> bool:
         try:
             with self._engine.connect() as db:
@@ -154,7 +134,7 @@ class Store:
                 raise
             return False
         finally:
-            self._forget()
+            self._catalogue.forget()
         return True
 
     def _record(self, arrivals: Sequence[Arrival], poison: frozenset[int]) -> Recorded:
@@ -162,17 +142,16 @@ class Store:
             with self._engine.begin() as db:
                 return self._write(db, arrivals, poison)
         except BaseException:
-            self._forget()
+            self._catalogue.forget()
             raise
 
     def _write(
         self, db: Connection, arrivals: Sequence[Arrival], poison: frozenset[int]
     ) -> Recorded:
-        if len(self._streams) > _MOST_STREAMS:
-            self._streams.clear()
+        self._catalogue.begin()
         now = datetime.now(timezone.utc)
-        touched: dict[StreamKey, _Stream] = {}
-        rows: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in _TABLES}
+        touched: dict[StreamKey, Stream] = {}
+        rows: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in TABLES}
         aside: list[dict[str, Any]] = []
         lost: list[tuple[StreamKey, Range]] = []
         repeated = 0
@@ -182,7 +161,7 @@ class Store:
                     self._add_state(db, one, now)
                 continue
             key = (one.source, one.epoch, one.kind)
-            known = touched[key] = self._stream(db, key, now)
+            known = touched[key] = self._catalogue.stream(db, key, now)
             if one.after is not None and one.after + 1 < one.seq:
                 lost += [
                     (key, missing) for missing in known.progress.give_up(one.after + 1, one.seq - 1)
@@ -204,7 +183,7 @@ class Store:
             )
         aside += self._add_verdicts(db, rows[Kind.VERDICT], now)
         for kind in (Kind.PART, Kind.EVENT):
-            self._add(db, _TABLES[kind], rows[kind])
+            self._add(db, TABLES[kind], rows[kind])
         self._add(db, set_aside, aside)
         upto = {}
         for key, known in touched.items():
@@ -265,63 +244,21 @@ class Store:
                     sums,
                 )
 
-    def _row(self, db: Connection, one: Arrival, known: _Stream, now: datetime) -> dict[str, Any]:
+    def _row(self, db: Connection, one: Arrival, known: Stream, now: datetime) -> dict[str, Any]:
         row = columns(one, now) | {"stream_id": known.stream_id, "station_id": known.station_id}
         if isinstance(one.message, VerdictMessage):
             made_by = one.message.bundle
             row["bundle_no"] = (
-                None if made_by is None else self._bundle_no(db, made_by.id, made_by.version)
+                None
+                if made_by is None
+                else self._catalogue.bundle_no(db, made_by.id, made_by.version)
             )
         return row
 
     def _add_state(self, db: Connection, one: Arrival, now: datetime) -> None:
         if one.message is not None:
-            row = columns(one, now) | {"station_id": self._station_id(db, one.source)}
+            row = columns(one, now) | {"station_id": self._catalogue.station_id(db, one.source)}
             self._add(db, state_change, [row])
-
-    def _stream(self, db: Connection, key: StreamKey, now: datetime) -> _Stream:
-        known = self._streams.get(key)
-        if known is not None:
-            return known
-        source, epoch, kind = key
-        station_id = self._station_id(db, source)
-        fields = {"station_id": station_id, "epoch": epoch, "kind": kind.value}
-        db.execute(
-            self._insert(stream).on_conflict_do_nothing(),
-            [{**fields, "upto": 0, "first_received": now}],
-        )
-        found = db.execute(
-            select(stream.c.stream_id, stream.c.upto).where(
-                *(stream.c[name] == value for name, value in fields.items())
-            )
-        ).one()
-        known = self._streams[key] = _Stream(
-            found.stream_id,
-            station_id,
-            _progress(db, _TABLES[kind], found.stream_id, found.upto),
-            found.upto,
-        )
-        return known
-
-    def _station_id(self, db: Connection, source: Source) -> int:
-        if source not in self._stations:
-            fields = {"site": source.site, "name": source.name}
-            db.execute(self._insert(station).on_conflict_do_nothing(), [fields])
-            self._stations[source] = db.execute(
-                select(station.c.station_id).where(
-                    station.c.site == source.site, station.c.name == source.name
-                )
-            ).scalar_one()
-        return self._stations[source]
-
-    def _bundle_no(self, db: Connection, bundle_id: str, version: int | None) -> int:
-        if bundle_id not in self._bundles:
-            fields = {"bundle_id": bundle_id, "version": version}
-            db.execute(self._insert(bundle).on_conflict_do_nothing(), [fields])
-            self._bundles[bundle_id] = db.execute(
-                select(bundle.c.bundle_no).where(bundle.c.bundle_id == bundle_id)
-            ).scalar_one()
-        return self._bundles[bundle_id]
 
 
 def _is_poison(error: Exception) -> bool:
@@ -329,7 +266,7 @@ def _is_poison(error: Exception) -> bool:
     return not isinstance(error, DBAPIError) or isinstance(error, (DataError, IntegrityError))
 
 
-def _aside(known: _Stream, seq: int, why: str, payload: str, now: datetime) -> dict[str, Any]:
+def _aside(known: Stream, seq: int, why: str, payload: str, now: datetime) -> dict[str, Any]:
     return {
         "stream_id": known.stream_id,
         "seq": seq,
@@ -337,30 +274,3 @@ def _aside(known: _Stream, seq: int, why: str, payload: str, now: datetime) -> d
         "payload": payload.replace("\0", "\N{REPLACEMENT CHARACTER}"),
         "received": now,
     }
-
-
-def _progress(db: Connection, table: Table, stream_id: int, upto: int) -> Progress:
-    """What is settled of a stream, as the tables say."""
-    progress = Progress([(1, upto)] if upto else [])
-    lost: list[Range] = [
-        (first, last)
-        for first, last in db.execute(
-            select(gap.c.first, gap.c.last).where(gap.c.stream_id == stream_id)
-        )
-    ]
-    for first, last in lost:
-        progress.give_up(first, last)
-        progress.lost.add(first, last)
-    for held in (table, set_aside):
-        for (seq,) in db.execute(
-            select(held.c.seq).where(held.c.stream_id == stream_id, held.c.seq > upto)
-        ):
-            progress.add(seq)
-        for first, last in lost:
-            for (seq,) in db.execute(
-                select(held.c.seq).where(
-                    held.c.stream_id == stream_id, held.c.seq.between(first, last)
-                )
-            ):
-                progress.add(seq)
-    return progress
