@@ -22,19 +22,17 @@ from pathlib import Path
 from types import TracebackType
 
 from edge_qc.errors import PublishError
-from edge_qc.parts import NOT_JUDGED, Disposition, Reason
 from edge_qc.publisher import ledger
+from edge_qc.publisher.beginning import an_event, as_json, first_entries
 from edge_qc.publisher.disk import Ballast, FreeSpace, Space, is_full
 from edge_qc.publisher.ledger import Stored, TriggerRecord
 from edge_qc.publisher.messages import (
-    DETAIL_LIMIT,
     EventContent,
     Kind,
     PartContent,
     Severity,
     VerdictContent,
 )
-from edge_qc.publisher.wire import utc_now
 from edge_qc.publisher.writer import Entry, Origin, Room, Writer
 
 OUTBOX_FILE = "outbox.sqlite"
@@ -133,7 +131,7 @@ class Outbox:
 
         Raises PublishError where the trigger is unknown or has its verdict.
         """
-        entry = Entry(_json(content), Kind.VERDICT, verdict_id, time.monotonic())
+        entry = Entry(as_json(content), Kind.VERDICT, verdict_id, time.monotonic())
         with self._writer.changed:
             if verdict_id not in self._open:
                 raise PublishError(f"verdict {verdict_id}: no trigger waits for it")
@@ -166,7 +164,7 @@ class Outbox:
         camera: str | None = None,
     ) -> Future[None]:
         """Adds an event, such as ``camera-lost``."""
-        return self._add(Kind.EVENT, _event(event, detail, severity, camera))
+        return self._add(Kind.EVENT, an_event(event, detail, severity, camera))
 
     def status(self) -> OutboxStatus:
         with self._writer.changed:
@@ -254,57 +252,14 @@ class Outbox:
         self.close()
 
     def _add(self, kind: Kind, content: PartContent | EventContent) -> Future[None]:
-        entry = Entry(_json(content), kind, None, time.monotonic())
+        entry = Entry(as_json(content), kind, None, time.monotonic())
         with self._writer.changed:
             self._writer.put(entry)
         return entry.done
 
     def _begin_epoch(self) -> None:
-        """What happened to the ledger, and a verdict for every trigger that has none."""
         unfinished, damaged = self._writer.unfinished()
-        gaps = [self._writer.gap] if self._writer.gap is not None else []
-        gaps += [
-            f"the trigger of verdict {verdict_id} was damaged on disk" for verdict_id in damaged
-        ]
-        entries = [
-            Entry(
-                _json(_event("ledger-gap", gap, Severity.ALARM, None)),
-                Kind.EVENT,
-                None,
-                time.monotonic(),
-            )
-            for gap in gaps
-        ]
-        entries += [
-            Entry(_json(_restarted(record)), Kind.VERDICT, verdict_id)
-            for verdict_id, record in unfinished
-        ]
-        self._writer.start(entries, damaged)
-
-
-def _json(content: VerdictContent | PartContent | EventContent) -> str:
-    return content.model_dump_json(by_alias=True)
-
-
-def _event(event: str, detail: str, severity: Severity, camera: str | None) -> EventContent:
-    return EventContent(
-        event=event, severity=severity, time=utc_now(), camera=camera, detail=detail[:DETAIL_LIMIT]
-    )
-
-
-def _restarted(record: TriggerRecord) -> VerdictContent:
-    return VerdictContent(
-        camera=record.camera,
-        die=record.die,
-        part_id=record.part_id,
-        trigger_id=record.trigger_id,
-        time=record.time,
-        label=NOT_JUDGED,
-        disposition=Disposition.REVIEW,
-        reason=Reason.RESTART,
-        image=record.image,
-        detail="the station stopped between this trigger and its verdict",
-    )
+        self._writer.start(first_entries(self._writer.gap, unfinished, damaged), damaged)
 
 
 def _lock(path: Path) -> int:

@@ -52,29 +52,38 @@ def yields(engine: Engine, where: Where, by: Sequence[str], shifts: Shifts) -> A
     ]
     query = _only(select(*groups, *sums), counts, where).group_by(*groups)
     found: dict[Row, list[float]] = {}
-    # By a zone's calendar, which is slow: once for each time, not for each of its rows.
-    periods: dict[datetime, list[str]] = {}
+    first = len(groups)
     with engine.connect() as db:
         names = {name: _names(db, name) for name in others if name in ("station", "bundle")}
+        # By a zone's calendar, which is slow: once for each time, not for each of its rows.
+        periods: dict[datetime, list[str]] = {}
         for row in db.execute(query):
-            key = {
-                name: names[name].get(value, "") if name in names else value
-                for name, value in zip(others, row[len(groups) - len(others) :], strict=False)
-            }
+            told: dict[str, Any] = {}
             if timed:
                 if row[0] not in periods:
                     periods[row[0]] = [_period(name, row[0], shifts) for name in timed]
-                key.update(zip(timed, periods[row[0]], strict=True))
-            total = found.setdefault(tuple(key[name] for name in by), [0.0] * len(sums))
-            for at, value in enumerate(row[len(groups) :]):
-                total[at] += float(value or 0)
+                told.update(zip(timed, periods[row[0]], strict=True))
+            told.update(zip(others, row[first - len(others) : first], strict=True))
+            for name, known in names.items():
+                told[name] = known.get(told[name], "")
+            key = tuple([told[name] for name in by])
+            sums_of_key = found.get(key)
+            if sums_of_key is None:
+                found[key] = [value or 0 for value in row[first:]]
+            else:
+                found[key] = [
+                    total + (value or 0)
+                    for total, value in zip(sums_of_key, row[first:], strict=True)
+                ]
     rows = []
     for group in sorted(found, key=lambda one: tuple(str(value) for value in one)):
         n, passed, rejected, review, unjudged, cost = found[group]
         share = passed / (n - unjudged) if n > unjudged else None
-        rows.append((*group, *map(int, (n, passed, rejected, review, unjudged)), share, cost))
-    told = ("verdicts", "passed", "rejected", "review", "not_judged", "yield", "expected_cost")
-    return Answer((*by, *told), rows)
+        rows.append(
+            (*group, *map(int, (n, passed, rejected, review, unjudged)), share, float(cost))
+        )
+    figures = ("verdicts", "passed", "rejected", "review", "not_judged", "yield", "expected_cost")
+    return Answer((*by, *figures), rows)
 
 
 def said(engine: Engine, where: Where) -> dict[str, int]:

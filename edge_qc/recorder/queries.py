@@ -131,22 +131,24 @@ def gaps(engine: Engine) -> Answer:
             missing = given_up.last - given_up.first + 1 - come
             if missing:
                 rows.append((*whose, kind, given_up.first, given_up.last, missing, True))
-        for table in _TABLES.values():
-            before = func.lag(table.c.seq).over(
-                partition_by=table.c.stream_id, order_by=table.c.seq
+        for kind, table in _TABLES.items():
+            # Few streams have anything above what was acknowledged: an index says which.
+            highest = (
+                select(func.max(table.c.seq))
+                .where(table.c.stream_id == stream.c.stream_id)
+                .scalar_subquery()
             )
-            above = (
-                select(table.c.stream_id, table.c.seq, func.coalesce(before, stream.c.upto))
-                .join(stream, stream.c.stream_id == table.c.stream_id)
-                .where(table.c.seq > stream.c.upto)
-                .subquery()
+            waiting = select(stream.c.stream_id, stream.c.upto).where(
+                stream.c.kind == kind, highest > stream.c.upto
             )
-            stream_id, seq, low = above.c
-            for number, high, below in db.execute(
-                select(stream_id, seq, low).where(seq > low + 1).order_by(stream_id, seq)
-            ):
-                *whose, kind, _ = streams[number]
-                rows.append((*whose, kind, below + 1, high - 1, high - below - 1, False))
+            for number, upto in db.execute(waiting).all():
+                *whose, _ = streams[number]
+                above = select(table.c.seq).where(table.c.stream_id == number, table.c.seq > upto)
+                before = upto
+                for seq in db.execute(above.order_by(table.c.seq)).scalars():
+                    if seq > before + 1:
+                        rows.append((*whose, before + 1, seq - 1, seq - before - 1, False))
+                    before = seq
     columns = ("site", "station", "epoch", "kind", "first", "last", "missing", "final")
     return Answer(columns, sorted(rows))
 

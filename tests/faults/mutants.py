@@ -71,9 +71,9 @@ MUTANTS = (
         "a start forgets the triggers that it finds",
         (
             (
-                "publisher/outbox.py",
-                "            for verdict_id, record in unfinished\n",
-                "            for verdict_id, record in unfinished[:0]\n",
+                "publisher/beginning.py",
+                "        for verdict_id, record in unfinished\n",
+                "        for verdict_id, record in unfinished[:0]\n",
             ),
         ),
     ),
@@ -81,9 +81,9 @@ MUTANTS = (
         "a trigger found at a start gets a verdict of another id",
         (
             (
-                "publisher/outbox.py",
-                "            Entry(_json(_restarted(record)), Kind.VERDICT, verdict_id)\n",
-                "            Entry(_json(_restarted(record)), Kind.VERDICT, str(uuid.uuid4()))\n",
+                "publisher/beginning.py",
+                "        Entry(as_json(_restarted(record)), Kind.VERDICT, verdict_id)\n",
+                "        Entry(as_json(_restarted(record)), Kind.VERDICT, verdict_id[::-1])\n",
             ),
         ),
     ),
