@@ -127,13 +127,18 @@ def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind
             raise PublishError(f"{where}: the connection is refused: {answer.refused}")
         window = min(WINDOW, answer.receive_maximum)
         sent: set[int] = set()
+        taken: set[Kind] = set()
         for kind, payload in messages:
+            # The first of each kind by itself, see ``session``: so that a refusal is heard.
+            while sent and kind not in taken:
+                done += _heed(client, notes, sent)
             info = client.publish(f"{station.root}/{kind.value}", as_sent(payload, True), 1)
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 raise Lost(paho.error_string(info.rc))
             sent.add(info.mid)
-            while len(sent) >= window:
+            while len(sent) >= (window if kind in taken else 1):
                 done += _heed(client, notes, sent)
+            taken.add(kind)
         while sent:
             done += _heed(client, notes, sent)
         client.disconnect()

@@ -70,6 +70,9 @@ class Session:
         self._ready: deque[Stored] = deque()
         self._recorder, self._numbers = recorder, dict[tuple[str, Kind], int]()
         self._sent: dict[int, tuple[Stored, float]] = {}
+        # Kinds that the broker has taken here. Of any other one message goes by itself: a broker
+        # that hangs up on what it refuses is not heard if more was on its way to it.
+        self._taken: set[Kind] = set()
         self.unheard = 0
         self._asked: dict[str, int] = {}
         self._unheard: dict[str, str] = {}
@@ -125,17 +128,22 @@ class Session:
         if rested:
             for kind in rested:
                 del self._resting[kind]
+                self._taken.discard(kind)
             self._rewind()
         if self._recorder is not None and self._recorder.wants_again(now_s):
             self._rewind()
         held = tuple(self._resting)
         in_flight = {message.row for message, _ in self._sent.values()}
-        while len(self._sent) < self._window:
+        trying = any(message.kind not in self._taken for message, _ in self._sent.values())
+        while len(self._sent) < self._window and not trying:
             if not self._ready:
                 self._ready.extend(self._outbox.waiting(self._cursor, _READ_AHEAD, held))
                 if not self._ready:
                     return
-            message = self._ready.popleft()
+            message = self._ready[0]
+            if message.kind not in (*held, *self._taken) and self._sent:
+                return
+            self._ready.popleft()
             self._cursor = message.row
             if message.kind in held:
                 continue
@@ -151,6 +159,7 @@ class Session:
                 continue
             info = self._publish(message.kind.value, payload)
             self._sent[info.mid] = message, now_s
+            trying = message.kind not in self._taken
             if self._recorder is not None:
                 self._recorder.sent(message, now_s)
 
@@ -195,6 +204,7 @@ class Session:
             self.unheard += note.unheard
             if note.refused is None:
                 rows.append(message.row)
+                self._taken.add(message.kind)
             else:
                 until_s = time.monotonic() + REST_S
                 self._resting[message.kind] = until_s, note.refused

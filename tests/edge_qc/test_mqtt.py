@@ -138,18 +138,19 @@ def test_acknowledgements_that_never_come_are_noticed(
     monkeypatch.setattr("edge_qc.publisher.session.ACK_S", 0.5)
     with Proxy(mosquitto) as proxy, Ear(mosquitto) as ear:
         publisher = open_publisher(outbox, tmp_path, proxy.address, late_s=60)
-        wait_until(lambda: publisher.connected)
+        judge(outbox, 1)
+        assert publisher.drain(20)
         proxy.deaf = True
         judge(outbox, 10)
-        wait_until(lambda: len(ear.verdicts) == 10)
+        wait_until(lambda: len(ear.verdicts) == 11)
         assert outbox.status().waiting == 10
         wait_until(lambda: not publisher.connected)
         proxy.deaf = False
         proxy.cut()
         assert publisher.drain(20)
-        wait_until(lambda: len(ear.verdicts) == 20)
+        wait_until(lambda: len(ear.verdicts) == 21)
         publisher.close()
-    first, again = ear.verdicts[:10], ear.verdicts[10:]
+    first, again = ear.verdicts[1:11], ear.verdicts[11:]
     assert first == again
 
 

@@ -86,7 +86,7 @@ def test_a_broker_that_refuses_is_told(outbox: Outbox, tmp_path: Path) -> None:
     rules.write_text("topic write edge-qc/v1/s/n/event\n")
     with (
         running_broker("mosquitto", None, [f"acl_file {rules}"]) as address,
-        pytest.raises(PublishError, match=r"Not authorized|connection was lost"),
+        pytest.raises(PublishError, match="Not authorized"),
     ):
         call("--config", config(tmp_path, address))
     with pytest.raises(PublishError, match="refused"):
