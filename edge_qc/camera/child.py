@@ -9,6 +9,7 @@ process, hung or not. Its imports are kept light, because every reopening waits 
 from __future__ import annotations
 
 import array
+import dataclasses
 import json
 import os
 import queue
@@ -17,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,11 @@ class _Child:
                     continue
                 if now_s < due_s:
                     self._closing.wait(due_s - now_s)
+                    if isinstance(item, Grab) and not source.live:
+                        # Played at its pace, a picture is taken when its turn comes.
+                        item = dataclasses.replace(
+                            item, time=datetime.now(timezone.utc), monotonic_s=time.monotonic()
+                        )
                 due_s = max(due_s + period_s, now_s)
             self._pass_on(item, source.live, timeout_s, repeats, trigger[0] if trigger else None)
 

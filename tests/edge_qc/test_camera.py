@@ -83,6 +83,14 @@ def test_a_line_slower_than_the_reading_gets_the_last_images_too(start: Start, i
     assert watched.camera.stats.faults == 0
 
 
+def test_a_picture_that_is_played_is_taken_when_its_turn_comes(start: Start, image_folder):
+    """Not when it was read: at a slow pace it would be too old to judge."""
+    watched = start(f"file://{image_folder}", loop=True, fps=4)
+    first, second, third = (frame.monotonic_s for frame in watched.frames(3))
+    assert second - first > 0.2
+    assert third - second > 0.2
+
+
 def test_the_pace_is_kept_to_fps(start: Start, image_folder):
     watched = start(f"file://{image_folder}", loop=True, fps=50)
     frames = watched.frames(12)
