@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -268,10 +269,14 @@ def test_a_channel_that_was_silent_does_not_shout_at_its_first_murmur() -> None:
 
 
 def test_the_memory_that_is_stated_is_not_exceeded() -> None:
-    """The peak of a fit in a process of its own, over the same process without it."""
+    """The peak of a fit in a process of its own, over the same process without it.
+
+    The allocator gives freed blocks back at once here, so that the arithmetic is what is measured:
+    how much it keeps otherwise differs by 50 MB from run to run.
+    """
     code = """
 import torch
-from edge_qc_export.drift.moments import Moments
+from edge_qc_export.drift.moments import ALLOCATOR, Moments
 from edge_qc_export.drift.padim import Regularisation, fit
 from edge_qc_export.drift.patches import choose_channels, plan_layout
 torch.set_num_threads(1)
@@ -287,8 +292,11 @@ for start in range(0, 210, 15):
     moments.update([x[:, part] for x in features], torch.arange(15) % 2)
 fit(moments, "per-class", Regularisation())
 taken = 1024 * (kilobytes("VmHWM") - before)
-print(taken, Moments.memory_bytes(layout, 2))
+print(taken, Moments.memory_bytes(layout, 2) - ALLOCATOR)
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     taken, stated = map(int, ran.stdout.split())
-    assert stated / 4 < taken <= stated
+    assert stated / 2 < taken <= stated

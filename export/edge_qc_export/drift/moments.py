@@ -19,6 +19,9 @@ Fit = Literal["pooled", "per-class"]
 CHUNK = 128
 """Patches that are whitened at once: bounds the fit's memory, changes no number."""
 
+ALLOCATOR = 128 * 2**20
+"""Bytes that glibc may keep of freed chunks: it learns to hold on to blocks of up to 32 MiB."""
+
 
 class Moments:
     """First and second moments of every patch, by one streaming pass."""
@@ -49,9 +52,9 @@ class Moments:
             before, width = layout.before(i), stage.width
             cell = 2 * before**2 + 3 * before * width + 5 * width**2
             chunk = max(chunk, 8 * min(CHUNK, stage.patches) * cell)
-        # The moments, the covariance that becomes the factor, the weights (or a batch's products)
-        # in float32 twice, and as much as the allocator keeps for itself.
-        return 2 * moments + 2 * weights + chunk + 64 * 2**20
+        # The moments, the covariance that becomes the factor, and the weights (or a batch's
+        # products) in float32 twice.
+        return 2 * moments + 2 * weights + chunk + ALLOCATOR
 
     def update(self, features: Sequence[Tensor], labels: Tensor) -> None:
         """Add images. features: (patches, N, channels) of each stage; labels: (N,) of class."""
