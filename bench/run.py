@@ -20,16 +20,21 @@ HERE = Path(__file__).parent
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
-    model = platform.processor()
+    """What the figures were taken on. Virtual machines hide the processor's name, but not what it
+    can: an engine's ratio to another differs with that."""
+    model, flags = platform.processor(), ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                model = value.strip()
+            elif name.strip() in ("flags", "Features"):
+                flags = value
+    wide = sorted(f for f in flags.split() if f.startswith(("avx", "amx", "asimd", "sve")))
     return {
         "cpu": model,
+        "instructions": " ".join(wide),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),

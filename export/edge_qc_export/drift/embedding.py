@@ -160,18 +160,16 @@ def _with_weights(whitening: EmbeddingWhitening, weights: Tensor) -> EmbeddingWh
 
 def embedding_distances(embeddings: Tensor, whitening: EmbeddingWhitening) -> Tensor:
     """(N,): squared distance of each embedding (N, E) to the nearest class mean."""
-    scaled = embeddings * whitening.inverse_scale
+    scaled = (embeddings * whitening.inverse_scale)[:, None]
     projected = scaled @ whitening.weights
-    if whitening.residual == 0:
-        return _nearest(projected, whitening.means)
-    white = (projected / whitening.roots)[:, None] - whitening.means
-    rest = (scaled - projected @ whitening.weights.T)[:, None] - whitening.residual_means
-    distance = (white * white).sum(dim=2) + (rest * rest).sum(dim=2) / whitening.residual
-    return distance.amin(dim=1)
-
-
-def _nearest(white: Tensor, means: Tensor) -> Tensor:
-    difference = white[:, None] - means
+    white, means = projected / whitening.roots, whitening.means
+    if whitening.residual != 0:
+        # One long vector of both parts: each operator on so few numbers costs its start alone.
+        weight = whitening.residual**-0.5
+        rest = (scaled - projected @ whitening.weights.T) * weight
+        white = torch.cat([white, rest], dim=2)
+        means = torch.cat([means, whitening.residual_means * weight], dim=1)
+    difference = white - means
     return (difference * difference).sum(dim=2).amin(dim=1)
 
 

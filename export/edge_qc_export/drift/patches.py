@@ -135,11 +135,7 @@ def stage_features(levels: Sequence[Tensor], layout: Layout) -> list[Tensor]:
     features = []
     for stage in layout.stages:
         parts = [
-            resample(
-                levels[level].index_select(1, torch.tensor(channels)).float(),
-                layout.sizes[level],
-                stage.grid,
-            )
+            _chosen(levels[level], channels, layout.sizes[level], stage.grid)
             for level, channels in zip(stage.levels, stage.channels, strict=True)
         ]
         together = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
@@ -147,12 +143,26 @@ def stage_features(levels: Sequence[Tensor], layout: Layout) -> list[Tensor]:
     return features
 
 
+def _chosen(level: Tensor, channels: tuple[int, ...], size: Grid, grid: Grid) -> Tensor:
+    """(N, channels, gh, gw) float32: the chosen channels of a level on ``grid``."""
+    index = torch.tensor(channels)
+    if size != grid and _divides(size, grid):
+        # Averaged before the choice, which commutes: engines average in the layout of their
+        # convolutions, but unpack all that a choice reads.
+        return resample(level.float(), size, grid).index_select(1, index)
+    return resample(level.index_select(1, index).float(), size, grid)
+
+
+def _divides(size: Grid, grid: Grid) -> bool:
+    return size[0] % grid[0] == 0 and size[1] % grid[1] == 0
+
+
 def resample(features: Tensor, size: Grid, grid: Grid) -> Tensor:
     """(N, c, h, w) of ``size`` on ``grid``: averaged over the patch's area where the grid is
     coarser, the nearest value (at or before) where it is finer."""
     if size == grid:
         return features
-    if size[0] % grid[0] == 0 and size[1] % grid[1] == 0:
+    if _divides(size, grid):
         kernel = size[0] // grid[0], size[1] // grid[1]
         return torch.nn.functional.avg_pool2d(features, kernel)
     rows = axis_weights(size[0], grid[0]).to(features.dtype)

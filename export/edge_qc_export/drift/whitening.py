@@ -88,7 +88,7 @@ def patch_distances(
     for stage, white, mean in zip(
         layout.stages, whitened(features, layout, weights), means, strict=True
     ):
-        difference = white[None] - mean[:, :, None]
+        difference = white - mean[:, :, None]
         # Over the last axis, along memory: engines sum any other axis ten times as slowly.
         distance = (difference * difference).sum(dim=3)
         if total is not None and coarse is not None:
@@ -131,9 +131,12 @@ def _add_coarse(total: Tensor, distance: Tensor, coarse: Grid, fine: Grid) -> Te
     """(groups, fine patches, N): the coarser stages' sum added to each patch's own."""
     groups, _, images = distance.shape
     down, across = fine[0] // coarse[0], fine[1] // coarse[1]
-    wide = total.reshape(groups, coarse[0], 1, coarse[1], 1, images)
-    own = distance.reshape(groups, coarse[0], down, coarse[1], across, images)
-    return (wide + own).reshape(groups, fine[0] * fine[1], images)
+    # Repeated along a row before the sum: engines that broadcast an axis as short as ``across``
+    # take ten times as long.
+    rows = torch.cat([total.reshape(groups * coarse[0], coarse[1], images)] * across, dim=2)
+    own = distance.reshape(groups * coarse[0], down, fine[1] * images)
+    together = rows.reshape(groups * coarse[0], 1, fine[1] * images) + own
+    return together.reshape(groups, fine[0] * fine[1], images)
 
 
 def score_from_distances(distances: Tensor, score: Score) -> Tensor:
