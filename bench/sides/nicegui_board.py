@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from edge_qc.dashboard.feed import REFRESH_S, Feed
-from edge_qc.dashboard.snapshot import Filter
+from edge_qc.dashboard.filters import Filter
 from edge_qc.settings import MqttTable
 
 

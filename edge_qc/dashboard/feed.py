@@ -8,8 +8,10 @@ import threading
 import time
 from datetime import datetime, timezone
 
+from edge_qc.dashboard.filters import Filter
 from edge_qc.dashboard.plant import Now, PlantState
-from edge_qc.dashboard.snapshot import Document, Filter, snapshot, verdict_in_full
+from edge_qc.dashboard.rows import Document, verdict_in_full
+from edge_qc.dashboard.snapshot import snapshot
 from edge_qc.publisher import Received, Subscription
 from edge_qc.settings import MqttTable
 

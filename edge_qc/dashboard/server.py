@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from edge_qc.dashboard.feed import REFRESH_S, Feed
+from edge_qc.dashboard.filters import Filter
 from edge_qc.dashboard.login import COOKIE, SESSION_S, Login, is_loopback
-from edge_qc.dashboard.snapshot import Filter
 from edge_qc.errors import DataError, EdgeQCError, UsageError
 from edge_qc.evidence import Store
 from edge_qc.evidence.pictures import PICTURES

@@ -1,60 +1,26 @@
 """What a page shows of a plant at one moment, for one choice of filters: plain values, as JSON.
 
-Pure. How it looks is the page's.
+Pure: figures added up over the plant, beside the ``rows``. How it looks is the page's.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from edge_qc.dashboard.control import chart
+from edge_qc.dashboard.filters import Filter
 from edge_qc.dashboard.history import Counts, Figures, Window
 from edge_qc.dashboard.plant import NAME, Now, PlantState, Station
-from edge_qc.errors import UsageError
+from edge_qc.dashboard.rows import WORDS, Document, events, gaps, stamp, verdicts
 from edge_qc.parts import GOOD, NOT_JUDGED
-from edge_qc.publisher import EventMessage, VerdictMessage
 
-WINDOWS_S = (900, 3_600, 28_800)
 _STEPS = 90
-_ROWS = 30
 _NOW = 6
 _CAMERAS = 32
 _HELD_S = 120
-_GAPS = 30
-_WORDS = 300
-
-Document = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What to show. None: all. refused: verdicts that did not pass alone."""
-
-    station: str | None = None
-    die: str | None = None
-    label: str | None = None
-    window_s: int = 3_600
-    refused: bool = False
-
-    @classmethod
-    def of(cls, query: Mapping[str, str]) -> Filter:
-        """The filter that a page's address asks for. Raises UsageError."""
-        window = query.get("window", "3600")
-        if window not in map(str, WINDOWS_S):
-            raise UsageError(f"window: got {window[:40]!r}, wanted one of {WINDOWS_S}")
-        return cls(
-            station=query.get("station") or None,
-            die=query.get("die") or None,
-            label=query.get("label") or None,
-            window_s=int(window),
-            refused=query.get("show") == "refused",
-        )
 
 
 def snapshot(plant: PlantState, chosen: Filter, now: Now) -> Document:
@@ -76,24 +42,15 @@ def snapshot(plant: PlantState, chosen: Filter, now: Now) -> Document:
         "pareto": _pareto(views, mask),
         "drift": _drift(views, mask),
         "trends": _trends(stations, chosen.window_s, now),
-        "verdicts": _verdicts(plant, chosen),
-        "events": _events(plant, chosen),
-        "gaps": _gaps(stations),
+        "verdicts": verdicts(plant, chosen),
+        "events": events(plant, chosen),
+        "gaps": gaps(stations),
         "choices": {
             "stations": sorted(plant.stations),
             "dies": sorted({die for _, die in views.sources}),
             "labels": sorted(views.label_names, key=lambda label: (label != GOOD, label)),
         },
     }
-
-
-def verdict_in_full(plant: PlantState, station: str, verdict_id: str) -> Document | None:
-    """One verdict of the last ones with all that its message says."""
-    for where, message in itertools.chain(reversed(plant.refused), reversed(plant.verdicts)):
-        if where == station and message.verdict_id == verdict_id:
-            document: Document = message.model_dump(mode="json", by_alias=True)
-            return document
-    return None
 
 
 def _station(station: Station, views: Window, now: Now) -> Document:
@@ -105,8 +62,8 @@ def _station(station: Station, views: Window, now: Now) -> Document:
     return {
         "name": station.name,
         "state": "UNKNOWN" if station.state is None else station.state.value,
-        "why": station.why[:_WORDS],
-        "since": _stamp(station.since),
+        "why": station.why[:WORDS],
+        "since": stamp(station.since),
         "silent_s": _round(station.silent_s(now), 0),
         "age_s": _round(station.age_s(now), 0),
         "rate": round(station.rate_per_s(now), 1),
@@ -253,81 +210,6 @@ def _held(series: list[float | None], steps: int) -> list[float | None]:
     return held
 
 
-def _verdicts(plant: PlantState, chosen: Filter) -> list[Document]:
-    source = plant.refused if chosen.refused else plant.verdicts
-    wanted = (
-        _row(where, message)
-        for where, message in reversed(source)
-        if chosen.station in (None, where)
-        and chosen.die in (None, (message.die or "-")[:NAME])
-        and chosen.label in (None, message.label[:NAME])
-    )
-    # What came late stands where it belongs, not on top.
-    return sorted(
-        itertools.islice(wanted, _ROWS), key=lambda row: (row["time"], row["id"]), reverse=True
-    )
-
-
-def _row(where: str, message: VerdictMessage) -> Document:
-    drift = message.drift
-    return {
-        "id": message.verdict_id,
-        "station": where,
-        "time": _stamp(message.time),
-        "camera": message.camera[:NAME],
-        "die": (message.die or "-")[:NAME],
-        "part": (message.part_id or message.image or "-")[:NAME],
-        "label": message.label[:NAME],
-        "disposition": message.disposition.value,
-        "reason": message.reason.value,
-        "p": None if drift is None else float(f"{drift.p_value:.2g}"),
-        "ms": round(sum(message.latency_ms.values()), 1) if message.latency_ms else None,
-        "historical": message.historical,
-        "late": message.late,
-        "detail": message.detail[:_WORDS],
-    }
-
-
-def _events(plant: PlantState, chosen: Filter) -> list[Document]:
-    def row(where: str, event: EventMessage) -> Document:
-        return {
-            "station": where,
-            "time": _stamp(event.time),
-            "severity": event.severity.value,
-            "event": event.event[:NAME],
-            "detail": event.detail[:_WORDS],
-            "historical": event.historical,
-        }
-
-    wanted = (
-        row(where, event)
-        for where, event in reversed(plant.events)
-        if chosen.station in (None, where)
-    )
-    return sorted(itertools.islice(wanted, _ROWS), key=lambda event: event["time"], reverse=True)
-
-
-def _gaps(stations: Iterable[Station]) -> list[Document]:
-    found = [
-        {
-            "station": station.name,
-            "kind": kind.value,
-            "epoch": gap.epoch[:NAME],
-            "first": gap.first,
-            "last": gap.last,
-            "count": gap.count,
-            "final": any(
-                (of, epoch) == (kind, gap.epoch) and after < gap.first and gap.last < seq
-                for of, epoch, after, seq in station.gone
-            ),
-        }
-        for station in stations
-        for kind, numbers in station.numbers.items()
-        for gap in numbers.gaps()
-    ]
-    return found[-_GAPS:]
-
-
 def _by_disposition(window: Window, mask: Any) -> tuple[int, int, int]:
     passed, rejected, review = window.dispositions[mask].sum((0, 1)).tolist()
     return passed, rejected, review
@@ -346,15 +228,3 @@ def _series(values: Figures, digits: int) -> list[float | None]:
 
 def _round(value: float | None, digits: int) -> float | None:
     return None if value is None else round(min(max(value, -1e15), 1e15), digits)
-
-
-def _stamp(time: datetime | None) -> str:
-    """RFC 3339; empty where there is none."""
-    if time is None:
-        return ""
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=timezone.utc)
-    # A time at the ends of the calendar has no other zone.
-    if not 1 < time.year < 9999:
-        return ""
-    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_qc.dashboard.control import chart
+from edge_qc.dashboard.filters import Filter
 from edge_qc.dashboard.history import BIN_S, BINS, OTHER, SOURCES, History
 from edge_qc.dashboard.plant import STATIONS, Now, PlantState
+from edge_qc.dashboard.rows import verdict_in_full
 from edge_qc.dashboard.sequence import Gap, Numbers
-from edge_qc.dashboard.snapshot import Filter, snapshot, verdict_in_full
+from edge_qc.dashboard.snapshot import snapshot
 from edge_qc.decision import not_judged
 from edge_qc.errors import UsageError
 from edge_qc.parts import Disposition, PartVerdict, Reason
