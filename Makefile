@@ -18,7 +18,7 @@ help:
 	@echo "make aarch64  a station of aarch64 under qemu (root)"
 	@echo "make audit   the packages' known vulnerabilities, strictly: none may be left unlooked-up"
 	@echo "make wheelhouse  a folder that installs a station without a network (PYTHON_OF=, MACHINE_OF=)"
-	@echo "make bench   figures side by side with peers, into bench/results/latest.json"
+	@echo "make bench   figures side by side with peers, into docs/figures.md"
 	@echo "make venv    .venv with both distributions, editable"
 
 venv: $(READY)

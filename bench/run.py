@@ -1,4 +1,4 @@
-"""Run every benchmark here and write ``bench/results/latest.json``.
+"""Run every benchmark here and write ``bench/results/latest.json`` and ``docs/figures.md``.
 
 A benchmark is a module of this folder with ``figures()``: a list of dictionaries with name, ratio,
 ours_median_s, theirs_median_s, runs and note. Both sides of a ratio are timed in turn in one run,
@@ -16,7 +16,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from page import page
+
 HERE = Path(__file__).parent
+_NOT_ONE = ("run", "timing", "page")
 
 
 def machine() -> dict[str, Any]:
@@ -44,7 +47,7 @@ def machine() -> dict[str, Any]:
 def main() -> int:
     """Run what was named, all by default; 1 where a benchmark failed."""
     wanted = set(sys.argv[1:])
-    modules = sorted(path for path in HERE.glob("*.py") if path.name not in ("run.py", "timing.py"))
+    modules = sorted(path for path in HERE.glob("*.py") if path.stem not in _NOT_ONE)
     sys.path.insert(0, str(HERE))
     results = HERE / "results"
     results.mkdir(exist_ok=True)
@@ -72,6 +75,7 @@ def main() -> int:
             print(f"  failed: {error}", file=sys.stderr, flush=True)
         document = {"figures": [kept[name] for name in sorted(kept)]}
         target.write_text(json.dumps(document, indent=2) + "\n")
+        (HERE.parent / "docs" / "figures.md").write_text(page(document["figures"]))
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
