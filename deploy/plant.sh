@@ -10,7 +10,8 @@ usage: sudo deploy/plant.sh [--offline] [--python PROGRAM]
 
 Installs or upgrades edge-qc-record.service and edge-qc-dashboard.service. What they are called
 with is in /etc/edge-qc-plant, what was recorded in /var/lib/edge-qc-record. Those that run are
-started anew; the others wait for a person who enables them.
+started anew, and where one does not get ready the version before comes back; the others wait for a
+person who enables them.
 
   --offline          take every package from the folder wheels beside this script
                      (make wheelhouse WITH=--plant packs such a folder)
@@ -87,7 +88,7 @@ install_plant() {
   trap "rm -rf '$scratch'" EXIT
   built=$(wheel "$scratch")
   id=$(basename "$built" | cut -d- -f2)-$(
-    { cat "$built" "$lock" && "$python" --version; } | sha256sum | cut -c1-8
+    { cat "$built" "$lock" && "$python" --version && cat "$units"/*; } | sha256sum | cut -c1-8
   )
   venv=$OPT/versions/$id
   local before
@@ -103,24 +104,48 @@ install_plant() {
     "${pip[@]}" --no-deps "$built"
     "$venv/bin/python" -c 'import edge_qc.dashboard.server, edge_qc.recorder, starlette, uvicorn' ||
       die "$venv does not import its own packages; everything is as it was"
+    cp -r "$units" "$venv/units"
     touch "$venv/.complete"
   fi
-  ln -sfn "versions/$id" "$OPT/.current.new"
-  mv -T "$OPT/.current.new" "$OPT/current"
-  lay_down "$units"
+  local ran=()
+  if has_systemd; then mapfile -t ran < <(active_units); fi
+  point "$id"
+  if [ ${#ran[@]} -gt 0 ] && ! systemctl restart "${ran[@]}"; then
+    if [ -z "$before" ] || [ "$before" = "$id" ]; then
+      die "it did not come back: journalctl -u 'edge-qc-*' -e"
+    fi
+    point "$before"
+    rm -rf "$venv"
+    systemctl restart "${ran[@]}" || die "neither $id nor $before: journalctl -u 'edge-qc-*' -e"
+    die "$id did not get ready (journalctl -u 'edge-qc-*' -e); $before is back and runs"
+  fi
   local folder
   for folder in "$OPT"/versions/*; do
     [ "$folder" = "$venv" ] || rm -rf "$folder"
   done
   if [ "$before" = "$id" ]; then say "$id was installed already"; else say "$id is installed"; fi
-  has_systemd || return 0
-  # shellcheck disable=SC2086 # two words
-  systemctl try-restart $UNITS || die "it did not come back: journalctl -u 'edge-qc-*' -e"
-  systemctl is-active --quiet edge-qc-record.service || cat >&2 <<TEXT
+  if has_systemd && [ ${#ran[@]} = 0 ]; then
+    cat >&2 <<TEXT
 Next:
   1. fill in $ETC/record.conf and $ETC/dashboard.conf; secrets go into $ETC/credentials
   2. sudo systemctl enable --now edge-qc-record edge-qc-dashboard
 TEXT
+  fi
+}
+
+active_units() { # those that run or want to, one a line
+  local unit
+  for unit in $UNITS; do
+    case $(systemctl is-active "$unit" || true) in
+      active | activating | reloading) echo "$unit" ;;
+    esac
+  done
+}
+
+point() { # VERSION becomes the one that runs, with its own units
+  ln -sfn "versions/$1" "$OPT/.current.new"
+  mv -T "$OPT/.current.new" "$OPT/current"
+  lay_down "$OPT/current/units"
 }
 
 lay_down() { # UNITS

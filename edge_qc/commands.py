@@ -44,7 +44,7 @@ class Commands:
         self._line, self._golden = line, golden
         publisher.listen(COMMAND_LEVEL, self._hear)
 
-    def _hear(self, payload: bytes) -> None:
+    def _hear(self, payload: bytes, _came_s: float) -> None:
         try:
             request = read_command(payload)
         except EdgeQCError as error:

@@ -1,7 +1,7 @@
 """An MQTT broker for the demo and the tests: mosquitto where it is installed, else amqtt.
 
 It listens on the loopback alone, keeps nothing, lets everybody in unless told otherwise, and dies
-with the process that started it. A plant's broker looks otherwise: see ``deploy/broker``.
+with the process that started it. A plant's broker looks otherwise: see ``deploy/mosquitto``.
 """
 
 from __future__ import annotations

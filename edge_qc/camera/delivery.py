@@ -35,7 +35,7 @@ class Delivery:
         self, message: Mapping[str, Any], pixels: NDArray[np.uint8] | None, trigger: Trigger | None
     ) -> None:
         """Deliver a message of kind ``frame`` with its pixels, or of kind ``bad`` without."""
-        die, image = message["die"], message["image"]
+        die, image = message["die"], _text(message["image"])
         if pixels is None:
             self.fault(Reason(message["reason"]), message["detail"], trigger, message)
             return
@@ -86,9 +86,15 @@ class Delivery:
                 die=named.get("die") or self._die,
                 trigger_id=trigger.trigger_id if trigger else uuid.uuid4().hex,
                 part_id=trigger.part_id if trigger and trigger.part_id else named.get("part_id"),
-                image=named.get("image"),
-                detail=detail,
+                image=_text(named.get("image")),
+                detail=_text(detail),
                 reason=reason,
                 time=datetime.now(timezone.utc),
             )
         )
+
+
+def _text(said: Any) -> Any:
+    """What a message can hold of it: file names may be bytes in no encoding, which Python keeps as
+    characters that nothing can write."""
+    return said.encode("utf-8", "replace").decode() if isinstance(said, str) else said

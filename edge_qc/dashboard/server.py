@@ -21,8 +21,10 @@ from edge_qc.dashboard.login import COOKIE, SESSION_S, Login, is_loopback
 from edge_qc.errors import DataError, EdgeQCError, UsageError
 from edge_qc.evidence import Store
 from edge_qc.evidence.pictures import PICTURES
+from edge_qc.notify import notify
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
     from starlette.applications import Starlette
@@ -210,9 +212,15 @@ def serve(
     key_file: Path | None = None,
     evidence: Sequence[Path] = (),
 ) -> None:
-    """Serve until SIGTERM or SIGINT, see ``open_app``. Raises EdgeQCError where the address cannot
-    be had."""
+    """Serve until SIGTERM or SIGINT, see ``open_app``; a service manager hears READY=1 once pages
+    are answered. Raises EdgeQCError where the address cannot be had."""
     import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                notify("READY=1")
 
     config = uvicorn.Config(
         open_app(feed, login, host, evidence),
@@ -228,7 +236,7 @@ def serve(
         limit_concurrency=2 * _STREAMS,
     )
     try:
-        uvicorn.Server(config).run()
+        Server(config).run()
     except (OSError, SystemExit) as error:
         raise EdgeQCError(
             f"--host {host} --port {port}: cannot listen there. Choose another --port"

@@ -75,8 +75,11 @@ class Dispatch:
         self._lock = threading.Lock()
         self._closed = False
 
-    def message(self, payload: bytes) -> TriggerReply:
-        """A trigger as a message has it; what to answer."""
+    def message(self, payload: bytes, came_s: float | None = None) -> TriggerReply:
+        """A trigger as a message has it; what to answer. came_s: when it came
+        (``time.monotonic``), None for now."""
+        if came_s is None:
+            came_s = time.monotonic()
         try:
             request = read_trigger(payload)
         except PublishError as error:
@@ -87,7 +90,6 @@ class Dispatch:
             return self._reply(
                 request.trigger_id, ReplyStatus.REFUSED, detail=_nobody(request, posts)
             )
-        came_s = time.monotonic()
         with self._lock:
             try:
                 before = self._known(request.trigger_id, posts)
@@ -255,8 +257,8 @@ class Inputs:
         for watch in self._watches:
             watch.stop()
 
-    def _hear(self, payload: bytes) -> None:
-        reply = self._dispatch.message(payload)
+    def _hear(self, payload: bytes, came_s: float) -> None:
+        reply = self._dispatch.message(payload, came_s)
         self._publisher.reply(reply.model_dump(mode="json", by_alias=True))
 
     def _watch(self, pin: Pin, posts: Sequence[Post]) -> PinWatch:

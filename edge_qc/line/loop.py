@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 _ENGINE_FAILURES = 5
 """Engine errors in a row after which a restart is worth more than another try."""
 
+_TURN_S = 0.5
+
 _OVER = (CameraState.ENDED, CameraState.FAILED)
 _AT_REST = (CameraState.ENDED, CameraState.STOPPED)
 
@@ -300,7 +302,13 @@ class Line:
                 f"{refused} triggers were refused while nothing could be recorded",
                 severity=Severity.ALARM,
             )
-        if not self._outbox.wait_delivered(self._settings.drain_s):
+        until_s = time.monotonic() + self._settings.drain_s
+        delivered = self._outbox.wait_delivered(0)
+        while not delivered and (left_s := until_s - time.monotonic()) > 0:
+            # In slices: the watchdog must not take a stop for a hang.
+            delivered = self._outbox.wait_delivered(min(_TURN_S, left_s))
+            self.turns += 1
+        if not delivered:
             waiting = self._outbox.status().waiting
             log.warning(
                 "%d messages wait in the outbox for the broker; they leave after the next start",

@@ -3,6 +3,7 @@ epoch before left without one."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 
@@ -45,7 +46,13 @@ def first_entries(
 
 def as_json(content: VerdictContent | PartContent | EventContent) -> str:
     """Content as the outbox keeps it."""
-    return content.model_dump_json(by_alias=True)
+    try:
+        return content.model_dump_json(by_alias=True)
+    except ValueError:
+        # A character that no encoding has, as Python makes of an odd file name: it must cost a
+        # question mark, not the verdict, nor every later start that finds its trigger.
+        text = json.dumps(content.model_dump(mode="json", by_alias=True), ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode()
 
 
 def an_event(event: str, detail: str, severity: Severity, camera: str | None) -> EventContent:

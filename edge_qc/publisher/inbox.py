@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from edge_qc.publisher.transport import Received
@@ -20,7 +21,10 @@ _WAITING = 256
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[bytes], None]
+Handler = Callable[[bytes, float], None]
+"""Takes a payload, and when it came (``time.monotonic``): it may have waited for the one before."""
+
+_Waiting = queue.Queue[tuple[bytes, float] | None]
 
 
 class Inbox:
@@ -28,7 +32,7 @@ class Inbox:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._queues: dict[str, queue.Queue[bytes | None]] = {}
+        self._queues: dict[str, _Waiting] = {}
         self._threads: list[threading.Thread] = []
 
     @property
@@ -39,7 +43,7 @@ class Inbox:
         """Has ``handler`` called with each payload on ``<root>/<level>``."""
         if level in self._queues:
             raise ValueError(f"{level!r} has its handler")
-        waiting: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        waiting: _Waiting = queue.Queue(_WAITING)
         thread = threading.Thread(
             target=_serve, args=(level, waiting, handler), name=f"heard-{level}", daemon=True
         )
@@ -63,7 +67,7 @@ class Inbox:
             log.warning("%s: %d bytes, at most %d are read", note.topic, size, LARGEST_BYTES)
         else:
             try:
-                waiting.put_nowait(note.payload)
+                waiting.put_nowait((note.payload, time.monotonic()))
             except queue.Full:
                 log.warning("%s: %d messages wait already, one is dropped", note.topic, _WAITING)
 
@@ -81,16 +85,16 @@ class Inbox:
                 thread.join(timeout_s)
 
 
-def _drop(waiting: queue.Queue[bytes | None]) -> None:
+def _drop(waiting: _Waiting) -> None:
     try:
         waiting.get_nowait()
     except queue.Empty:
         return
 
 
-def _serve(level: str, waiting: queue.Queue[bytes | None], handler: Handler) -> None:
-    while (payload := waiting.get()) is not None:
+def _serve(level: str, waiting: _Waiting, handler: Handler) -> None:
+    while (message := waiting.get()) is not None:
         try:
-            handler(payload)
+            handler(*message)
         except Exception:
             log.exception("a message on …/%s could not be handled", level)

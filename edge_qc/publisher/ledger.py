@@ -52,6 +52,11 @@ CREATE INDEX message_waiting ON message (row) WHERE state = 0;
 CREATE INDEX message_delivered ON message (row) WHERE state = 1;
 """
 
+_LATER_INDEXES = """
+CREATE INDEX IF NOT EXISTS message_owed ON message (epoch, kind, seq) WHERE state = 0;
+"""
+"""Of the same schema: an edge-qc without them reads and writes the ledger all the same."""
+
 _SEAL = "seal"
 
 
@@ -121,6 +126,7 @@ def prepare(file: Path) -> sqlite3.Connection:
     if version == 0:
         connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         sync_folder(file.parent)
+    connection.executescript(_LATER_INDEXES)
     return connection
 
 
@@ -170,8 +176,10 @@ def acknowledge(
     connection: sqlite3.Connection, epoch: str, kind: str, upto: int, now: float
 ) -> int:
     """Marks as delivered what waits of a kind and epoch up to a number; how many that was."""
+    # By the index of what waits: by the one of all numbers it would visit every message that is
+    # kept for replay, hundreds of thousands, while triggers wait for this transaction.
     return connection.execute(
-        "UPDATE message SET state = 1, delivered_s = ?"
+        "UPDATE message INDEXED BY message_owed SET state = 1, delivered_s = ?"
         " WHERE epoch = ? AND kind = ? AND seq <= ? AND state = 0",
         (now, epoch, kind, upto),
     ).rowcount
@@ -208,6 +216,12 @@ def _unsealed(verdict_id: str, sealed: str) -> str:
 
 def drop_trigger(connection: sqlite3.Connection, verdict_id: str) -> None:
     connection.execute("DELETE FROM trigger WHERE verdict_id = ?", (verdict_id,))
+
+
+def drop_answered(connection: sqlite3.Connection) -> None:
+    """Forgets triggers whose verdict is there: a page that a disk lost, or a salvage, can leave
+    both, and a second verdict could not be added."""
+    connection.execute("DELETE FROM trigger WHERE verdict_id IN (SELECT verdict_id FROM message)")
 
 
 def has_verdict(db: sqlite3.Connection, verdict_id: str) -> bool:

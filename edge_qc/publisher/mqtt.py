@@ -8,6 +8,7 @@ errors. What happens on one connection is ``session``'s.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
@@ -144,6 +145,13 @@ class Publisher:
     def _wake(self) -> None:
         self._notes.put("wake")
 
+    def _forget_notes(self) -> None:
+        """Before a connection nobody reads them, and a broker may be away for weeks: what an outbox
+        that goes on writing has to say is read from it."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._notes.get_nowait()
+
     def _note(self, note: Note) -> None:
         if isinstance(note, Received):
             self._inbox.take(note)
@@ -155,6 +163,7 @@ class Publisher:
         while not self._stopping.is_set():
             self.turns += 1
             began_s = time.monotonic()
+            self._forget_notes()
             try:
                 self._serve()
             except (Lost, EdgeQCError, OSError, ValueError) as error:
@@ -238,7 +247,7 @@ class Publisher:
         info = session.publish_now(Kind.STATE, self._moment.goodbye())
         info.wait_for_publish(_GOODBYE_S)
 
-    def _take_ack(self, payload: bytes) -> None:
+    def _take_ack(self, payload: bytes, _came_s: float) -> None:
         try:
             self._acks.put(read_ack(payload))
         except PublishError as error:

@@ -142,6 +142,8 @@ class Session:
                     return
             message = self._ready[0]
             if message.kind not in (*held, *self._taken) and self._sent:
+                # Read anew once it may travel: what is in flight behind it has left by then.
+                self._ready.clear()
                 return
             self._ready.popleft()
             self._cursor = message.row

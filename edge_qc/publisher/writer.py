@@ -72,6 +72,7 @@ class Writer:
         existed = file.exists()
         self._ballast = Ballast(file, room.ballast_bytes)
         self._db, self.gap = open_ledger(file)
+        ledger.drop_answered(self._db)
         self._mark = HighWaterMark(file.with_name(f"{file.name}.mark"))
         self._commits = ledger.commits(self._db)
         marked = self._mark.read()
@@ -97,7 +98,8 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many committed messages the broker has not acknowledged."""
-        return self._waiting - len(self._settled)
+        # Of what the broker acknowledged twice, the second time is in no count.
+        return max(0, self._waiting - len(self._settled))
 
     @property
     def idle(self) -> bool:

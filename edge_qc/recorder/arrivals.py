@@ -23,6 +23,8 @@ from edge_qc.publisher import (
 )
 
 _LONGEST = 65_536
+_LONGEST_EPOCH = 64
+_LONGEST_ID = 256
 _HIGHEST_SEQ = 2**53
 
 
@@ -67,13 +69,12 @@ def arrival(topic: str, payload: bytes) -> Arrival | None:
         message = read_message(kind, payload)
     except PublishError as error:
         return _unread(Source(site, name), kind, text, str(error))
+    source, epoch = Source(site, name), _key(message.epoch)
     if isinstance(message, (VerdictMessage, PartMessage, EventMessage)):
         if message.seq > _HIGHEST_SEQ:
             return None
-        return Arrival(
-            Source(site, name), kind, message.epoch, message.seq, message.after, text, message
-        )
-    return Arrival(Source(site, name), kind, message.epoch, None, None, text, message)
+        return Arrival(source, kind, epoch, message.seq, message.after, text, message)
+    return Arrival(source, kind, epoch, None, None, text, message)
 
 
 def _unread(source: Source, kind: Kind, text: str, fault: str) -> Arrival | None:
@@ -87,7 +88,13 @@ def _unread(source: Source, kind: Kind, text: str, fault: str) -> Arrival | None
         return None
     if not (isinstance(epoch, str) and isinstance(seq, int) and 1 <= seq <= _HIGHEST_SEQ):
         return None
-    return Arrival(source, kind, epoch[:64], seq, None, text, None, fault)
+    return Arrival(source, kind, _key(epoch), seq, None, text, None, fault)
+
+
+def _key(epoch: str) -> str:
+    """An epoch as it may be a key: a station's own is a UUID. One that no database holds would come
+    back from the broker for ever, and with it everything that came beside it."""
+    return str(_plain(epoch.encode("utf-8", "replace").decode()[:_LONGEST_EPOCH]))
 
 
 def columns(arrival: Arrival, received: datetime) -> dict[str, Any]:
@@ -112,7 +119,7 @@ def columns(arrival: Arrival, received: datetime) -> dict[str, Any]:
     if isinstance(message, VerdictMessage):
         latencies = message.latency_ms
         return row | {
-            "verdict_id": _plain(message.verdict_id),
+            "verdict_id": _plain(message.verdict_id[:_LONGEST_ID]),
             "camera": _plain(message.camera),
             "die": _plain(message.die),
             "part_id": _plain(message.part_id),

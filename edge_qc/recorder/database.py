@@ -21,6 +21,9 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from edge_qc.recorder import tables
 from edge_qc.recorder.tallies import coarser
 
+_CONNECT = {"postgresql": {"client_encoding": "utf8"}}
+"""A cluster that was made without a locale holds SQL_ASCII, and its texts would come as bytes."""
+
 _PAGE = 50
 """Rows in one statement. A connection keeps a prepared statement for each number of rows that it
 has met, up to a limit, and those of hundreds are large: a recorder took 50 MB for them."""
@@ -43,7 +46,12 @@ def open_database(name: str, *, create: bool = True) -> sa.Engine:
             raise RecordError(f"{file}: {error}") from error
     with _told(url):
         try:
-            engine = sa.create_engine(url, pool_pre_ping=True, insertmanyvalues_page_size=_PAGE)
+            engine = sa.create_engine(
+                url,
+                pool_pre_ping=True,
+                insertmanyvalues_page_size=_PAGE,
+                connect_args=_CONNECT.get(url.get_backend_name(), {}),
+            )
         except (ImportError, NoSuchModuleError) as error:
             raise RecordError(f"{error}: pip install 'edge-qc[record]'") from error
         if url.get_backend_name() == "sqlite":

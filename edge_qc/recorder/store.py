@@ -263,7 +263,10 @@ class Store:
 
 def _is_poison(error: Exception) -> bool:
     """Whether it is a message that the database refuses, and not the database that fails."""
-    return not isinstance(error, DBAPIError) or isinstance(error, (DataError, IntegrityError))
+    if not isinstance(error, DBAPIError) or isinstance(error, (DataError, IntegrityError)):
+        return True
+    # PostgreSQL's class 54: a text too long for an index.
+    return (getattr(error.orig, "sqlstate", None) or "").startswith("54")
 
 
 def _aside(known: Stream, seq: int, why: str, payload: str, now: datetime) -> dict[str, Any]:

@@ -131,6 +131,63 @@ def test_they_are_shut_in(bare: Machine) -> None:
         assert bare.run(*inside, "ls", "/home/alice", check=False).returncode != 0
 
 
+def test_https_and_a_password(bare: Machine) -> None:
+    """As dashboard.conf's own example has it: the key and the password are credentials."""
+    bare.shell(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        "-subj /CN=plant -out /etc/edge-qc-plant/https.pem "
+        "-keyout /etc/edge-qc-plant/credentials/https.key 2>/dev/null\n"
+        "chmod 644 /etc/edge-qc-plant/https.pem"
+    )
+    bare.write("/etc/edge-qc-plant/credentials/login", "a long password\n", "600")
+    handed = f"/run/credentials/{DASHBOARD}"
+    plain = bare.shell("cat /etc/edge-qc-plant/dashboard.conf")
+    bare.write(
+        "/etc/edge-qc-plant/dashboard.conf",
+        f"{plain.rstrip()} --host 0.0.0.0 --login-file {handed}/login "
+        f"--https-cert-file /etc/edge-qc-plant/https.pem --https-key-file {handed}/https.key\n",
+    )
+    # It comes back once pages are answered: nothing to wait for.
+    bare.run("systemctl", "restart", DASHBOARD)
+    page = "https://127.0.0.1:8080"
+    outside = bare.shell(f"curl -sk -o /dev/null -w '%{{http_code}} %{{redirect_url}}' {page}/")
+    assert outside.startswith("303")
+    assert outside.endswith("/login.html")
+    bare.shell(f"curl -sk -c /tmp/jar -d 'password=a+long+password' {page}/login")
+    live = bare.shell(f"timeout 3 curl -skN -b /tmp/jar {page}/live || true")
+    assert '"line"' in live or "plant/line" in live
+    bare.write("/etc/edge-qc-plant/dashboard.conf", plain)
+    bare.run("systemctl", "restart", DASHBOARD)
+
+
+def test_postgresql_by_its_password(bare: Machine) -> None:
+    """The password is a credential; what comes from then on is in that database."""
+    data = "/var/lib/edge-qc-trial"
+    bare.shell(
+        'set -e; programs=$(dirname "$(ls /usr/lib/postgresql/*/bin/initdb | tail -1)")\n'
+        f"install -d -o postgres {data} /run/postgresql\n"
+        f"echo 'secret of records' > {data}/asked && chown postgres {data}/asked\n"
+        f"runuser -u postgres -- $programs/initdb -D {data}/db -A scram-sha-256 "
+        f"--pwfile={data}/asked >/dev/null\n"
+        f"runuser -u postgres -- $programs/pg_ctl -w -D {data}/db -l {data}/log start >/dev/null"
+    )
+    bare.write(
+        "/etc/edge-qc-plant/credentials/pgpass", "127.0.0.1:*:*:postgres:secret of records\n", "600"
+    )
+    plain = bare.shell("cat /etc/edge-qc-plant/record.conf")
+    url = "postgresql://postgres@127.0.0.1/postgres"
+    bare.write("/etc/edge-qc-plant/record.conf", f"{plain.rstrip()}\nEDGE_QC_DATABASE={url}\n")
+    done = bare.run("systemctl", "restart", RECORD, check=False)
+    assert done.returncode == 0, bare.journal(RECORD)
+    ask = (
+        "PGPASSWORD='secret of records' psql -h 127.0.0.1 -U postgres -tAc "
+        "'SELECT count(*) FROM verdict'"
+    )
+    until(lambda: int(bare.shell(ask) or 0) >= 10, "ten verdicts in PostgreSQL")
+    bare.write("/etc/edge-qc-plant/record.conf", plain)
+    bare.run("systemctl", "restart", RECORD)
+
+
 def test_again_keeps_what_was(bare: Machine) -> None:
     look = "readlink /opt/edge-qc-plant/current; cat /etc/edge-qc-plant/*.conf"
     before, count = bare.shell(look), recorded(bare)
@@ -138,6 +195,32 @@ def test_again_keeps_what_was(bare: Machine) -> None:
     assert "was installed already" in done.stderr
     assert bare.shell(look) == before
     until(lambda: recorded(bare) > count, "records to go on")
+
+
+def test_an_upgrade_takes_the_place_of_what_runs(bare: Machine, packed: Path) -> None:
+    before, count = bare.shell("readlink /opt/edge-qc-plant/current"), recorded(bare)
+    carry(bare, packed, "newer")
+    bare.shell("echo '# newer' >> /srv/shared/newer/constraints/plant.txt")
+    bare.run("/srv/shared/newer/plant.sh", "--offline")
+    assert bare.shell("readlink /opt/edge-qc-plant/current") != before
+    assert len(bare.shell("ls /opt/edge-qc-plant/versions").split()) == 1
+    until(lambda: recorded(bare) > count, "records to go on")
+
+
+def test_a_version_that_does_not_get_ready_gives_way_to_the_one_before(
+    bare: Machine, packed: Path
+) -> None:
+    before, count = bare.shell("readlink /opt/edge-qc-plant/current"), recorded(bare)
+    carry(bare, packed, "sick")
+    unit = "/srv/shared/sick/systemd/plant/edge-qc-dashboard.service"
+    bare.shell(f"sed -i 's/edge-qc dashboard/edge-qc no-such-command/' {unit}")
+    done = bare.run("/srv/shared/sick/plant.sh", "--offline", check=False)
+    assert done.returncode == 1
+    assert "did not get ready" in done.stderr
+    assert bare.shell("readlink /opt/edge-qc-plant/current") == before
+    assert len(bare.shell("ls /opt/edge-qc-plant/versions").split()) == 1
+    until(lambda: recorded(bare) > count, "records to go on")
+    assert "<html" in bare.shell("curl -s --retry 20 --retry-connrefused http://127.0.0.1:8080/")
 
 
 def test_uninstall_leaves_what_was_recorded(bare: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -34,6 +35,17 @@ def test_a_folder_gives_each_image_once_in_order_and_ends(start: Start, image_fo
     assert len({frame.trigger_id for frame in frames}) == 5
     assert watched.camera.stats.state is CameraState.ENDED
     assert watched.camera.stats.frames == 5
+
+
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(start: Start, tmp_path):
+    """Latin-1 out of an archive: its image is judged like any other."""
+    _, png = cv2.imencode(".png", picture(0))
+    (tmp_path / "images").mkdir()
+    with open(os.fsencode(tmp_path / "images") + b"/Pi\xe8ce.png", "wb") as file:
+        file.write(png.tobytes())
+    (frame,) = start(f"file://{tmp_path}/images", die="Die01").to_end()
+    assert isinstance(frame, Frame)
+    assert frame.image == "Pi?ce.png"
 
 
 def test_a_bad_image_is_a_fault_that_names_it_and_the_others_are_judged(start: Start, image_folder):

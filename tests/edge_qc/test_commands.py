@@ -11,6 +11,7 @@ import pytest
 
 from edge_qc.parts import Disposition
 from edge_qc.publisher.requests import Reply
+from edge_qc.publisher.transport import Received
 from edge_qc.settings import Settings
 from edge_qc.state import State
 from tests.edge_qc.stations import Station, put_in, running_station, settings_in
@@ -40,7 +41,8 @@ class Plant:
 
     def ask(self, payload: bytes) -> dict[str, Any]:
         before = len(self.replies)
-        self._inbox._queues["command"].put(payload)
+        topic = f"{self._inbox._root}/command"
+        self._inbox.take(Received(None, topic, payload, False, 1))  # type: ignore[arg-type]
         self._station.wait_until(lambda: len(self.replies) > before)
         reply = self.replies[-1]
         schema = json.loads((ROOT / "docs" / "mqtt" / "reply.schema.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,17 @@ def test_a_trigger_is_on_disk_for_all_its_cameras_before_any_is_asked(bench: Ben
     assert set(ids) == set(reply.verdict_ids.values())
     record = ids[reply.verdict_ids["b"]]
     assert (record["die"], record["part_id"], record["trigger_id"]) == ("Die02", "p1", "t1")
+
+
+def test_a_trigger_that_waited_to_be_taken_up_gets_no_picture(bench: Bench) -> None:
+    """Behind a disk that hung, or a full queue: another part may lie there by now."""
+    came_s = time.monotonic() - 60
+    reply = bench.dispatch.message(b'{"trigger_id": "t1", "part_id": "p1"}', came_s)
+    assert reply.status is ReplyStatus.ACCEPTED
+    assert bench.asked() == []
+    faults = [work.event for work in bench.work()]
+    assert [fault.reason for fault in faults if isinstance(fault, Fault)] == [Reason.CAMERA] * 2
+    assert "no picture taken" in faults[0].detail  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def mouth(broker: tuple[str, int]) -> Iterator[Mouth]:
 
 def heard_by(publisher: Publisher, level: str) -> list[bytes]:
     heard: list[bytes] = []
-    publisher.listen(level, heard.append)
+    publisher.listen(level, lambda payload, _came_s: heard.append(payload))
     return heard
 
 
@@ -117,14 +118,14 @@ def test_a_handler_that_raises_or_hangs_holds_up_no_other(
     heard: list[bytes] = []
     release = threading.Event()
 
-    def raise_first(payload: bytes) -> None:
+    def raise_first(payload: bytes, _came_s: float) -> None:
         heard.append(payload)
         if len(heard) == 1:
             raise RuntimeError("a bug of the handler's")
 
     publisher.listen("trigger", raise_first)
 
-    def hang(_: bytes) -> None:
+    def hang(_: bytes, _came_s: float) -> None:
         release.wait(30)
 
     publisher.listen("command", hang)
@@ -150,7 +151,7 @@ def test_a_flood_drops_what_cannot_wait_and_stays_connected(
     mouth, release, begun = Mouth(mosquitto), threading.Event(), threading.Event()
     heard: list[bytes] = []
 
-    def slow(payload: bytes) -> None:
+    def slow(payload: bytes, _came_s: float) -> None:
         begun.set()
         release.wait(30)
         heard.append(payload)
@@ -171,6 +172,35 @@ def test_a_flood_drops_what_cannot_wait_and_stays_connected(
     wait_until(lambda: len(heard) >= 257)
     publisher.close()
     mouth.close()
+
+
+def test_a_message_is_as_old_as_its_coming_and_not_as_its_turn(
+    broker: tuple[str, int], mouth: Mouth, outbox: Outbox, tmp_path: Path
+) -> None:
+    publisher = open_publisher(outbox, tmp_path, broker)
+    waited: list[float] = []
+    release, begun = threading.Event(), threading.Event()
+
+    def slow(payload: bytes, came_s: float) -> None:
+        begun.set()
+        if payload == b"hold":
+            release.wait(30)
+        elif payload == b"behind":
+            waited.append(time.monotonic() - came_s)
+
+    publisher.listen("trigger", slow)
+
+    def held() -> bool:
+        mouth.say("trigger", b"hold")
+        return begun.wait(0.2)
+
+    wait_until(held)
+    mouth.say("trigger", b"behind")
+    time.sleep(1.0)
+    release.set()
+    wait_until(lambda: len(waited) == 1)
+    assert waited[0] > 0.5
+    publisher.close()
 
 
 def test_answers_are_published_once_connected(
@@ -205,7 +235,7 @@ def test_a_broker_that_refuses_the_subscription_is_named(outbox: Outbox, tmp_pat
     extra = [f"plugin {plugins[0]}", f"plugin_opt_config_file {rules}"]
     with running_broker("mosquitto", None, extra) as address:
         publisher = open_publisher(outbox, tmp_path, address)
-        publisher.listen("trigger", lambda payload: None)
+        publisher.listen("trigger", lambda payload, came_s: None)
         said = "refuses to let this station read edge-qc/v1/s/n/trigger: Not authorized"
         wait_until(lambda: said in str(publisher.trouble))
         judge(outbox)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,3 +138,19 @@ def test_what_was_dropped_does_not_hold_up_what_was_seen(tmp_path: Path) -> None
     pending[65].set_result(None)
     seen.join(10)
     assert intake.waiting == 66
+
+
+def test_a_line_that_waits_for_the_broker_at_its_end_is_not_taken_for_one_that_hangs(
+    tmp_path: Path,
+) -> None:
+    camera = HandCamera()
+    settings = LineTable(queue=64, drain_s=3, part_dies=())
+    with running_line(tmp_path, camera, line=settings) as line:
+        assert camera.started.wait(10)
+        camera.give(pictures()[Disposition.PASS])
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 1)
+        line.failure = "for the test"
+        wait_until(lambda: camera.stats.state is CameraState.STOPPED)
+        time.sleep(1.0)
+        turns = line.turns
+        wait_until(lambda: line.turns >= turns + 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pkgutil
@@ -217,6 +218,43 @@ def test_held_kinds_stay_behind(tmp_path: Path) -> None:
         judge(outbox)
         outbox.event("camera-lost").result(10)
         assert [m.kind for m in outbox.waiting(0, 9, [Kind.VERDICT])] == [Kind.EVENT]
+
+
+def test_a_text_that_no_encoding_has_costs_its_character_alone(tmp_path: Path) -> None:
+    """As the name of an image whose bytes are no UTF-8 reaches Python."""
+    odd = "Pi\udce8ce-1.png"
+    with open_outbox(tmp_path) as outbox:
+        outbox.trigger("v1", record()).result(10)
+        outbox.verdict("v1", content(image=odd)).result(10)
+        outbox.trigger("v2", dataclasses.replace(record(), image=odd)).result(10)
+    with open_outbox(tmp_path) as outbox:
+        said = [(message["verdict_id"], message["image"]) for message in sent(outbox)]
+    assert said == [("v1", "Pi?ce-1.png"), ("v2", "Pi?ce-1.png")]
+
+
+def test_a_trigger_that_outlived_its_verdict_is_answered(tmp_path: Path) -> None:
+    """A disk that lost one page of a checkpoint leaves both."""
+    with open_outbox(tmp_path) as outbox:
+        outbox.trigger("v1", record()).result(10)
+        ((stored, epoch, text),) = rows(tmp_path, "SELECT * FROM trigger")
+        outbox.verdict("v1", content()).result(10)
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as writer, writer:
+        writer.execute("INSERT INTO trigger VALUES (?, ?, ?)", (stored, epoch, text))
+    with open_outbox(tmp_path) as outbox:
+        assert [message["verdict_id"] for message in sent(outbox)] == ["v1"]
+        assert outbox.status().open_triggers == 0
+
+
+def test_a_ledger_of_an_earlier_build_takes_acknowledgements(tmp_path: Path) -> None:
+    """It lacks the index by which they are found."""
+    with open_outbox(tmp_path) as outbox:
+        judge(outbox, 3)
+        epoch = outbox.epoch
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as writer, writer:
+        writer.execute("DROP INDEX message_owed")
+    with open_outbox(tmp_path) as outbox:
+        outbox.acknowledged(epoch, Kind.VERDICT, 2)
+        wait_until(lambda: outbox.status().waiting == 1)
 
 
 def test_two_stations_cannot_share_an_outbox(tmp_path: Path) -> None:

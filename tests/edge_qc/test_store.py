@@ -173,6 +173,20 @@ def test_text_that_a_database_may_refuse(engine: sa.Engine, store: Store) -> Non
     assert kept[7] == "part-7"
 
 
+@pytest.mark.parametrize("epoch", ["a\0b", "a\ud800", "x" * 5000])
+def test_an_epoch_that_a_database_may_refuse(store: Store, epoch: str) -> None:
+    """The key under which a message would be set aside: the others pass, now and the next time."""
+    payloads = [verdict(1), verdict(1, verdict_id="odd", epoch=epoch), verdict(2)]
+    for _ in range(2):
+        assert store.record(arrived(*payloads)).upto[STREAM] == 2
+
+
+def test_an_id_that_is_too_long_for_an_index(store: Store) -> None:
+    long = verdict(2, verdict_id="".join(map(str, range(5000))), part_id="p" * 9000)
+    for _ in range(2):
+        assert store.record(arrived(verdict(1), long, verdict(3))).upto == {STREAM: 3}
+
+
 @pytest.mark.parametrize(
     ("topic", "payload"),
     [
