@@ -118,13 +118,14 @@ def open_bundle(path: Path, public_key: Path | None = None) -> Bundle:
             f"{stated[0] if stated else 'nothing'}. Copy the bundle again from where it was made"
         )
     signed = (path / SIGNATURE).exists()
+    signature = _read(path, SIGNATURE, 1000) if signed else b""
     if public_key is not None:
         if not signed:
             raise BundleError(
                 f"bundle {path}: is not signed, and this station demands the signature of "
                 f"{public_key}. Export it with --sign"
             )
-        _verify_signature(path, raw, public_key)
+        _verify_signature(path, raw, signature, public_key)
     manifest = _parse(path, raw)
     _verify_files(path, manifest)
     return Bundle(path=path, id=digest, manifest=manifest, signed=signed)
@@ -195,7 +196,7 @@ def _read(path: Path, name: str, limit: int) -> bytes:
     return raw
 
 
-def _verify_signature(path: Path, raw: bytes, public_key: Path) -> None:
+def _verify_signature(path: Path, raw: bytes, signature: bytes, public_key: Path) -> None:
     try:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -211,7 +212,7 @@ def _verify_signature(path: Path, raw: bytes, public_key: Path) -> None:
     if not isinstance(key, Ed25519PublicKey):
         raise BundleError(f"public key {public_key}: is not an Ed25519 key")
     try:
-        key.verify(_read(path, SIGNATURE, 1000), raw)
+        key.verify(signature, raw)
     except InvalidSignature as error:
         raise BundleError(
             f"bundle {path}: {SIGNATURE} is not the signature of {public_key}'s owner. "

@@ -17,6 +17,7 @@ from edge_qc.dies import Die
 from edge_qc.parts import DRIFT, GOOD, Disposition
 
 SCHEMA_VERSION = 1
+NAME_LIMIT = 100
 MANIFEST, DIGEST, SIGNATURE = "manifest.json", "manifest.sha256", "manifest.sig"
 MODEL, GOLDEN = "model.onnx", "golden.npz"
 OUTPUTS = ("logits", "distances", "drift", "embedding_distance")
@@ -132,7 +133,7 @@ class Manifest(_Model):
 
     schema_version: int
     version: int = Field(gt=0)
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(min_length=1, max_length=NAME_LIMIT)
     created: str
     producer: str
     network: str

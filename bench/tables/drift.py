@@ -102,7 +102,13 @@ def rows(folder: Path, grid: int | None) -> Iterator[dict[str, Any]]:
                 combine=rule,  # type: ignore[arg-type]
             )
             manifest = manifest_from_run(
-                run, released, fitted, network.level_names, views.held_out, answers
+                run,
+                released,
+                fitted,
+                network.level_names,
+                views.train,
+                views.held_out,
+                answers,
             )
             yield _row(manifest, views.test, test[kind, score], kind, score, rule)
 

@@ -8,11 +8,12 @@ labelled drift cannot be trained on and goes to ``input_test`` with its truth, t
 from __future__ import annotations
 
 import csv
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import cv2
 
 from edge_qc.errors import DataError, UsageError
 from edge_qc.evidence.labels import UNUSABLE, Labels
@@ -94,10 +95,14 @@ def _copied(exhibit: Exhibit, label: str, folder: Path) -> _Row:
     if not isinstance(die, str):
         raise DataError(f"evidence {exhibit.folder}: its verdict names no die")
     filename = f"{exhibit.verdict_id}.png"
-    try:
-        shutil.copyfile(exhibit.folder / FRAME, folder / filename)
-    except OSError as error:
-        raise DataError(f"evidence {exhibit.folder}: {error}") from error
+    # In the grey that the view is made of: a colour camera's frame would not be taken.
+    pixels = cv2.imread(str(exhibit.folder / FRAME), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise DataError(f"evidence {exhibit.folder}: its {FRAME} cannot be read")
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    if not cv2.imwrite(str(folder / filename), pixels):
+        raise DataError(f"evidence: {folder / filename} cannot be written")
     return _Row(filename, die, label, part_id if isinstance(part_id, str) else None)
 
 

@@ -213,6 +213,20 @@ def test_only_what_is_labelled_is_exported_and_drift_goes_to_the_test_part(
         export_dataset(store, tmp_path / "set")
 
 
+def test_a_colour_cameras_frame_is_exported_in_the_grey_that_was_judged(
+    store: Store, tmp_path: Path
+) -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    labels = Labels(store.folder)
+    for label in ("GOOD", "Missing"):
+        labels.add(kept(store, frame=colour), label, "GOOD", "anna")
+    export_dataset(store, tmp_path / "set")
+    for file in (tmp_path / "set" / "input_train").iterdir():
+        image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        assert image is not None
+        assert np.array_equal(image, cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY))
+
+
 def test_without_a_label_there_is_nothing_to_export(store: Store, tmp_path: Path) -> None:
     kept(store)
     with pytest.raises(DataError, match="of 1 images none has a label"):

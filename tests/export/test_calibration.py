@@ -37,10 +37,23 @@ def test_temperature_undoes_overconfidence() -> None:
     assert fit_temperature(honest * 5, labels) == pytest.approx(5, rel=0.1)
 
 
-def test_temperature_stays_in_bounds_where_every_answer_is_right() -> None:
-    labels = np.arange(40) % 4
-    assert 0.05 <= fit_temperature(np.eye(4)[labels] * 3, labels) <= 0.06
-    assert softmax(np.array([1, 0], np.float32), 0.05)[0] > 0.99
+@pytest.mark.parametrize("errors", [0, 4])
+def test_a_network_is_not_made_surer_than_it_is_where_hardly_an_error_was_seen(errors: int) -> None:
+    """120 right answers say nothing of a doubtful view: it must stay doubtful."""
+    labels = np.arange(120 + errors) % 4
+    logits = np.eye(4)[labels] * np.linspace(0.6, 4, len(labels))[:, None]
+    logits[120:] = np.eye(4)[(labels[120:] + 1) % 4]
+    temperature = fit_temperature(logits, labels)
+    assert temperature == pytest.approx(1)
+    assert softmax(np.array([1.0, 0.4, 0.2, 0.0], np.float32), temperature)[0] < 0.5
+
+
+def test_a_network_that_is_less_sure_than_right_is_made_surer() -> None:
+    generator = np.random.default_rng(1)
+    honest = generator.normal(size=(4000, 4)) * 2
+    shares = np.exp(honest) / np.exp(honest).sum(1, keepdims=True)
+    labels = np.array([generator.choice(4, p=row) for row in shares])
+    assert fit_temperature(honest / 4, labels) == pytest.approx(0.25, rel=0.1)
 
 
 def test_a_threshold_calls_as_many_fresh_known_parts_drift_as_it_says() -> None:

@@ -157,6 +157,27 @@ def test_groups_are_read_with_either_layout(tmp_path: Path) -> None:
     assert [s.group for s in read_samples(tmp_path / "challenge", "train", DIES)] == [None, "x"]
 
 
+def test_a_blank_group_is_none_and_groups_of_other_names_are_told(tmp_path: Path) -> None:
+    data = write_challenge(tmp_path, {"GOOD": 3})
+    (data / "groups.csv").write_text("filename,group\ntrain_0001.png,\ntrain_0002.png, \n")
+    assert [s.group for s in read_samples(data, "train", DIES)] == [None, None, None]
+    (data / "groups.csv").write_text("filename,group\ninput_train/train_0001.png,x\n")
+    with pytest.raises(DataError, match=r"no picture to learn from; .* such as train_0001\.png"):
+        read_samples(data, "train", DIES)
+
+
+def test_a_quote_without_an_end_is_told_and_not_followed_for_ever(tmp_path: Path) -> None:
+    data = write_challenge(tmp_path, {"GOOD": 2})
+    whole = (data / "Y_train.csv").read_text()
+    lines = "9,train_0002.png,2003,Die01,GOOD\n" * 5000
+    (data / "Y_train.csv").write_text(f'{whole}9,"train_0002.png,2003,Die01,GOOD\n{lines}')
+    with pytest.raises(DataError, match="a quote before it may have no end"):
+        read_samples(data, "train", DIES)
+    (data / "Y_train.csv").write_text(whole + "9," + 400 * "x" + ",2003,Die01,GOOD\n")
+    with pytest.raises(DataError, match="is missing in"):
+        read_samples(data, "train", DIES)
+
+
 def test_a_folder_per_class_tells_empty_classes_and_pictures_without_die(tmp_path: Path) -> None:
     write_picture(tmp_path / "GOOD" / "1.png", draw("GOOD", np.random.default_rng(0)))
     (tmp_path / "bent").mkdir()

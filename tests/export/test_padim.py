@@ -237,6 +237,16 @@ def test_a_grid_finer_than_the_network_is_refused() -> None:
         plan_layout(SIZES, choose_channels(AVAILABLE, 20, 0), 17)
 
 
+def test_channels_that_leave_none_for_the_finest_level_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"1 channels leave none .* Give more --channels"):
+        plan_layout(SIZES, choose_channels(AVAILABLE, 1, 0), None)
+
+
+def test_a_grid_of_one_row_has_a_column_on_a_tall_view_too() -> None:
+    tall = ((56, 16), (28, 8), (14, 4))
+    assert plan_layout(tall, choose_channels(AVAILABLE, 20, 0), 1).grid == (1, 1)
+
+
 def test_too_few_images_for_the_channels_are_refused_with_the_number() -> None:
     layout = plan_layout(SIZES, choose_channels(AVAILABLE, 20, 0), 4)
     with pytest.raises(DataError, match=r"22 training images.*more than 23.*at most 18"):

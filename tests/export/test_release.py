@@ -210,6 +210,25 @@ def test_a_bundle_is_never_overwritten(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "b" / "precious").read_text() == "x"
 
 
+def test_a_die_that_no_image_showed_is_unknown_to_the_bundle(run: Run, tmp_path: Path) -> None:
+    """Its parts are NOT_JUDGED, in place of judged by what others look like."""
+    extra = run.model_copy(update={"dies": {**run.dies, "Die09": run.dies["Die01"]}})
+    released = release(extra, tmp_path / "bundle", SETTINGS)
+    assert set(released.bundle.manifest.dies) == {"Die01", "Die02"}
+
+
+def test_a_name_that_no_manifest_holds_is_refused_before_the_fit(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name of 101 characters: wanted 1 to 100"):
+        release(run, tmp_path / "b", dataclasses.replace(SETTINGS, name="x" * 101))
+
+
+def test_the_bundle_may_be_made_here(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert release(run, Path(), SETTINGS).bundle.path == tmp_path
+
+
 def test_too_much_memory_is_refused_before_it_is_taken(run: Run, tmp_path: Path) -> None:
     settings = ReleaseSettings(fit=FitSettings(channels=24, memory_limit=2**20))
     with pytest.raises(UsageError, match=r"24 channels on 16x16 take \d+ MiB.*limit is 1 MiB"):

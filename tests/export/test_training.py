@@ -248,6 +248,16 @@ def test_a_split_is_reused(config: TrainingConfig, tmp_path: Path) -> None:
     assert (again.folder / "split.csv").read_text() == (first.folder / "split.csv").read_text()
 
 
+def test_a_split_that_leaves_a_class_on_one_side_is_told(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    first = train(replace(config, epochs=1))
+    split = tmp_path / "mine.csv"
+    split.write_text((first.folder / "split.csv").read_text().replace("held-out", "train"))
+    with pytest.raises(DataError, match=r"mine\.csv: leaves no image of the class 'GOOD' to hold"):
+        train(replace(config, epochs=1, out=tmp_path / "again", split=split))
+
+
 def test_costs_that_name_a_class_without_images_are_told(
     config: TrainingConfig, tmp_path: Path
 ) -> None:

@@ -96,7 +96,16 @@ def read_samples(
         samples = _folder_samples(root, part, dies, found)
     if (root / GROUPS_TABLE).exists():
         groups = read_lookup(root / GROUPS_TABLE, "group", found)
-        samples = [replace(s, group=groups.get(s.filename, (0, None))[1]) for s in samples]
+        if (
+            part == "train"
+            and groups
+            and samples
+            and not any(s.filename in groups for s in samples)
+        ):
+            text = f"names no picture to learn from; wanted names such as {samples[0].filename}"
+            found.append(Fault(root / GROUPS_TABLE, 2, text))
+        # A cell that is left blank names no group.
+        samples = [replace(s, group=groups.get(s.filename, (0, ""))[1] or None) for s in samples]
     samples = _known_samples(samples, part, dies, labels, found)
     if not samples and not found:
         found.append(Fault(root, 0, f"names no picture for its {part} part"))
@@ -204,12 +213,20 @@ def _known_samples(
         if sample.die not in dies:
             wanted = ", ".join(sorted(dies))
             texts.append(f"{sample.filename} has the unknown die {sample.die!r}; wanted {wanted}")
-        if not sample.file.is_file():
+        if not _is_file(sample.file):
             texts.append(f"{sample.filename} is missing in {sample.file.parent}")
         faults.extend(Fault(sample.table, sample.line, text) for text in texts)
         if not texts:
             known.append(sample)
     return known
+
+
+def _is_file(file: Path) -> bool:
+    """False for a name that no file can have, too: a stray quote makes one of many lines."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
 
 
 def require_classes(

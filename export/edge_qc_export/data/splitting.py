@@ -110,6 +110,18 @@ def split(
     return held_out
 
 
+def require_both_sides(samples: Sequence[Sample], held_out: NDArray[np.bool_], file: Path) -> None:
+    """Raises DataError where a split leaves a class without an image to learn or to hold out."""
+    faults = []
+    for label in sorted({str(sample.label) for sample in samples}):
+        sides = {bool(side) for s, side in zip(samples, held_out, strict=True) if s.label == label}
+        if len(sides) == 1:
+            lacking = "learn from" if sides == {True} else "hold out"
+            faults.append(Fault(file, 0, f"leaves no image of the class {label!r} to {lacking}"))
+    if faults:
+        raise_faults(file, faults)
+
+
 def _both_sides(
     samples: Sequence[Sample], members: dict[int, list[int]], held_out: NDArray[np.bool_]
 ) -> None:

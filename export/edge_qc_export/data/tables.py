@@ -82,14 +82,18 @@ def read_table(
         return []
     places = {name: header.index(name.casefold()) for name in columns}
     rows = []
-    for row in reader:
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != len(header):
-            text = f"has {len(row)} cells, wanted {len(header)}"
-            faults.append(Fault(file, reader.line_num, text))
-            continue
-        rows.append((reader.line_num, {name: row[at].strip() for name, at in places.items()}))
+    try:
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != len(header):
+                text = f"has {len(row)} cells, wanted {len(header)}"
+                faults.append(Fault(file, reader.line_num, text))
+                continue
+            rows.append((reader.line_num, {name: row[at].strip() for name, at in places.items()}))
+    except csv.Error as error:
+        text = f"cannot be read as CSV ({error}): a quote before it may have no end"
+        faults.append(Fault(file, reader.line_num, text))
     return rows
 
 

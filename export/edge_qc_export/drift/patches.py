@@ -93,7 +93,7 @@ def plan_layout(
     """
     finest = sizes[0]
     rows = finest[0] if grid is None else grid
-    columns = round(rows * finest[1] / finest[0])
+    columns = max(1, round(rows * finest[1] / finest[0]))
     if not 0 < rows <= finest[0]:
         raise UsageError(
             f"PaDiM: a grid of {rows} rows wanted, the network's finest level has {finest[0]}. "
@@ -122,7 +122,12 @@ def plan_layout(
         )
         for size, members in reversed(merged)
     )
-    kept = tuple(stage for i, stage in enumerate(stages) if stage.width or i == len(stages) - 1)
+    if stages[-1].width == 0:
+        raise UsageError(
+            f"PaDiM: {sum(map(len, channels))} channels leave none for the network's finest level, "
+            "on whose grid it stands. Give more --channels"
+        )
+    kept = tuple(stage for stage in stages if stage.width)
     return Layout(stages=kept, sizes=tuple(sizes))
 
 

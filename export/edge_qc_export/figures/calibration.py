@@ -30,15 +30,20 @@ FEWEST_OF_A_DIE = 60
 _TAIL_SHARE = 0.1
 _FEWEST_EXCESSES = 8
 _TEMPERATURES = 0.05, 100.0
+_FEWEST_ERRORS = 5
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """The temperature, in [0.05, 100], at which the held-out negative log-likelihood is least.
 
     logits: (n, C); labels: (n,) of class. It is convex in 1 / T and so has
-    one valley in log T, which the golden section finds.
+    one valley in log T, which the golden section finds. With fewer than five wrong answers it is at
+    least 1: where all are right the least loss is at the lowest temperature there is, whatever the
+    network, and a sureness that no error was ever seen to bound would pass bad parts.
     """
     scores = np.asarray(logits, np.float64)
+    errors = int((scores.argmax(axis=1) != np.asarray(labels)).sum())
+    lowest = _TEMPERATURES[0] if errors >= _FEWEST_ERRORS else 1.0
     rows = np.arange(len(scores))
 
     def loss(log_temperature: float) -> float:
@@ -47,7 +52,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
         partition = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
         return float(np.mean(partition - scaled[rows, labels]))
 
-    low, high = (math.log(bound) for bound in _TEMPERATURES)
+    low, high = math.log(lowest), math.log(_TEMPERATURES[1])
     ratio = (math.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     at_left, at_right = loss(left), loss(right)

@@ -81,7 +81,9 @@ def _split(
     own = config.out / checkpoints.SPLIT
     file = own if config.resume and own.exists() else config.split
     if file is not None:
-        return splitting.held_out_by(splitting.read_split(file), samples, file)
+        held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
+        splitting.require_both_sides(samples, held_out, file)
+        return held_out
     groups = splitting.near_groups(samples, views.hashes)
     together = Counter(groups.tolist())
     if (count := sum(size for size in together.values() if size > 1)) > 0:

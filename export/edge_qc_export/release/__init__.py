@@ -14,7 +14,8 @@ from edge_qc.bundle import Bundle
 from edge_qc.decision import label_of
 from edge_qc.engine import open_engine
 from edge_qc.engine.acceptance import AcceptanceReport, accept
-from edge_qc.manifest import GOLDEN, MODEL
+from edge_qc.errors import UsageError
+from edge_qc.manifest import GOLDEN, MODEL, NAME_LIMIT
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.run_views import joined, views_of_run
@@ -48,7 +49,13 @@ def release(
     not reproduce torch. Nothing is left behind then.
     """
     reporter = reporter or Reporter()
+    # "." has no name that a folder beside it could be called after.
+    out = out if out.name else out.resolve()
     require_free(out)
+    if settings.name is not None and not 0 < len(settings.name) <= NAME_LIMIT:
+        raise UsageError(
+            f"name of {len(settings.name)} characters: wanted 1 to {NAME_LIMIT}. Shorten --name"
+        )
     key = None if settings.sign is None else read_private_key(settings.sign)
     network = run.load_network()
     views = views_of_run(run, reporter)
@@ -68,7 +75,11 @@ def release(
     if views.test is not None:
         test = answers(module, views.test.pixels, advance=reporter.advance)
     levels = network.level_names
-    manifest = manifest_from_run(run, settings, fitted, levels, views.held_out, held_out)
+    manifest = manifest_from_run(
+        run, settings, fitted, levels, views.train, views.held_out, held_out
+    )
+    if unseen := sorted(set(run.dies) - set(manifest.dies)):
+        reporter.note(f"no image to learn from shows {', '.join(unseen)}: unknown to the bundle")
 
     half: Half | None = None
     if settings.fp16:

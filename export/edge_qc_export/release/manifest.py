@@ -15,6 +15,7 @@ from edge_qc.errors import DataError, UsageError
 from edge_qc.manifest import (
     GOLDEN,
     MODEL,
+    NAME_LIMIT,
     SCHEMA_VERSION,
     DecisionRule,
     FileEntry,
@@ -71,12 +72,14 @@ def manifest_from_run(
     settings: ReleaseSettings,
     fitted: Fitted,
     levels: tuple[str, ...],
+    learnt: LabelledViews,
     held_out: LabelledViews,
     answers: Answers,
 ) -> Manifest:
     """The manifest in FP32, calibrated on the held-out views; its files are still to be filled in.
 
-    levels: the network's. Raises DataError where the held-out views do not suffice, UsageError
+    levels: the network's. learnt: a die of which it holds no view is unknown to the bundle.
+    Raises DataError where the held-out views do not suffice, UsageError
     where no part could ever pass.
     """
     if GOOD not in run.classes:
@@ -91,12 +94,12 @@ def manifest_from_run(
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         version=version,
-        name=settings.name or run.folder.resolve().name[:100],
+        name=settings.name or run.folder.resolve().name[:NAME_LIMIT],
         created=run.created,
         producer=f"edge-qc-export {__version__}",
         network=run.network,
         classes=run.classes,
-        dies=run.dies,
+        dies={name: die for name, die in run.dies.items() if name in set(learnt.dies)},
         input=InputSpec(
             height=run.size[0],
             width=run.size[1],
