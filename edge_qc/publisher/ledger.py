@@ -196,7 +196,7 @@ def triggers(connection: sqlite3.Connection) -> tuple[list[tuple[str, TriggerRec
     for verdict_id, record in connection.execute("SELECT verdict_id, record FROM trigger"):
         try:
             found.append((verdict_id, TriggerRecord.from_json(_unsealed(verdict_id, record))))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             damaged.append(verdict_id)
     return sorted(found, key=lambda item: item[1].time), damaged
 
@@ -253,8 +253,11 @@ def waiting(
             seq,
             verdict_id,
             payload,
-            made_s,
-            whole=kind in kinds and digest(payload) == sha256,
+            made_s if isinstance(made_s, float) else None,
+            whole=kind in kinds
+            and isinstance(epoch, str)
+            and isinstance(seq, int)
+            and digest(payload) == sha256,
         )
         for row, kind, epoch, seq, verdict_id, payload, made_s, sha256 in found
     ]
@@ -278,6 +281,7 @@ def prune(
     return forgotten == most
 
 
-def digest(payload: str) -> bytes:
-    """The payload's SHA-256."""
-    return hashlib.sha256(payload.encode()).digest()
+def digest(payload: object) -> bytes:
+    """The payload's SHA-256; none of what is no text any more: a flipped bit changes a value's type
+    as well."""
+    return hashlib.sha256(payload.encode()).digest() if isinstance(payload, str) else b""

@@ -62,7 +62,7 @@ def check(file: Path) -> str | None:
             if finding != "ok":
                 return f"integrity check: {finding.splitlines()[-1][:200]}"
             if version == SCHEMA_VERSION:
-                connection.execute("SELECT commits FROM ledger").fetchone()[0]
+                int(connection.execute("SELECT commits FROM ledger").fetchone()[0])
                 return None
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if version == 0 and tables:
@@ -72,7 +72,7 @@ def check(file: Path) -> str | None:
         if any(phrase in str(error) for phrase in _NOT_CORRUPT):
             raise
         return str(error)
-    except (sqlite3.DatabaseError, TypeError) as error:
+    except (sqlite3.DatabaseError, TypeError, ValueError) as error:
         return str(error)
 
 

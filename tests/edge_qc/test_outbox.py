@@ -292,6 +292,45 @@ def test_a_flipped_bit_in_a_message_is_named_and_never_sent(tmp_path: Path) -> N
         assert "v1" in event["detail"]
 
 
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE message SET payload = CAST(payload AS BLOB) WHERE seq = 2",
+        "UPDATE message SET payload = 7 WHERE seq = 2",
+        "UPDATE message SET sha256 = 'text' WHERE seq = 2",
+        "UPDATE message SET kind = CAST(kind AS BLOB) WHERE seq = 2",
+        "UPDATE message SET seq = x'02', made_s = 'late' WHERE seq = 2",
+        "UPDATE message SET epoch = CAST(epoch AS BLOB) WHERE seq = 2",
+        "UPDATE trigger SET record = CAST(record AS BLOB)",
+        "UPDATE trigger SET record = 7",
+        "UPDATE ledger SET commits = 'many'",
+        "UPDATE ledger SET commits = x'07'",
+    ],
+)
+def test_a_value_whose_type_was_altered_costs_itself_alone(
+    tmp_path: Path, change: str, broken: bool
+) -> None:
+    """A flipped bit may make bytes of a text. broken: in a file that has to be salvaged, too."""
+    with open_outbox(tmp_path) as outbox:
+        ids = judge(outbox, 3)
+        outbox.trigger("open", record()).result(10)
+    file = tmp_path / "outbox.sqlite"
+    with closing(sqlite3.connect(file)) as writer, writer:
+        writer.execute(change)
+        if broken:
+            # An index that holds other rows than it should.
+            writer.execute("PRAGMA writable_schema=ON")
+            writer.execute(
+                "UPDATE sqlite_master SET sql = replace(sql, 'state = 1', 'state = 0')"
+                " WHERE name = 'message_delivered'"
+            )
+    with open_outbox(tmp_path) as outbox:
+        said = {message.get("verdict_id") for message in sent(outbox)}
+        assert set(ids) - {ids[1]} <= said
+        wait_until(lambda: len(events(outbox)) > 0)
+
+
 @pytest.mark.parametrize("damage", ["header", "page", "rubbish", "truncated"])
 def test_a_corrupt_file_is_set_aside_and_said(tmp_path: Path, damage: str) -> None:
     """Never deleted, never silently replaced; what can be read of it is sent all the same."""
