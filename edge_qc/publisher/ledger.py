@@ -11,6 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -128,6 +129,26 @@ def prepare(file: Path) -> sqlite3.Connection:
         sync_folder(file.parent)
     connection.executescript(_LATER_INDEXES)
     return connection
+
+
+def altered(connection: sqlite3.Connection) -> str | None:
+    """The name of a table or an index that is not as it was made, which SQLite's own check does
+    not see; None where all are."""
+
+    def listed(database: sqlite3.Connection) -> dict[str, list[object]]:
+        rows = database.execute("SELECT name, type, tbl_name, sql FROM sqlite_master")
+        return {str(name): rest for name, *rest in rows}
+
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(_SCHEMA)
+        first = listed(fresh)
+        fresh.executescript(_LATER_INDEXES)
+        wanted = listed(fresh)
+    seen = listed(connection)
+    for name, made in wanted.items():
+        if seen.get(name) != made and (name in first or name in seen):
+            return name
+    return None
 
 
 def commits(connection: sqlite3.Connection) -> int:

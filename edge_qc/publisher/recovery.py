@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_qc.publisher.disk import sync_folder
-from edge_qc.publisher.ledger import SCHEMA_VERSION, connect, digest, prepare
+from edge_qc.publisher.ledger import SCHEMA_VERSION, altered, connect, digest, prepare
+
+_LATEST_SCHEMA = 100
+"""No edge-qc will ever have written a later one: a flipped bit of the header has."""
+
+# Python raises UnicodeDecodeError for an error whose words hold damaged text of the schema.
+_UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 # What SQLite says where the file may be sound and its surroundings are not (its error codes
 # reached Python with 3.11 only).
@@ -55,6 +61,8 @@ def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
 
 def check(file: Path) -> str | None:
     """What is wrong with a ledger's file; None where it is sound."""
+    if (fault := _header_fault(file)) is not None:
+        return fault
     try:
         with closing(connect(file)) as connection:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -63,10 +71,13 @@ def check(file: Path) -> str | None:
                 return f"integrity check: {finding.splitlines()[-1][:200]}"
             if version == SCHEMA_VERSION:
                 int(connection.execute("SELECT commits FROM ledger").fetchone()[0])
-                return None
+                name = altered(connection)
+                return None if name is None else f"{name} is not as it was made"
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if version == 0 and tables:
                 return "it is an SQLite file, and no outbox"
+            if version > _LATEST_SCHEMA:
+                return f"its header names the schema {version}"
             return None
     except sqlite3.OperationalError as error:
         if any(phrase in str(error) for phrase in _NOT_CORRUPT):
@@ -74,6 +85,16 @@ def check(file: Path) -> str | None:
         return str(error)
     except (sqlite3.DatabaseError, TypeError, ValueError) as error:
         return str(error)
+
+
+def _header_fault(file: Path) -> str | None:
+    """A file format that is none: SQLite would take the file for one that may not be written, as
+    if its permissions were wrong."""
+    with file.open("rb") as stream:
+        header = stream.read(20)
+    if len(header) == 20 and not {header[18], header[19]} <= {1, 2}:
+        return f"its header names the file formats {header[18]} and {header[19]}"
+    return None
 
 
 def _name_aside(file: Path) -> Path:
@@ -141,7 +162,7 @@ def salvage(aside: Path, into: sqlite3.Connection) -> str:
 def _readable_messages(source: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
     """The waiting messages of a corrupt file, around the pages that cannot be read."""
     ranges: list[tuple[int, int]] = []
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*_UNREADABLE):
         last = source.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()
         ranges += [(1, int(last[0]))] if last else []
     while ranges:
@@ -152,12 +173,12 @@ def _readable_messages(source: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
                 " WHERE row BETWEEN ? AND ? AND state = 0 ORDER BY row",
                 (first, end),
             ).fetchall()
-        except sqlite3.DatabaseError:
+        except _UNREADABLE:
             if first < end:
                 middle = (first + end) // 2
                 ranges += [(middle + 1, end), (first, middle)]
 
 
 def _readable_triggers(source: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*_UNREADABLE):
         yield from source.execute("SELECT verdict_id, epoch, record FROM trigger")

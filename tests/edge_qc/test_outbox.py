@@ -331,6 +331,43 @@ def test_a_value_whose_type_was_altered_costs_itself_alone(
         wait_until(lambda: len(events(outbox)) > 0)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "PRAGMA user_version=65537",
+        "UPDATE sqlite_master SET sql = replace(sql, 'delivered_s', 'delivered_q')",
+        "UPDATE sqlite_master SET sql = replace(sql, 'sha256 BLOB', 'sha25' || x'f5' || ' BLOB')",
+        "UPDATE sqlite_master SET sql = replace(sql, 'state = 0', 'state = 1')",
+    ],
+)
+def test_a_schema_that_was_altered_is_set_aside_and_the_station_starts(
+    tmp_path: Path, change: str
+) -> None:
+    """SQLite's own check finds nothing, and every statement would fail."""
+    with open_outbox(tmp_path) as outbox:
+        judge(outbox, 3)
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as writer, writer:
+        writer.execute("PRAGMA writable_schema=ON")
+        writer.execute(change)
+    with open_outbox(tmp_path) as outbox:
+        (gap,) = events(outbox)
+        assert "set aside as outbox.sqlite.corrupt-" in gap["detail"]
+        judge(outbox, 1)
+
+
+def test_a_file_format_that_is_none_is_set_aside(tmp_path: Path) -> None:
+    """SQLite would say that the file may not be written."""
+    with open_outbox(tmp_path) as outbox:
+        ids = judge(outbox, 3)
+    data = bytearray((tmp_path / "outbox.sqlite").read_bytes())
+    data[18] ^= 8
+    (tmp_path / "outbox.sqlite").write_bytes(data)
+    with open_outbox(tmp_path) as outbox:
+        said = [message.get("verdict_id") for message in sent(outbox)]
+        assert set(ids) <= set(said)
+        assert "file formats 10 and 2" in events(outbox)[0]["detail"]
+
+
 @pytest.mark.parametrize("damage", ["header", "page", "rubbish", "truncated"])
 def test_a_corrupt_file_is_set_aside_and_said(tmp_path: Path, damage: str) -> None:
     """Never deleted, never silently replaced; what can be read of it is sent all the same."""
