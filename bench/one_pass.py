@@ -80,7 +80,7 @@ def figures() -> list[dict[str, Any]]:
 
 def _resident(file: Path) -> float:
     """Bytes that a session takes, median of three processes."""
-    code = _RESIDENT.format(path=sys.path[:2], file=str(file))
+    code = _RESIDENT.format(path=[str(Path(__file__).parent)], file=str(file))
     taken = [
         int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
         for _ in range(3)

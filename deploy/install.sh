@@ -285,7 +285,7 @@ report() {
 Next:
   1. fill in $ETC/station.toml; the broker's password goes into $ETC/credentials/mqtt.password
   2. sudo -u edge-qc edge-qc install BUNDLE
-  3. edge-qc check
+  3. sudo edge-qc check
   4. sudo systemctl start edge-qc
 TEXT
   fi
