@@ -17,7 +17,7 @@ from timing import paired
 
 from edge_qc.manifest import OUTPUTS
 
-RUNS = 40
+RUNS = 200
 _RESIDENT = """
 import sys; sys.path[:0] = {path!r}
 from pathlib import Path

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from edge_qc_export.drift.embedding import EmbeddingWhitening
 from edge_qc_export.drift.patches import Layout, choose_channels, plan_layout, stage_features
-from edge_qc_export.drift.whitening import Whitening, patch_distances, score_from_distances
+from edge_qc_export.drift.whitening import (
+    Whitening,
+    arranged,
+    patch_distances,
+    score_from_distances,
+    whitened_centres,
+)
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
 from edge_qc_export.learn.networks import IMAGENET_MEAN, IMAGENET_STD, Network, build_network
 
@@ -57,32 +63,26 @@ def layout_of(features: Features, rows: int | None, channels: int = CHANNELS) ->
 
 def random_whitening(layout: Layout, groups: int = CLASSES) -> Whitening:
     """Whitening of the right shapes."""
-    stages = layout.stages
-    weights = [
-        0.01
-        * torch.randn(
-            stage.patches,
-            stage.width,
-            sum(fine.patches // stage.patches * fine.width for fine in stages[i:]),
-        )
-        for i, stage in enumerate(stages)
+    rows = [
+        0.01 * torch.randn(stage.patches, stage.width, layout.before(i) + stage.width)
+        for i, stage in enumerate(layout.stages)
     ]
-    means = tuple(torch.randn(groups, stage.patches, stage.width) for stage in stages)
-    return Whitening(layout, tuple(weights), means, means, 0.0)
+    weights = arranged(rows, layout)
+    centres = tuple(
+        torch.randn(groups, stage.patches, stage.width, dtype=torch.float64)
+        for stage in layout.stages
+    )
+    means = whitened_centres(centres, layout, weights)
+    return Whitening(layout, weights, means, centres, 0.0)
 
 
 def random_embedding(size: int) -> EmbeddingWhitening:
     """The short form that a release makes of so many features."""
-    short = torch.randn(CLASSES, DIRECTIONS)
-    long = torch.randn(CLASSES, size)
     return EmbeddingWhitening(
         inverse_scale=torch.ones(size),
         weights=torch.randn(size, DIRECTIONS) / size**0.5,
-        means=short,
-        roots=torch.ones(DIRECTIONS),
-        residual_means=long,
-        centres=long.double(),
-        residual=1.0,
+        means=torch.randn(CLASSES, DIRECTIONS),
+        centres=torch.randn(CLASSES, size),
         shrinkage=0.0,
     )
 

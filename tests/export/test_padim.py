@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_qc.errors import DataError, UsageError
+from edge_qc_export.drift import whitening as whitening_module
 from edge_qc_export.drift.moments import Fit, Moments
 from edge_qc_export.drift.padim import Regularisation, fit
 from edge_qc_export.drift.patches import Layout, choose_channels, plan_layout, stage_features
@@ -131,6 +132,13 @@ def reference(
     return answer
 
 
+@pytest.fixture(params=[0, 16], ids=["each patch by itself", "narrow stages at once"])
+def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which a stage's own product is taken."""
+    monkeypatch.setattr(whitening_module, "NARROW", request.param)
+
+
+@pytest.mark.usefixtures("product")
 @pytest.mark.parametrize("kind", ["pooled", "per-class"])
 @pytest.mark.parametrize(
     ("grid", "stages"),
@@ -147,6 +155,8 @@ def test_distances_are_the_textbooks_on_every_grid(
     whitening = fitted(train, labels, layout, kind, Regularisation(0.1, 0.0, 0.01))
     wanted = reference(train, labels.numpy(), new, channels, grid, kind, 0.1, 0.01)
     np.testing.assert_allclose(distances(whitening, new).numpy(), wanted, rtol=1e-5)
+    alone = distances(whitening, [level[2:3] for level in new])
+    np.testing.assert_allclose(alone.numpy(), wanted[2:3], rtol=1e-5)
 
 
 def test_the_nested_form_keeps_shared_rows_once() -> None:
@@ -203,6 +213,7 @@ def test_pooled_lets_the_majority_swallow_the_minority_and_per_class_does_not() 
     assert 0.95 < ratios["per-class"] < 1.05
 
 
+@pytest.mark.usefixtures("product")
 def test_half_holds_the_weights_and_the_distances_hardly_change() -> None:
     layout = plan_layout(SIZES, choose_channels(AVAILABLE, 20, 0), None)
     train = levels(60, 0)
@@ -213,7 +224,7 @@ def test_half_holds_the_weights_and_the_distances_hardly_change() -> None:
         level[:, 1] *= 1e-4
     whole = fitted(train, torch.arange(60) % 3, layout, "per-class", Regularisation())
     half = stored_in_half(whole)
-    for weight in half.weights:
+    for weight in itertools.chain.from_iterable(half.weights):
         assert torch.equal(weight, weight.half().float())
         assert float(weight.abs().max()) <= 2
     torch.testing.assert_close(distances(half, new), distances(whole, new), rtol=2e-3, atol=0)

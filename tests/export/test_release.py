@@ -173,7 +173,7 @@ def test_what_must_be_exact_stays_in_fp32(halved: Released) -> None:
         ):
             assert kinds.get(node.input[0], onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT
     half = {tensor.name for tensor in inferred.initializer if tensor.data_type == 10}
-    assert "padim_weights_0_half" in half
+    assert "padim_weights_0_0_half" in half
     assert not any(name.startswith("head") for name in half)
 
 

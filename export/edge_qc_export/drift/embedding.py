@@ -10,7 +10,6 @@ networks or thresholds.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -56,22 +55,18 @@ class EmbeddingMoments:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingWhitening:
-    """What the graph needs; s is an embedding times ``inverse_scale`` (E,).
+    """What the graph needs; s is an embedding times ``inverse_scale`` (E,), d is s - centre.
 
-    Full form, ``residual`` 0: the distance to a class is ||s A - mean||^2 with A = ``weights``
-    (E, E). Short form: ``weights`` are k orthonormal directions U (E, k); the distance is
-    ||s U / roots - mean||^2 + ||s - s U U^T - residual_mean||^2 / residual.
-    means: (classes, E or k). roots: (k,). residual_means: (classes, E). centres: (classes, E), the
-    class means times ``inverse_scale``, float64.
+    The distance to a class is ||d A||^2 with A = ``weights`` (E, E) in the full form, and
+    ||d||^2 - ||d A||^2 with A (E, k) in the short one: by what each leading direction's own
+    variance makes it less than the one variance of all others would.
+    means: (classes, E or k), the centres times A. centres: (classes, E); none in the full form.
     """
 
     inverse_scale: Tensor
     weights: Tensor
     means: Tensor
-    roots: Tensor
-    residual_means: Tensor
-    centres: Tensor
-    residual: float
+    centres: Tensor | None
     shrinkage: float
 
 
@@ -109,68 +104,38 @@ def fit_embedding(
         shrinkage = _oracle(correlation, freedom)
     correlation *= 1 - shrinkage
     torch.diagonal(correlation).fill_(1.0)
-    centres = means / scale
+    inverse_scale = 1 / scale
     if size <= rank:
         factor = torch.linalg.cholesky(correlation)
         eye = torch.eye(size, dtype=torch.float64)
         weights = torch.linalg.solve_triangular(factor, eye, upper=False).T
-        roots, residual = torch.ones(size), 0.0
     else:
         values, vectors = torch.linalg.eigh(correlation)
         kept = min(rank, freedom)
-        weights, roots = vectors[:, -kept:], values[-kept:].sqrt()
         residual = float(values[:-kept].mean())
-    return _with_weights(
-        EmbeddingWhitening(
-            inverse_scale=(1 / scale).float(),
-            weights=weights,
-            means=centres,
-            roots=roots.float(),
-            residual_means=centres,
-            centres=centres,
-            residual=residual,
-            shrinkage=shrinkage,
-        ),
-        weights.float(),
-    )
-
-
-def stored_in_half(whitening: EmbeddingWhitening) -> EmbeddingWhitening:
-    """The whitening with weights that half holds. Raises DataError where it cannot hold them."""
-    weights = whitening.weights.half().float()
-    if not bool(torch.isfinite(weights).all()):
-        raise DataError(
-            "precision fp16: the whitening of the embedding does not fit into half. Export without "
-            "--fp16"
-        )
-    return _with_weights(whitening, weights)
-
-
-def _with_weights(whitening: EmbeddingWhitening, weights: Tensor) -> EmbeddingWhitening:
-    """The means by the weights as they are stored, so that their rounding acts on e - mean."""
-    projected = whitening.centres @ weights.double()
-    residual_means = whitening.centres - projected @ weights.double().T
-    return dataclasses.replace(
-        whitening,
-        weights=weights.contiguous(),
-        means=(projected / whitening.roots).float(),
-        residual_means=residual_means.float(),
+        inverse_scale = inverse_scale * residual**-0.5
+        weights = vectors[:, -kept:] * (1 - residual / values[-kept:]).sqrt()
+    weights = weights.float().contiguous()
+    centres = means * inverse_scale
+    return EmbeddingWhitening(
+        inverse_scale=inverse_scale.float(),
+        weights=weights,
+        # By the weights as they are stored, so that their rounding acts on d, not on s.
+        means=(centres @ weights.double()).float(),
+        centres=None if size <= rank else centres.float(),
+        shrinkage=shrinkage,
     )
 
 
 def embedding_distances(embeddings: Tensor, whitening: EmbeddingWhitening) -> Tensor:
     """(N,): squared distance of each embedding (N, E) to the nearest class mean."""
-    scaled = (embeddings * whitening.inverse_scale)[:, None]
-    projected = scaled @ whitening.weights
-    white, means = projected / whitening.roots, whitening.means
-    if whitening.residual != 0:
-        # One long vector of both parts: each operator on so few numbers costs its start alone.
-        weight = whitening.residual**-0.5
-        rest = (scaled - projected @ whitening.weights.T) * weight
-        white = torch.cat([white, rest], dim=2)
-        means = torch.cat([means, whitening.residual_means * weight], dim=1)
-    difference = white - means
-    return (difference * difference).sum(dim=2).amin(dim=1)
+    scaled = embeddings * whitening.inverse_scale
+    projected = scaled @ whitening.weights - whitening.means[:, None]
+    squares = (projected * projected).sum(dim=2)
+    if whitening.centres is not None:
+        difference = scaled - whitening.centres[:, None]
+        squares = (difference * difference).sum(dim=2) - squares
+    return squares.amin(dim=0)
 
 
 def _oracle(correlation: Tensor, freedom: int) -> float:

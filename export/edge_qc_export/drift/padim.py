@@ -22,7 +22,7 @@ from torch import Tensor
 from edge_qc.errors import DataError
 from edge_qc_export.drift.moments import CHUNK, Fit, Moments
 from edge_qc_export.drift.patches import Layout, spread
-from edge_qc_export.drift.whitening import Whitening, whitened_centres
+from edge_qc_export.drift.whitening import Whitening, arranged, whitened_centres
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def fit(moments: Moments, kind: Fit, regularisation: Regularisation) -> Whitenin
     if shrinkage is None:
         shrinkage = oracle_shrinkage(rows, layout, images - groups)
     _regularise(rows, layout, shrinkage, regularisation)
-    weights = tuple(_by_source(_cholesky(rows, layout), layout))
+    weights = arranged(_cholesky(rows, layout), layout)
     rows.clear()
     centres = tuple(moments.means(kind))
     return Whitening(
@@ -163,21 +163,3 @@ def _known_inverse(inverse: Sequence[Tensor], layout: Layout, index: int, part: 
         first, last = layout.before(j), layout.before(j + 1)
         known[:, first:last, :last] = inverse[j][row * coarse[1] + column]
     return known
-
-
-def _by_source(whitening: Sequence[Tensor], layout: Layout) -> list[Tensor]:
-    """Rows by the stage whose features they meet, as ``Whitening.weights`` holds them."""
-    weights = []
-    for j, source in enumerate(layout.stages):
-        blocks = []
-        for i in range(j, len(layout.stages)):
-            stage = layout.stages[i]
-            block = whitening[i][:, :, layout.before(j) : layout.before(j + 1)]
-            rows, columns = stage.grid[0] // source.grid[0], stage.grid[1] // source.grid[1]
-            block = block.reshape(
-                source.grid[0], rows, source.grid[1], columns, stage.width, source.width
-            )
-            block = block.permute(0, 2, 1, 3, 4, 5)
-            blocks.append(block.reshape(source.patches, -1, source.width))
-        weights.append(torch.cat(blocks, dim=1).transpose(1, 2).float().contiguous())
-    return weights

@@ -79,8 +79,7 @@ class OnePass(nn.Module):
     embedding_inverse_scale: Tensor
     embedding_weights: Tensor
     embedding_means: Tensor
-    embedding_roots: Tensor
-    embedding_residual_means: Tensor
+    embedding_centres: Tensor | None
 
     def __init__(
         self,
@@ -95,19 +94,17 @@ class OnePass(nn.Module):
         self.head: nn.Linear = network.classifier  # type: ignore[assignment]
         self.layout: Layout = padim.layout
         self.score = score
-        self._stages = len(padim.weights)
-        for i, (weights, means) in enumerate(zip(padim.weights, padim.means, strict=True)):
-            self.register_buffer(f"padim_weights_{i}", weights)
-            self.register_buffer(f"padim_means_{i}", means)
+        for i, parts in enumerate(padim.weights):
+            for j, weight in enumerate(parts):
+                self.register_buffer(f"padim_weights_{i}_{j}", weight)
+            self.register_buffer(f"padim_means_{i}", padim.means[i])
         for i, scales in enumerate(padim.scales):
             self.register_buffer(f"padim_scales_{i}", scales)
         self._scaled = len(padim.scales) > 0
-        self._residual = embedding.residual
         self.register_buffer("embedding_inverse_scale", embedding.inverse_scale)
         self.register_buffer("embedding_weights", embedding.weights)
         self.register_buffer("embedding_means", embedding.means)
-        self.register_buffer("embedding_roots", embedding.roots)
-        self.register_buffer("embedding_residual_means", embedding.residual_means)
+        self.register_buffer("embedding_centres", embedding.centres)
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Logits (N, C), distances (N, gh, gw), drift (N,), embedding distance (N,), float32."""
@@ -119,17 +116,17 @@ class OnePass(nn.Module):
         distances = patch_distances(
             patches,
             self.layout,
-            [self.get_buffer(f"padim_weights_{i}") for i in range(self._stages)],
-            [self.get_buffer(f"padim_means_{i}") for i in range(self._stages)],
+            [
+                [self.get_buffer(f"padim_weights_{i}_{j}") for j in range(i + 1)]
+                for i in range(len(self.layout.stages))
+            ],
+            [self.get_buffer(f"padim_means_{i}") for i in range(len(self.layout.stages))],
         )
         whitening = EmbeddingWhitening(
             inverse_scale=self.embedding_inverse_scale,
             weights=self.embedding_weights,
             means=self.embedding_means,
-            roots=self.embedding_roots,
-            centres=self.embedding_means,
-            residual_means=self.embedding_residual_means,
-            residual=self._residual,
+            centres=self.embedding_centres,
             shrinkage=0.0,
         )
         return (
@@ -150,7 +147,7 @@ def onnx_from_module(
 ) -> onnx.ModelProto:
     """The module's graph, checked: opset 18, input ``view`` uint8 (batch, 1, rows, columns).
 
-    half_weights: keep the weights of both whitenings as half, and cast them. Raises EdgeQCError
+    half_weights: keep PaDiM's weights as half, and cast them. Raises EdgeQCError
     where the exporter fails or the graph holds what TensorRT does not support.
     """
     import onnx
@@ -209,7 +206,7 @@ def _store_weights_in_half(model: onnx.ModelProto) -> None:
     graph = model.graph
     casts = []
     for tensor in graph.initializer:
-        if not tensor.name.startswith(("padim_weights", "embedding_weights")):
+        if not tensor.name.startswith("padim_weights"):
             continue
         values = onnx.numpy_helper.to_array(tensor)
         half = values.astype(np.float16)

@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from edge_qc.errors import EdgeQCError
 from edge_qc.manifest import Manifest, Tolerances
-from edge_qc_export.drift import embedding, whitening
+from edge_qc_export.drift import whitening
 from edge_qc_export.drift.whitening import Score
 from edge_qc_export.graph import Features, OnePass
 from edge_qc_export.graph.precision import (
@@ -72,11 +72,10 @@ def pass_gate(
     assert isinstance(body, fx.GraphModule)
     plan = plan_half(body, layer_ranges(body, _inputs(features, views, advance)), fp32_nodes)
     patches = whitening.stored_in_half(fitted.padim)
-    whole = embedding.stored_in_half(fitted.embedding)
 
     def built(halved: nn.Module) -> OnePass:
         half_features = Features(network, run.mean, run.std, halved)
-        return OnePass(network, half_features, patches, whole, score).eval()
+        return OnePass(network, half_features, patches, fitted.embedding, score).eval()
 
     emulated = answers(built(EmulatedBody(body, plan)), views.pixels, advance=advance)
     module = built(half_body(body, plan))
