@@ -17,15 +17,22 @@ def paired(
     ratio: Literal["theirs/ours", "ours/theirs"] = "theirs/ours",
     goal: str = "",
     note: str = "",
+    rest_s: float = 0.0,
 ) -> dict[str, Any]:
-    """A figure: medians of both sides in seconds, and the median of the ratios pair by pair."""
+    """A figure: medians of both sides in seconds, and the median of the ratios pair by pair.
+
+    rest_s: before each call. OpenMP's threads, which torch works with, spin for some 20 ms after
+    their last work and would take a core from the other side.
+    """
     for _ in range(warm_up):
         ours()
         theirs()
     mine: list[float] = []
     other: list[float] = []
     for _ in range(runs):
+        time.sleep(rest_s)
         mine.append(_seconds(ours))
+        time.sleep(rest_s)
         other.append(_seconds(theirs))
     return {
         "name": name,
