@@ -21,7 +21,7 @@ from timing import paired
 
 from edge_qc.manifest import OUTPUTS
 
-RUNS, REST_S = 30, 0.05
+RUNS, REST_S = 100, 0.05
 PEERS = {
     "r18": ("resnet18", 100, "<= 0.60", "<= 0.32"),
     "wrn50": ("wide_resnet50_2", 550, "<= 0.14", "<= 0.07"),
