@@ -7,6 +7,7 @@ since machines are shared and noisy. ``python bench/run.py NAME …`` runs some.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -20,6 +21,15 @@ from page import page
 
 HERE = Path(__file__).parent
 _NOT_ONE = ("run", "timing", "page")
+_PACKAGES = (
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "onnxruntime",
+    "torch",
+    "openvino",
+    "anomalib",
+)
 
 
 def machine() -> dict[str, Any]:
@@ -41,7 +51,15 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def main() -> int:
