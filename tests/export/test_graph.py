@@ -202,13 +202,14 @@ def test_folding_normalisation_and_batch_norm_changes_nothing(name: str) -> None
     assert bool(norms) == name.startswith("cnn")
 
 
-def test_a_resnet_exports_with_a_short_embedding_and_nested_stages() -> None:
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_resnet_exports_with_a_short_embedding_and_nested_stages(batch: int) -> None:
     torch.manual_seed(0)
-    module = fused(settled(build_network("resnet18", 3, (64, 64)), 64), 64, rank=8)
+    module = fused(settled(build_network("resnet18", 3, (64, 64)), 64), 64, channels=36, rank=8)
     assert [stage.grid for stage in module.layout.stages] == [(4, 4), (8, 8), (16, 16)]
-    graph = onnx_from_module(module, (64, 64), 1)
+    graph = onnx_from_module(module, (64, 64), batch)
     assert "BatchNormalization" not in {node.op_type for node in graph.graph.node}
-    pixels = views(1, 64, seed=1)
+    pixels = views(batch, 64, seed=1)
     with torch.no_grad():
         wanted = dict(zip(OUTPUTS, module(pixels), strict=True))
     for name, answer in answers(graph, pixels).items():
