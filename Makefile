@@ -4,11 +4,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check conformance faults soak systemd fleet aarch64 wheelhouse lock audit bench clean
+.PHONY: help venv demo test peer check conformance faults soak systemd fleet aarch64 wheelhouse lock audit bench clean
 
 help:
 	@echo "make demo    from labelled images to verdicts on MQTT, in a few minutes"
 	@echo "make test    the tests"
+	@echo "make peer    PaDiM's distances against anomalib's, fetched for it"
 	@echo "make check   ruff, mypy, import-linter, known vulnerabilities of pinned packages"
 	@echo "make conformance  the TensorRT engine against NVIDIA's real Python bindings, fetched for it"
 	@echo "make faults  kills and damages a whole station, and looks whether a verdict is missing or wrong"
@@ -41,6 +42,10 @@ test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 # The played camera loses pictures where others take its processor: by itself.
 	$(BIN)/python -m pytest -m aravis tests/edge_qc/test_camera_aravis.py
+
+# The same distances as anomalib's, which stands beside .venv.
+peer: .venv-bench/.ready
+	.venv-bench/bin/python -m pytest -m peer tests/export
 
 check: venv
 	$(BIN)/ruff check .

@@ -1,12 +1,13 @@
 """PaDiM against anomalib's with the same weights, images and channels.
 
-anomalib is a peer that the benchmarks stand beside; where it is not installed these tests skip.
+anomalib is a peer that the benchmarks stand beside, in an environment of its own: `make peer`.
 Its scores are square roots of the squared distances here; its covariance is the sample's plus
 0.01 and 1e-5 on the diagonal, so ours is told to do the same.
 """
 
 from __future__ import annotations
 
+import importlib
 import warnings
 
 import pytest
@@ -20,14 +21,7 @@ from edge_qc_export.drift.whitening import patch_distances
 from edge_qc_export.graph import Features
 from edge_qc_export.learn.networks import build_network, normalised
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    padim = pytest.importorskip(
-        "anomalib.models.image.padim.torch_model",
-        reason="anomalib is not installed: pip install -r bench/requirements.txt",
-    )
-
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.peer]
 
 TOLERANCE = 1e-4
 """Relative, of the distance: anomalib inverts in float32, where ours factors in float64."""
@@ -44,6 +38,9 @@ def views(count: int, seed: int) -> Tensor:
 
 
 def test_distances_are_anomalibs() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        padim = importlib.import_module("anomalib.models.image.padim.torch_model")
     torch.manual_seed(0)
     network = build_network("resnet18", 2, (SIZE, SIZE)).train()
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
