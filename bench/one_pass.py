@@ -1,6 +1,8 @@
-"""One pass against its bare classifier in the same engine, and what it costs in memory and disk.
+"""One pass against its bare classifier in the same engine, and what it costs in memory and disk;
+and what another engine on the CPU would gain.
 
-ResNet50 at 224, 100 channels per class, on 28 x 28 and on 56 x 56.
+ResNet50 at 224, 100 channels per class, on 28 x 28 and on 56 x 56. Needs ``pip install -r
+bench/requirements.txt``.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
+import openvino
 from sides import graphs
 from timing import paired
 
@@ -33,7 +37,8 @@ print(resident() - before)
 
 
 def figures() -> list[dict[str, Any]]:
-    """one_pass_28, one_pass_56, and for each the memory and the size of PaDiM's parameters."""
+    """one_pass_28, one_pass_56, and for each the memory and the size of PaDiM's parameters;
+    one_pass_openvino."""
     found = []
     network, features = graphs.random_network("resnet50")
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +80,28 @@ def figures() -> list[dict[str, Any]]:
                     "PaDiM's parameters against the benchmark's (550 channels on 32x32)",
                 )
             )
+        found.append(_in_openvino(file, session))
     return found
+
+
+def _in_openvino(file: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    """The same graph in both engines: a second one has to be clearly faster to be worth keeping."""
+    settings = {
+        "INFERENCE_NUM_THREADS": graphs.THREADS,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
+    pixels = graphs.a_view()
+    return paired(
+        "one_pass_openvino",
+        lambda: session.run(None, {"view": pixels}),
+        lambda: request.infer([pixels]),
+        runs=RUNS,
+        ratio="ours/theirs",
+        note="fused ResNet50 with PaDiM on 56x56 in ONNX Runtime, the station's engine, against "
+        "the same graph in OpenVINO in FP32, 2 threads",
+    )
 
 
 def _resident(file: Path) -> float:
