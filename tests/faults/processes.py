@@ -28,6 +28,8 @@ from tests.faults.sabotage import MISARMED
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 120.0
 """How long is waited for what must happen: a busy machine may take its time."""
+FALLS = 10
+"""How many falls in a row are no bad luck."""
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
@@ -266,12 +268,16 @@ class Station:
         self._hold = False
 
     def resume(self) -> None:
-        """After a ``stop`` that was none: start again, until the line runs."""
+        """After a ``stop`` that was none: start again, until the line runs. Raises AssertionError
+        where it gives up or falls at every start: no time mends that."""
         with self._lock:
             self._stopping = False
+        fallen = len(self.falls)
         until_s = time.monotonic() + PATIENCE_S
         while not self.ready and time.monotonic() < until_s:
             assert self.final is None, f"the station gave up with exit status {self.final}"
+            falls = self.falls[fallen:]
+            assert len(falls) < FALLS, f"the station falls at every start: {falls}"
             time.sleep(0.01)
 
     def stop(self, timeout_s: float = PATIENCE_S) -> int:
