@@ -19,7 +19,7 @@ PCB = os.environ.get("EDGE_QC_DEEPPCB", "")
 
 pytestmark = [pytest.mark.deeppcb, pytest.mark.broker, pytest.mark.torch]
 
-TRAIN, TEST = 1500, 100
+TRAIN, TEST = 600, 100
 
 
 def _subset(whole: Path, part: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
@@ -23,6 +24,7 @@ sys.path.insert(0, str(TESTS))
 from tiny_bundle import make_bundle  # noqa: E402
 
 from edge_qc.errors import AcceptanceError, BundleError, DeviceError, EngineError, UsageError  # noqa: E402
+from edge_qc_export.commands.export import command as export  # noqa: E402
 from edge_qc_export.release.remote import RemoteRelease, release_on  # noqa: E402
 from tests.trained import Trained  # noqa: E402
 
@@ -192,22 +194,20 @@ def test_export_on_a_station(
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{client.parent}:{os.environ['PATH']}")
     out = tmp_path / "bundle"
-    export = [sys.executable, "-m", "edge_qc.cli", "export", trained.run, "--out", out]
-    export += ["--on", station.target, "--engine", "onnxruntime", "--json"]
+    asked = [str(trained.run), "--out", str(out), "--on", station.target]
+    asked += ["--engine", "onnxruntime", "--json", "--station-command"]
 
-    missing = subprocess.run(
-        [*export, "--station-command", "/nowhere/edge-qc"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert missing.returncode == 1
-    assert "is edge-qc installed there?" in missing.stderr
+    refused = CliRunner().invoke(export, [*asked, "/nowhere/edge-qc"]).exception
+    assert isinstance(refused, DeviceError)
+    assert "is edge-qc installed there?" in str(refused)
     assert (out / "manifest.sha256").exists()
     shutil.rmtree(out)
 
     done = subprocess.run(
-        [*export, "--station-command", station.command], capture_output=True, text=True, check=False
+        [*EDGE_QC.split(), "export", *asked, station.command],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -220,15 +220,11 @@ def test_export_on_a_station(
 
 @pytest.mark.torch
 def test_export_accepts_here_where_it_is_asked_to(trained: Trained, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "edge_qc.cli", "export", trained.run, "--out", tmp_path / "b",
-            "--engine", "onnxruntime",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(
+        export,
+        [str(trained.run), "--out", str(tmp_path / "b"), "--engine", "onnxruntime"],
+        catch_exceptions=False,
+    )
+    assert done.exit_code == 0, done.output
     assert "accepted: onnxruntime" in done.stdout
     assert (tmp_path / "b.acceptance.json").exists()
