@@ -110,6 +110,17 @@ class OnePass(nn.Module):
         """Logits (N, C), distances (N, gh, gw), drift (N,), embedding distance (N,), float32."""
         embedding, levels = self.features(view)
         embedding = embedding.float()
+        # Patches come last: ONNX Runtime orders a graph from its last leaf, and so reads a level as
+        # soon as the trunk has made it, while it is still in the processor's cache.
+        logits = self.head(embedding)
+        whitening = EmbeddingWhitening(
+            inverse_scale=self.embedding_inverse_scale,
+            weights=self.embedding_weights,
+            means=self.embedding_means,
+            centres=self.embedding_centres,
+            shrinkage=0.0,
+        )
+        embedding_distance = embedding_distances(embedding, whitening)
         patches = stage_features(levels, self.layout)
         if self._scaled:
             patches = [x * self.get_buffer(f"padim_scales_{i}") for i, x in enumerate(patches)]
@@ -122,19 +133,8 @@ class OnePass(nn.Module):
             ],
             [self.get_buffer(f"padim_means_{i}") for i in range(len(self.layout.stages))],
         )
-        whitening = EmbeddingWhitening(
-            inverse_scale=self.embedding_inverse_scale,
-            weights=self.embedding_weights,
-            means=self.embedding_means,
-            centres=self.embedding_centres,
-            shrinkage=0.0,
-        )
-        return (
-            self.head(embedding),
-            distances,
-            score_from_distances(distances, self.score),
-            embedding_distances(embedding, whitening),
-        )
+        drift = score_from_distances(distances, self.score)
+        return logits, distances, drift, embedding_distance
 
 
 def onnx_from_module(
