@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
-import openvino
 from sides import graphs
 from timing import paired
 
@@ -86,12 +85,7 @@ def figures() -> list[dict[str, Any]]:
 
 def _in_openvino(file: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:
     """The same graph in both engines: a second one has to be clearly faster to be worth keeping."""
-    settings = {
-        "INFERENCE_NUM_THREADS": graphs.THREADS,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
+    request = graphs.openvino_request(file)
     pixels = graphs.a_view()
     return paired(
         "one_pass_openvino",

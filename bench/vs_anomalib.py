@@ -126,12 +126,7 @@ def _alone(
             note=f"{note}, ONNX Runtime",
         )
     ]
-    import openvino
-
-    core = openvino.Core()
-    settings = {"INFERENCE_NUM_THREADS": graphs.THREADS, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = [core.compile_model(str(one), "CPU", settings) for one in (alone, file)]
-    requests = [one.create_infer_request() for one in compiled]
+    requests = [graphs.openvino_request(one) for one in (alone, file)]
     found.append(
         paired(
             "padim_r18_openvino",

@@ -39,6 +39,14 @@ def session(file: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
+def openvino_request(file: Path) -> Any:
+    """The graph compiled by OpenVINO in FP32, for as many threads. Needs OpenVINO."""
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": "f32"}
+    return openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
+
+
 def a_view() -> np.ndarray[Any, np.dtype[np.uint8]]:
     """(1, 1, 224, 224) uint8."""
     return np.random.default_rng(0).integers(0, 256, (1, 1, SIZE, SIZE), dtype=np.uint8)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_qc.errors import PublishError
-from edge_qc.publisher import ledger
+from edge_qc.publisher import ledger, ledger_file
 from edge_qc.publisher.disk import HighWaterMark
 from edge_qc.publisher.messages import Kind
 
@@ -157,15 +157,15 @@ def open_outbox(file: Path) -> sqlite3.Connection:
             "station.toml names another folder"
         )
     try:
-        reader = ledger.connect(file, read_only=True)
+        reader = ledger_file.connect(file, read_only=True)
         version = int(reader.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error as error:
         raise _unreadable(file, error) from error
-    if version != ledger.SCHEMA_VERSION:
+    if version != ledger_file.SCHEMA_VERSION:
         reader.close()
         raise PublishError(
-            f"{file}: not an outbox of schema {ledger.SCHEMA_VERSION}, which this edge-qc reads, "
-            f"but of {version}"
+            f"{file}: not an outbox of schema {ledger_file.SCHEMA_VERSION}, "
+            f"which this edge-qc reads, but of {version}"
         )
     return reader
 

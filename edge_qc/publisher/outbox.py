@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edge_qc.errors import PublishError
-from edge_qc.publisher import ledger
+from edge_qc.publisher import ledger, ledger_file
 from edge_qc.publisher.beginning import an_event, as_json, first_entries
 from edge_qc.publisher.disk import Ballast, FreeSpace, Space, is_full
 from edge_qc.publisher.ledger import Stored, TriggerRecord
@@ -65,7 +65,7 @@ class Outbox:
             opened.callback(os.close, _lock(path))
             self._writer = Writer(path, Origin(self.epoch, site, station), room)
             opened.callback(self._writer.close)
-            self._reader = ledger.connect(path, read_only=True)
+            self._reader = ledger_file.connect(path, read_only=True)
             opened.callback(self._reader.close)
             self._begin_epoch()
             self._opened = opened.pop_all()

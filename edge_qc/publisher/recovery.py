@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_qc.publisher.disk import sync_folder
-from edge_qc.publisher.ledger import SCHEMA_VERSION, altered, connect, digest, prepare
+from edge_qc.publisher.ledger import digest
+from edge_qc.publisher.ledger_file import SCHEMA_VERSION, altered, connect, prepare
 
 _LATEST_SCHEMA = 100
 """No edge-qc will ever have written a later one: a flipped bit of the header has."""

@@ -89,7 +89,7 @@ def test_five_calls_of_the_engine_in_a_row_are_five_and_not_a_batch_of_five(
     settings = LineTable(queue=64, drain_s=0.01, part_dies=())
     with running_line(tmp_path, camera, line=settings, batch=8) as line:
         assert camera.started.wait(10)
-        moody = line._inspection.engine = Moody(line._inspection.engine)
+        moody = line.inspection.engine = Moody(line.inspection.engine)
         moody.failures = failures
         picture = pictures()[Disposition.PASS]
         for _ in range(1 + 8 * failures):
@@ -149,7 +149,7 @@ def test_a_line_that_waits_for_the_broker_at_its_end_is_not_taken_for_one_that_h
         assert camera.started.wait(10)
         camera.give(pictures()[Disposition.PASS])
         wait_until(lambda: len(messages(tmp_path, "verdict")) == 1)
-        line.failure = "for the test"
+        line._failure = "for the test"
         wait_until(lambda: camera.stats.state is CameraState.STOPPED)
         time.sleep(1.0)
         turns = line.turns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -16,19 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
 from tiny_bundle import make_bundle  # noqa: E402
 
+from edge_qc import cli  # noqa: E402
 from edge_qc.errors import AcceptanceError, BundleError, DeviceError, EngineError, UsageError  # noqa: E402
-from edge_qc_export.commands.export import command as export  # noqa: E402
 from edge_qc_export.release.remote import RemoteRelease, release_on  # noqa: E402
-from tests.trained import Trained  # noqa: E402
-
-EDGE_QC = f"{sys.executable} -m edge_qc.cli"
+from tests.trained import EDGE_QC, Trained  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, tuple[
 @pytest.fixture
 def station(sshd: tuple[str, tuple[str, ...]], tmp_path: Path) -> Station:
     command = tmp_path / "edge-qc"
-    command.write_text(f'#!/bin/sh\nexec {EDGE_QC} "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(EDGE_QC)} "$@"\n')
     command.chmod(0o755)
     target, ssh = sshd
     return Station(target, ssh, tmp_path / "on the station", command)
@@ -182,7 +180,11 @@ def test_what_is_no_bundle_never_leaves(tmp_path: Path) -> None:
 
 @pytest.mark.torch
 def test_export_on_a_station(
-    station: Station, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    station: Station,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`edge-qc export RUN --on USER@STATION` ends with the station's own acceptance report, kept
     beside the bundle; what is wrong over there is told, and the bundle stays."""
@@ -197,14 +199,16 @@ def test_export_on_a_station(
     asked = [str(trained.run), "--out", str(out), "--on", station.target]
     asked += ["--engine", "onnxruntime", "--json", "--station-command"]
 
-    refused = CliRunner().invoke(export, [*asked, "/nowhere/edge-qc"]).exception
-    assert isinstance(refused, DeviceError)
-    assert "is edge-qc installed there?" in str(refused)
+    monkeypatch.setattr(sys, "argv", ["edge-qc", "export", *asked, "/nowhere/edge-qc"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 1
+    assert "is edge-qc installed there?" in capsys.readouterr().err
     assert (out / "manifest.sha256").exists()
     shutil.rmtree(out)
 
     done = subprocess.run(
-        [*EDGE_QC.split(), "export", *asked, station.command],
+        [*EDGE_QC, "export", *asked, station.command],
         capture_output=True,
         text=True,
         check=False,
@@ -219,12 +223,17 @@ def test_export_on_a_station(
 
 
 @pytest.mark.torch
-def test_export_accepts_here_where_it_is_asked_to(trained: Trained, tmp_path: Path) -> None:
-    done = CliRunner().invoke(
-        export,
-        [str(trained.run), "--out", str(tmp_path / "b"), "--engine", "onnxruntime"],
-        catch_exceptions=False,
-    )
-    assert done.exit_code == 0, done.output
-    assert "accepted: onnxruntime" in done.stdout
+def test_export_accepts_here_where_it_is_asked_to(
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "b"
+    asked = ["edge-qc", "export", str(trained.run), "--out", str(out), "--engine", "onnxruntime"]
+    monkeypatch.setattr(sys, "argv", asked)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 0
+    assert "accepted: onnxruntime" in capsys.readouterr().out
     assert (tmp_path / "b.acceptance.json").exists()

@@ -96,12 +96,12 @@ MUTANTS = (
                 "        self.epoch = str(uuid.uuid5(uuid.NAMESPACE_URL, str(path)))\n",
             ),
             (
-                "publisher/ledger.py",
+                "publisher/ledger_file.py",
                 "    epoch TEXT NOT NULL UNIQUE,\n",
                 "    epoch TEXT NOT NULL,\n",
             ),
             (
-                "publisher/ledger.py",
+                "publisher/ledger_file.py",
                 "    delivered_s REAL,\n    UNIQUE (epoch, kind, seq)\n",
                 "    delivered_s REAL\n",
             ),

@@ -32,7 +32,7 @@ from tests.faults.load import CODES
 POINTS: dict[str, tuple[str, str]] = {
     "trigger-asked": ("before", "edge_qc.publisher.outbox:Outbox.trigger"),
     "trigger-queued": ("after", "edge_qc.publisher.outbox:Outbox.trigger"),
-    "trigger-durable": ("before", "edge_qc.line.loop:Work"),
+    "trigger-durable": ("before", "edge_qc.line.intake:Work"),
     "commit-begun": ("before", "edge_qc.publisher.ledger:count_commit"),
     "commit-made": ("before", "edge_qc.publisher.disk:HighWaterMark.write"),
     "commit-marked": ("after", "edge_qc.publisher.disk:HighWaterMark.write"),

@@ -168,7 +168,7 @@ def command(
     import torch
 
     from edge_qc.errors import UsageError
-    from edge_qc_export.learn.checkpoints import load_run
+    from edge_qc_export.learn.checkpoints import load_run, newest_run
     from edge_qc_export.progress import ConsoleReporter
     from edge_qc_export.release import release
     from edge_qc_export.release.bundle_folder import pack_bundle
@@ -179,7 +179,7 @@ def command(
         raise UsageError(f"grid {grid!r}: wanted 'finest' or a number of rows")
     if fp32_nodes and not fp16:
         raise UsageError("--fp32-node goes with --fp16: without it every node is FP32")
-    folder = _newest_run() if run is None else run
+    folder = newest_run() if run is None else run
     settings = ReleaseSettings(
         fit=FitSettings(
             fit=cast(Any, fit),
@@ -288,14 +288,3 @@ def _show(answer: dict[str, Any]) -> None:
     click.echo(f"id: {answer['id']}{signed}")
     click.echo(f"PaDiM: {padim['fit']}, {padim['channels']} channels on {rows}x{columns}")
     click.echo(f"accepted by ONNX Runtime on {answer['golden_views']} golden views")
-
-
-def _newest_run() -> Path:
-    from edge_qc.errors import UsageError
-
-    runs = sorted(Path("runs").glob("*/run.json"), key=lambda file: file.stat().st_mtime)
-    if not runs:
-        raise UsageError(
-            "no run below ./runs: name the RUN folder, or make one with 'edge-qc train DATA'"
-        )
-    return runs[-1].parent

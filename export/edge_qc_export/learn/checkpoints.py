@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from edge_qc.dies import Die
-from edge_qc.errors import DataError
+from edge_qc.errors import DataError, UsageError
 from edge_qc.view import Interpolation
 from edge_qc_export.learn.networks import Network, build_network
 from edge_qc_export.whole_file import write_whole
@@ -117,6 +117,17 @@ def load_run(folder: Path) -> Run:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
         raise DataError(f"run {folder}: {RUN}: {faults}") from error
+
+
+def newest_run() -> Path:
+    """The folder of the run below ``runs`` whose training ended last. Raises UsageError where there
+    is none."""
+    runs = sorted(Path("runs").glob(f"*/{RUN}"), key=lambda file: file.stat().st_mtime)
+    if not runs:
+        raise UsageError(
+            "no run below ./runs: name the RUN folder, or make one with 'edge-qc train DATA'"
+        )
+    return runs[-1].parent
 
 
 def write_run(run: Run) -> None:

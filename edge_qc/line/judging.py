@@ -1,0 +1,145 @@
+"""Judging: what waits becomes verdicts on disk.
+
+Each trigger is completed with its one verdict, which goes to whoever makes something of it: parts,
+evidence, those who look on. Where none of them can do its work, the verdict stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from edge_qc.decision import not_judged
+from edge_qc.evidence import Evidence
+from edge_qc.health import Health
+from edge_qc.inspection import Inspected, Inspection
+from edge_qc.line.assembly import Assembly
+from edge_qc.line.intake import Work
+from edge_qc.parts import Frame, Reason, Verdict
+from edge_qc.publisher import Outbox, VerdictContent, verdict_content
+
+log = logging.getLogger(__name__)
+
+_ENGINE_FAILURES = 5
+"""Engine errors in a row after which a restart is worth more than another try."""
+
+Observer = Callable[[Frame, Verdict], None]
+
+
+class Judging:
+    """Used from the loop's thread alone, but for ``observe``. inspection: what judges at the
+    moment. failure: why another try is not worth it, None while one is."""
+
+    def __init__(
+        self,
+        inspection: Inspection,
+        outbox: Outbox,
+        assembly: Assembly,
+        health: Health,
+        evidence: Evidence | None,
+    ) -> None:
+        self.inspection = inspection
+        self.failure: str | None = None
+        self._outbox, self._assembly, self._health = outbox, assembly, health
+        self._evidence = evidence
+        self._observers: tuple[Observer, ...] = ()
+        self._engine_failures = 0
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Has ``observer`` called on the loop's thread with each frame, once its verdict is
+        recorded; call what is returned to end that. It must be quick; an error of its is logged."""
+        self._observers = (*self._observers, observer)
+
+        def end() -> None:
+            self._observers = tuple(one for one in self._observers if one is not observer)
+
+        return end
+
+    def replace(self, inspection: Inspection) -> Inspection:
+        """Judge with this one from now on; the one before."""
+        before, self.inspection = self.inspection, inspection
+        self._engine_failures = 0
+        return before
+
+    def judge(self, work: Sequence[Work], *, running: bool) -> None:
+        """Record one verdict for each. running: the station may judge; else all are NOT_JUDGED.
+        Raises PublishError where a verdict cannot be recorded."""
+        frames = [item.event for item in work if isinstance(item.event, Frame)]
+        inspected = self.inspection.inspect(frames, running=running)
+        self._watch_engine([one.verdict for one in inspected])
+        found = iter(inspected)
+        for item in work:
+            seen: Inspected | None = None
+            if isinstance(item.event, Frame):
+                seen = next(found)
+                verdict = seen.verdict
+            else:
+                verdict = not_judged(
+                    self.inspection.bundle.id, item.event.reason, item.event.detail
+                )
+            content = self._complete(item, verdict)
+            if seen is not None:
+                self._keep(item, seen, content)
+            if isinstance(item.event, Frame):
+                self._show(item.event, verdict)
+
+    def _keep(self, item: Work, seen: Inspected, content: VerdictContent) -> None:
+        if self._evidence is None or not isinstance(item.event, Frame):
+            return
+
+        def described() -> str:
+            return f'{{"verdict_id":"{item.verdict_id}",{content.model_dump_json()[1:]}'
+
+        try:
+            self._evidence.offer(
+                item.verdict_id, item.event, seen.view, seen.reading, seen.verdict, described
+            )
+        except Exception:
+            log.exception("an image could not be kept; the verdicts stand")
+
+    def _show(self, frame: Frame, verdict: Verdict) -> None:
+        for observer in self._observers:
+            try:
+                observer(frame, verdict)
+            except Exception:
+                log.exception("what only looks on failed; the verdicts stand")
+
+    def _complete(self, item: Work, verdict: Verdict) -> VerdictContent:
+        event = item.event
+        bundle = self.inspection.bundle
+        content = verdict_content(
+            verdict,
+            camera=event.camera,
+            die=event.die,
+            trigger_id=event.trigger_id,
+            time=event.time,
+            part_id=event.part_id,
+            image=event.image,
+            bundle_version=bundle.manifest.version,
+            engine=self.inspection.engine.name,
+            late=self._assembly.said(event) is not None,
+        )
+        self._outbox.verdict(item.verdict_id, content)
+        total_ms = 0.0
+        if isinstance(event, Frame):
+            total_ms = (time.monotonic() - event.monotonic_s) * 1e3
+        self._health.count(verdict.label, total_ms)
+        log.debug("%s %s %s", event.camera, event.image or event.trigger_id, verdict.label)
+        self._assembly.add(item.verdict_id, event, verdict)
+        return content
+
+    def _watch_engine(self, verdicts: Sequence[Verdict]) -> None:
+        """Counts calls: one that fails takes its whole batch along, and one frame's NaN is not
+        the engine's end."""
+        asked = [verdict for verdict in verdicts if verdict.reason is not Reason.FRAME]
+        if not asked:
+            return
+        if any(verdict.reason is not Reason.ENGINE for verdict in asked):
+            self._engine_failures = 0
+            return
+        self._engine_failures += 1
+        if self._engine_failures == _ENGINE_FAILURES and self.failure is None:
+            why = asked[-1].detail
+            self.failure = f"the engine failed {_ENGINE_FAILURES} times in a row: {why}"
+            log.error("%s", self.failure)
