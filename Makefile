@@ -41,7 +41,7 @@ demo: venv
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 # The played camera loses pictures where others take its processor: by itself.
-	$(BIN)/python -m pytest -m aravis tests/edge_qc/test_camera_aravis.py
+	$(BIN)/python -m pytest -m aravis tests/edge_qc/camera/test_camera_aravis.py
 
 # The same distances as anomalib's, which stands beside .venv.
 peer: .venv-bench/.ready

@@ -32,9 +32,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "demo")]
 
 from broker import running_broker  # noqa: E402
 
-from edge_qc.bundle import Bundle, open_bundle  # noqa: E402
+from edge_qc.bundle.verification import Bundle, open_bundle  # noqa: E402
 from edge_qc.engine import open_engine  # noqa: E402
-from edge_qc.view import view  # noqa: E402
+from edge_qc.inspection.view import view  # noqa: E402
 
 ROUNDS = 3
 BARE_S, DAEMON_S, IDLE_S = 3.0, 12.0, 15.0
@@ -182,7 +182,7 @@ def _idle(folder: Path, bundle: Bundle, images: dict[str, Path]) -> dict[str, An
 
 def _memory(folder: Path) -> dict[str, Any]:
     """Resident memory from a fifth of the frames to their end, on a network of a few nodes."""
-    from tests.tiny_bundle import SIDE, make_bundle
+    from tests.rig.tiny_bundle import SIDE, make_bundle
 
     bundle = make_bundle(folder / "tiny", batch=1)
     frames = folder / "tiny-frames"

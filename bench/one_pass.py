@@ -18,7 +18,7 @@ import onnxruntime
 from sides import graphs
 from timing import paired
 
-from edge_qc.manifest import OUTPUTS
+from edge_qc.bundle.manifest import OUTPUTS
 
 RUNS = 200
 _RESIDENT = """

@@ -2,9 +2,10 @@
 
 A cluster of its own under a temporary folder, the recorder's own tables and indexes, made-up rows:
 20 stations of 4 dies over 60 days, payloads as long as real ones. Each question is asked through
-``edge_qc.recorder.queries`` or as the SQL of docs/records.md, six times, the first not counted; its
-plan goes to ``results/records_queries.txt``. Beside them one question without the tally, counted
-out of the verdicts themselves. Needs Debian's postgresql, 25 GB of disk and a quarter of an hour;
+``edge_qc.plant.recorder.queries`` or as the SQL of docs/records.md, six times, the first not
+counted; its plan goes to ``results/records_queries.txt``. Beside them one question without the
+tally, counted out of the verdicts themselves. Needs Debian's postgresql, 25 GB of disk and a
+quarter of an hour;
 EDGE_QC_BENCH_VERDICTS takes another number of rows.
 """
 
@@ -26,9 +27,9 @@ import sqlalchemy as sa
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from edge_qc.recorder import counts, open_database, queries  # noqa: E402
-from edge_qc.recorder.where import Shifts, Where  # noqa: E402
-from tests.edge_qc.databases import running_postgres  # noqa: E402
+from edge_qc.plant.recorder import counts, open_database, queries  # noqa: E402
+from edge_qc.plant.recorder.where import Shifts, Where  # noqa: E402
+from tests.rig.databases import running_postgres  # noqa: E402
 
 VERDICTS = int(os.environ.get("EDGE_QC_BENCH_VERDICTS", "10000000"))
 STATIONS, DAYS, RUNS, CHUNK = 20, 60, 5, 500_000

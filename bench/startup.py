@@ -39,8 +39,10 @@ def one_start(settings_file: Path, began_s: float) -> None:
         return now_s
 
     mark_s = time.monotonic()
-    from edge_qc import daemon, inspection, station
+    from edge_qc.inspection import inspecting as inspection
     from edge_qc.settings import read_settings
+    from edge_qc.station import daemon
+    from edge_qc.station import opening as station
 
     mark_s = since("imports", mark_s)
     settings = read_settings(settings_file)

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from timing import paired
 
-from edge_qc.dies import CHALLENGE_DIES
-from edge_qc.view import crop_box, view
+from edge_qc.bundle.dies import CHALLENGE_DIES
+from edge_qc.inspection.view import crop_box, view
 
 SIZE = (224, 224)
 

@@ -19,7 +19,7 @@ import torch
 from sides import anomalib_padim, graphs
 from timing import paired
 
-from edge_qc.manifest import OUTPUTS
+from edge_qc.bundle.manifest import OUTPUTS
 
 RUNS, REST_S = 100, 0.05
 PEERS = {

@@ -102,7 +102,7 @@ install_plant() {
     [ $offline = no ] || pip+=(--no-index --find-links "$HERE/wheels")
     "${pip[@]}" --no-deps --require-hashes -r "$lock"
     "${pip[@]}" --no-deps "$built"
-    "$venv/bin/python" -c 'import edge_qc.dashboard.server, edge_qc.recorder, starlette, uvicorn' ||
+    "$venv/bin/python" -c 'import edge_qc.plant.dashboard.server, edge_qc.plant.recorder, starlette, uvicorn' ||
       die "$venv does not import its own packages; everything is as it was"
     cp -r "$units" "$venv/units"
     touch "$venv/.complete"

@@ -31,7 +31,7 @@ from edge_qc.publisher.messages import (
     VerdictContent,
 )
 from edge_qc.publisher.wire import as_sent, stamped
-from edge_qc.state import State
+from edge_qc.system.state import State
 
 DIES = ("Die01", "Die02", "Die03", "Die04")
 DEFECTS = ("Missing", "Lift-off blanc", "Lift-off noir", "Boucle plate", "Short circuit MOS")

@@ -11,8 +11,8 @@ import json
 import sys
 from typing import Any
 
-from edge_qc.dashboard.feed import REFRESH_S, Feed
-from edge_qc.dashboard.filters import Filter
+from edge_qc.plant.dashboard.feed import REFRESH_S, Feed
+from edge_qc.plant.dashboard.filters import Filter
 from edge_qc.settings import MqttTable
 
 

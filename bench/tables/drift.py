@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from edge_qc.bundle.manifest import Manifest
 from edge_qc.errors import EdgeQCError
-from edge_qc.manifest import Manifest
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.drift.embedding import EmbeddingMoments, embedding_distances, fit_embedding
 from edge_qc_export.drift.moments import Moments

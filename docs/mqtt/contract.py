@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from edge_qc.publisher import messages, requests
-from edge_qc.publisher.moment import HEALTH_EXPIRES_S
+from edge_qc.publisher.connection.moment import HEALTH_EXPIRES_S
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

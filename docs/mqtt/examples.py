@@ -32,7 +32,7 @@ from edge_qc.publisher.requests import (
     TriggerRequest,
 )
 from edge_qc.publisher.wire import as_sent, stamped
-from edge_qc.state import State
+from edge_qc.system.state import State
 
 _EPOCH = "01JQ8X4T7Z3M9C5V6B2N1K0H8D"
 _TIME = datetime(2026, 3, 2, 9, 41, 27, 318_000, tzinfo=timezone.utc)

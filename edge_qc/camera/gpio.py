@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_qc.camera.backoff import Backoff
 from edge_qc.errors import CameraError, SettingsError
-from edge_qc.triggering import Pin
+from edge_qc.settings.triggering import Pin
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ def command(config: Path, as_json: bool) -> None:
     """
     import json
 
-    from edge_qc.bundle import open_bundle
+    from edge_qc.bundle.slots import bundle_folder, slots_of
+    from edge_qc.bundle.verification import open_bundle
     from edge_qc.camera import blanked, check_source, request_of
     from edge_qc.camera.gpio import check_pin
-    from edge_qc.changeover import check_against_bundle
     from edge_qc.cli.table import print_tree
     from edge_qc.settings import read_settings
-    from edge_qc.slots import bundle_folder, slots_of
+    from edge_qc.station.changeover import check_against_bundle
 
     settings = read_settings(config)
     settings.mqtt.password()

@@ -68,9 +68,9 @@ def command(
     if (https_cert_file is None) != (https_key_file is None):
         raise click.UsageError("--https-cert-file and --https-key-file go together")
 
-    from edge_qc.dashboard.feed import Feed
-    from edge_qc.dashboard.login import Login, require_login
-    from edge_qc.dashboard.server import serve
+    from edge_qc.plant.dashboard.feed import Feed
+    from edge_qc.plant.dashboard.login import Login, require_login
+    from edge_qc.plant.dashboard.server import serve
 
     mqtt, topic = broker_and_topic(broker, config, username, password_file, ca_file)
     login = None if login_file is None else Login.from_file(login_file)

@@ -13,8 +13,8 @@ import click
 from edge_qc.cli.options import config_option, json_option, threads_option
 
 if TYPE_CHECKING:
-    from edge_qc.commissioning import Commissioning
     from edge_qc.engine import BuildStep
+    from edge_qc.inspection.commissioning import Commissioning
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -73,10 +73,10 @@ def commissioned(
     """
     import dataclasses
 
-    from edge_qc.commissioning import commission
+    from edge_qc.bundle.slots import bundle_folder
     from edge_qc.engine import DeviceOptions
+    from edge_qc.inspection.commissioning import commission
     from edge_qc.settings import read_settings
-    from edge_qc.slots import bundle_folder
 
     public_key = None
     device = DeviceOptions()

@@ -27,8 +27,8 @@ def command(config: Path, as_json: bool) -> int:
     from edge_qc.doctor import Finding, Status, examine
     from edge_qc.doctor.finding import bad, good, none
     from edge_qc.errors import SettingsError
-    from edge_qc.machine import this_machine
     from edge_qc.settings import read_settings
+    from edge_qc.system.machine import this_machine
 
     settings = None
     try:

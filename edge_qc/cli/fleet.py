@@ -47,7 +47,7 @@ def status(
     import json
 
     from edge_qc.errors import UsageError
-    from edge_qc.fleet import StationRow, retained, roster
+    from edge_qc.plant.fleet import StationRow, retained, roster
 
     if site != "+" and set(site) & set("/+#"):
         raise UsageError(f"--site {site!r}: wanted one name, without / + #")
@@ -72,7 +72,7 @@ def status(
 def _document(row: object, wrong: bool) -> dict[str, object]:
     import dataclasses
 
-    from edge_qc.fleet import StationRow
+    from edge_qc.plant.fleet import StationRow
 
     assert isinstance(row, StationRow)
     document = {
@@ -95,7 +95,7 @@ def _draw(rows: object, wrong: list[bool]) -> None:
     from rich.table import Table
 
     from edge_qc.cli.tally import plain
-    from edge_qc.fleet import StationRow
+    from edge_qc.plant.fleet import StationRow
 
     table = Table("station", "state", "since", "bundle", "verdicts/s", "waiting", "why", box=None)
     assert isinstance(rows, tuple)
@@ -156,7 +156,7 @@ def rate(
     """How large a share of what it sees STATION (SITE/STATION) rejects at the moment."""
     import json
 
-    from edge_qc.fleet import rates
+    from edge_qc.plant.fleet import rates
 
     mqtt, _ = broker_and_topic(broker, config, username, password_file, ca_file)
     seen = rates(mqtt, station, count=count, for_s=for_s)

@@ -33,9 +33,9 @@ def command(
     """
     import json
 
-    from edge_qc.control import connect
     from edge_qc.errors import EdgeQCError
     from edge_qc.settings import read_settings
+    from edge_qc.system.control import connect
 
     client = connect(
         read_settings(config).station.state_dir,

@@ -10,7 +10,7 @@ import click
 from edge_qc.cli.options import json_option
 
 if TYPE_CHECKING:
-    from edge_qc.bundle import Bundle, Golden
+    from edge_qc.bundle.verification import Bundle, Golden
 
 
 @click.command("inspect")
@@ -26,7 +26,7 @@ def command(bundle: Path, public_key: Path | None, as_json: bool) -> None:
     import json
     import tempfile
 
-    from edge_qc.bundle import open_bundle, unpack_bundle
+    from edge_qc.bundle.verification import open_bundle, unpack_bundle
     from edge_qc.cli.table import print_tree
 
     with tempfile.TemporaryDirectory(prefix="edge-qc-") as folder:
@@ -49,8 +49,8 @@ def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
     """The bundle in the words of whoever must decide whether to install it."""
     from collections import Counter
 
-    from edge_qc.decision import least_p_to_pass
-    from edge_qc.manifest import ANY_DIE
+    from edge_qc.bundle.manifest import ANY_DIE
+    from edge_qc.inspection.decision import least_p_to_pass
 
     manifest = bundle.manifest
     least = least_p_to_pass(manifest)

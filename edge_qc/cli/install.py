@@ -51,8 +51,8 @@ def command(
     rollback'. Run it as the station's user: sudo -u edge-qc edge-qc install BUNDLE
     """
     from edge_qc.cli.device import drawn_progress
-    from edge_qc.installation import Shadowing, install, shown
     from edge_qc.settings import read_settings
+    from edge_qc.station.installation import Shadowing, install, shown
 
     def approve(summary: dict[str, Any]) -> bool:
         _show(summary)

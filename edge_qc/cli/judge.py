@@ -28,9 +28,9 @@ def command(
     from datetime import datetime, timezone
 
     from edge_qc.camera.images import read_image
-    from edge_qc.decision import not_judged, unknown_die
     from edge_qc.errors import DataError, UsageError
-    from edge_qc.inspection import open_inspection
+    from edge_qc.inspection.decision import not_judged, unknown_die
+    from edge_qc.inspection.inspecting import open_inspection
     from edge_qc.parts import Frame, Reason, Verdict
     from edge_qc.publisher import verdict_content
 

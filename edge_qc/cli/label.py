@@ -29,8 +29,8 @@ def command(
     Labels are only ever added; of several for one verdict the last counts. See edge-qc query
     escapes and quality.
     """
-    from edge_qc.recorder import open_database, wrapped
-    from edge_qc.recorder.labels import add_labels, verdicts_of_part
+    from edge_qc.plant.recorder import open_database, wrapped
+    from edge_qc.plant.recorder.labels import add_labels, verdicts_of_part
 
     if len(words) != (2 if part is None else 1):
         raise click.UsageError("give VERDICT_ID and CLASS, or --part and CLASS")

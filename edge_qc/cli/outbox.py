@@ -30,7 +30,7 @@ def status(config: Path, file: Path | None, as_json: bool) -> None:
     import json
 
     from edge_qc.cli.table import print_tree
-    from edge_qc.publisher import audit
+    from edge_qc.publisher.ledger import audit
 
     found = dataclasses.asdict(audit.report(_resolve(config, file)))
     if as_json:
@@ -49,7 +49,8 @@ def status(config: Path, file: Path | None, as_json: bool) -> None:
 @click.option("--kind", type=click.Choice(["verdict", "part", "event"]), help="Only this topic's.")
 def export(config: Path, file: Path | None, waiting: bool, kind: str | None) -> None:
     """Write the messages as lines of JSON, in the order in which they were made."""
-    from edge_qc.publisher import Kind, audit
+    from edge_qc.publisher import Kind
+    from edge_qc.publisher.ledger import audit
 
     for payload in audit.messages(
         _resolve(config, file), kind=Kind(kind) if kind else None, waiting=waiting
@@ -68,7 +69,7 @@ def verify(config: Path, file: Path | None, as_json: bool) -> int:
     """
     import json
 
-    from edge_qc.publisher import audit
+    from edge_qc.publisher.ledger import audit
 
     path = _resolve(config, file)
     faults = list(audit.faults(path))
@@ -107,7 +108,7 @@ def replay(
     from dataclasses import replace
 
     from edge_qc.publisher import Kind
-    from edge_qc.publisher.replay import Selection, delivered, replay
+    from edge_qc.publisher.connection.replay import Selection, delivered, replay
     from edge_qc.settings import read_settings
 
     selection = Selection(epoch=epoch, kinds=(Kind(kind),) if kind else Selection().kinds)

@@ -12,8 +12,8 @@ from edge_qc.cli.options import database_option
 from edge_qc.cli.rows import table_options, write_table
 
 if TYPE_CHECKING:
-    from edge_qc.recorder.quality import Costs
-    from edge_qc.recorder.where import Where
+    from edge_qc.plant.recorder.quality import Costs
+    from edge_qc.plant.recorder.where import Where
 
 
 def _where_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,7 +65,7 @@ def yields(
     **output: Any,
 ) -> None:
     """How many passed, were rejected, are to be reviewed or were not judged."""
-    from edge_qc.recorder import counts, open_database, wrapped
+    from edge_qc.plant.recorder import counts, open_database, wrapped
 
     names = [name.strip() for name in by.split(",") if name.strip()]
     unknown = sorted(set(names) - set(counts.DIMENSIONS))
@@ -96,7 +96,7 @@ def verdicts(
     **output: Any,
 ) -> None:
     """Single verdicts, with what people found out later."""
-    from edge_qc.recorder import open_database, queries, wrapped
+    from edge_qc.plant.recorder import open_database, queries, wrapped
 
     engine = open_database(database, create=False)
     with wrapped(engine):
@@ -119,7 +119,7 @@ def escapes(
     **output: Any,
 ) -> None:
     """What passed, and was labelled as a defect later."""
-    from edge_qc.recorder import open_database, queries, wrapped
+    from edge_qc.plant.recorder import open_database, queries, wrapped
 
     engine = open_database(database, create=False)
     with wrapped(engine):
@@ -153,7 +153,7 @@ def quality(
     The second column scales the labelled verdicts of each label to how often it was said: right
     where the labelled ones were picked without looking.
     """
-    from edge_qc.recorder import counts, open_database, quality, queries, wrapped
+    from edge_qc.plant.recorder import counts, open_database, quality, queries, wrapped
 
     engine = open_database(database, create=False)
     with wrapped(engine):
@@ -172,7 +172,7 @@ def quality(
 @table_options
 def gaps(database: str, **output: Any) -> None:
     """Numbers that are missing: final where the station says that they will not come."""
-    from edge_qc.recorder import open_database, queries, wrapped
+    from edge_qc.plant.recorder import open_database, queries, wrapped
 
     engine = open_database(database, create=False)
     with wrapped(engine):
@@ -184,7 +184,7 @@ def _where(
     first: str | None, last: str | None, station: str | None, die: str | None, bundle: str | None
 ) -> Where:
     from edge_qc.cli.times import end_of, start_of
-    from edge_qc.recorder.where import Where
+    from edge_qc.plant.recorder.where import Where
 
     return Where(start_of(first), end_of(last), station, die, bundle)
 
@@ -193,7 +193,7 @@ def _shifts(text: str, zone: str) -> Any:
     from datetime import time
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-    from edge_qc.recorder.where import Shifts
+    from edge_qc.plant.recorder.where import Shifts
 
     try:
         starts = tuple(time.fromisoformat(start.strip()) for start in text.split(","))
@@ -208,7 +208,7 @@ def _costs(file: Path | None, kept: str | None) -> Costs:
     import json
 
     from edge_qc.errors import DataError
-    from edge_qc.recorder.quality import read_costs
+    from edge_qc.plant.recorder.quality import read_costs
 
     if file is None and kept is None:
         raise click.UsageError("give --costs, or start edge-qc record with --bundle")

@@ -59,10 +59,10 @@ def command(
     import signal
     import threading
 
-    from edge_qc.bundle import open_bundle
-    from edge_qc.notify import notify
+    from edge_qc.bundle.verification import open_bundle
+    from edge_qc.plant.recorder import KINDS, Recorder, Store, open_database, wrapped
     from edge_qc.publisher import Subscription
-    from edge_qc.recorder import KINDS, Recorder, Store, open_database, wrapped
+    from edge_qc.system.notify import notify
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     mqtt, topic = broker_and_topic(broker, config, username, password_file, ca_file)

@@ -19,9 +19,9 @@ def command(camera: str | None, config: Path) -> None:
     good parts, and is DEGRADED while they have changed. After the cause was mended in a way that
     changes the picture, the next good parts make a new reference.
     """
-    from edge_qc.control import connect
     from edge_qc.errors import EdgeQCError
     from edge_qc.settings import read_settings
+    from edge_qc.system.control import connect
 
     client = connect(read_settings(config).station.state_dir, command="relearn", camera=camera)
     if client is None:

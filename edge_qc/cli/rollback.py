@@ -20,8 +20,8 @@ def command(config: Path, as_json: bool) -> None:
     """
     from edge_qc.cli.device import drawn_progress
     from edge_qc.cli.install import as_document, tell, when
-    from edge_qc.installation import roll_back, shown
     from edge_qc.settings import read_settings
+    from edge_qc.station.installation import roll_back, shown
 
     with drawn_progress() as progress:
         done = roll_back(read_settings(config), progress=progress, listener=tell)

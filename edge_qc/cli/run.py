@@ -25,8 +25,8 @@ def command(config: Path, until_end: bool, verbose: bool) -> int:
     import logging
     import os
 
-    from edge_qc.daemon import run
     from edge_qc.settings import read_settings
+    from edge_qc.station.daemon import run
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,

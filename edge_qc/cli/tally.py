@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from edge_qc.dashboard.sequence import Numbers
 from edge_qc.errors import PublishError
+from edge_qc.plant.dashboard.sequence import Numbers
 from edge_qc.publisher import (
     EventMessage,
     HealthMessage,

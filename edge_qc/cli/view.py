@@ -51,10 +51,10 @@ def command(
 
     import cv2
 
+    from edge_qc.bundle.dies import CHALLENGE_DIES, read_dies
     from edge_qc.camera import read_image
-    from edge_qc.dies import CHALLENGE_DIES, read_dies
     from edge_qc.errors import DataError, UsageError
-    from edge_qc.view import view
+    from edge_qc.inspection.view import view
 
     table = CHALLENGE_DIES if dies_file is None else read_dies(dies_file)
     if die not in table:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from edge_qc.doctor import board, broker, bundles, cameras, software, storage, surroundings
 from edge_qc.doctor.finding import NOT_A_JETSON, Finding, Status, bad
-from edge_qc.machine import ROOT, Machine, this_machine
 from edge_qc.settings import Settings
+from edge_qc.system.machine import ROOT, Machine, this_machine
 
 __all__ = ["CHECKS", "Finding", "Patient", "Status", "examine"]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_qc.doctor.finding import NOT_A_JETSON, Finding, bad, good, none, note
-from edge_qc.health import temperatures
-from edge_qc.machine import Machine, too_old
+from edge_qc.line.health import temperatures
 from edge_qc.settings import Settings
+from edge_qc.system.machine import Machine, too_old
 
 _HOT_C = 85.0
 

@@ -18,7 +18,7 @@ import paho.mqtt.client as paho
 
 from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none, note
 from edge_qc.errors import EdgeQCError
-from edge_qc.publisher.transport import (
+from edge_qc.publisher.connection.transport import (
     CONNECT_S,
     Acknowledged,
     Connected,

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_qc.bundle import open_bundle
+from edge_qc.bundle.slots import Slots
+from edge_qc.bundle.verification import open_bundle
 from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none, note
 from edge_qc.errors import BundleError
 from edge_qc.settings import Settings
-from edge_qc.slots import Slots
 
 
 def slots(settings: Settings | None) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from edge_qc.camera.sources import SourceRequest, check_source, request_of
 from edge_qc.doctor.finding import Finding, bad, good, none, note
 from edge_qc.errors import EdgeQCError
 from edge_qc.settings import CameraTable, Settings
-from edge_qc.triggering import Pin
+from edge_qc.settings.triggering import Pin
 
 _ANSWER_S = 3.0
 _RTSP = 554

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_qc.doctor.finding import Finding, bad, good, none, note
-from edge_qc.machine import Machine
 from edge_qc.settings import Settings
+from edge_qc.system.machine import Machine
 
 _TIMEOUT_S = 120
 

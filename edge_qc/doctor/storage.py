@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none
 from edge_qc.engine.plan_cache import PlanCache
 from edge_qc.errors import EngineError
-from edge_qc.publisher.disk import free_bytes
+from edge_qc.publisher.ledger.disk import free_bytes
 from edge_qc.settings import Settings
 
 _LOW_BYTES = 256 << 20

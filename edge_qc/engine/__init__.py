@@ -16,9 +16,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle import Bundle
+from edge_qc.bundle.manifest import OUTPUTS, Manifest
+from edge_qc.bundle.verification import Bundle
 from edge_qc.errors import EngineError
-from edge_qc.manifest import OUTPUTS, Manifest
 from edge_qc.parts import Reading
 from edge_qc.settings import EngineTable
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle import Bundle
+from edge_qc.bundle.verification import Bundle
 from edge_qc.engine import Engine
 from edge_qc.errors import AcceptanceError
 from edge_qc.parts import Reading

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle import Bundle
+from edge_qc.bundle.manifest import OUTPUTS
+from edge_qc.bundle.verification import Bundle
 from edge_qc.engine import DeviceOptions, padded, readings_from_outputs
 from edge_qc.errors import EngineError
-from edge_qc.manifest import OUTPUTS
 from edge_qc.parts import Reading
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle import Bundle
+from edge_qc.bundle.manifest import MODEL, OUTPUTS, Manifest
+from edge_qc.bundle.verification import Bundle
 from edge_qc.engine import (
     BuildStep,
     DeviceOptions,
@@ -29,7 +30,6 @@ from edge_qc.engine.plan import RECIPE, build_plan
 from edge_qc.engine.plan_cache import PlanCache, PlanKey, Refused, arch
 from edge_qc.engine.tensorrt_log import Messages, logger_of
 from edge_qc.errors import EngineError
-from edge_qc.manifest import MODEL, OUTPUTS, Manifest
 from edge_qc.parts import Reading
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from edge_qc.camera import Fault
-from edge_qc.part import PartJoiner, worse
+from edge_qc.inspection.part import PartJoiner, worse
 from edge_qc.parts import Disposition, Frame, PartVerdict, Verdict
 from edge_qc.publisher import Outbox, Severity, part_content
 

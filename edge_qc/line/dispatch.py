@@ -33,8 +33,8 @@ from edge_qc.publisher.requests import (
     trigger_id_of,
 )
 from edge_qc.settings import CameraTable, StationTable
-from edge_qc.state import State
-from edge_qc.triggering import Pin
+from edge_qc.settings.triggering import Pin
+from edge_qc.system.state import State
 
 log = logging.getLogger(__name__)
 

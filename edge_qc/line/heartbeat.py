@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 
-from edge_qc.bundle import Bundle
+from edge_qc.bundle.verification import Bundle
 from edge_qc.camera import Camera, CameraState, CameraStats
 from edge_qc.evidence import Evidence
-from edge_qc.health import Health
+from edge_qc.line.health import Health
 from edge_qc.publisher import (
     BundleRef,
     CameraHealth,
@@ -25,7 +25,7 @@ from edge_qc.publisher import (
     Publisher,
     Space,
 )
-from edge_qc.state import Situation, State, next_state
+from edge_qc.system.state import Situation, State, next_state
 
 log = logging.getLogger(__name__)
 

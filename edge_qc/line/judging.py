@@ -10,11 +10,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from edge_qc.decision import not_judged
 from edge_qc.evidence import Evidence
-from edge_qc.health import Health
-from edge_qc.inspection import Inspected, Inspection
+from edge_qc.inspection.decision import not_judged
+from edge_qc.inspection.inspecting import Inspected, Inspection
 from edge_qc.line.assembly import Assembly
+from edge_qc.line.health import Health
 from edge_qc.line.intake import Work
 from edge_qc.parts import Frame, Reason, Verdict
 from edge_qc.publisher import Outbox, VerdictContent, verdict_content

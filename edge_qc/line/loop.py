@@ -17,16 +17,16 @@ from concurrent.futures import Future, wait
 from edge_qc.camera import Camera, CameraState
 from edge_qc.errors import PublishError
 from edge_qc.evidence import Evidence
-from edge_qc.health import Health
-from edge_qc.inspection import Inspection
+from edge_qc.inspection.inspecting import Inspection
 from edge_qc.line.assembly import Assembly
+from edge_qc.line.health import Health
 from edge_qc.line.heartbeat import Heartbeat
 from edge_qc.line.intake import Intake
 from edge_qc.line.judging import Judging, Observer
 from edge_qc.publisher import HealthContent, Outbox, Publisher, Severity
 from edge_qc.settings import LineTable
-from edge_qc.state import State, may_judge
-from edge_qc.watchdog import LINE, PUBLISHER
+from edge_qc.system.state import State, may_judge
+from edge_qc.system.watchdog import LINE, PUBLISHER
 
 log = logging.getLogger(__name__)
 

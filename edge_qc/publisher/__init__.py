@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from edge_qc.publisher.disk import Space
-from edge_qc.publisher.ledger import TriggerRecord
+from edge_qc.publisher.connection.mqtt import Publisher
+from edge_qc.publisher.connection.subscriber import Subscription
+from edge_qc.publisher.connection.transport import Received
+from edge_qc.publisher.ledger.disk import Space
+from edge_qc.publisher.ledger.outbox import OUTBOX_FILE, Outbox, OutboxStatus
+from edge_qc.publisher.ledger.statements import TriggerRecord
 from edge_qc.publisher.messages import (
     AckMessage,
     BundleRef,
@@ -22,10 +26,6 @@ from edge_qc.publisher.messages import (
     VerdictContent,
     VerdictMessage,
 )
-from edge_qc.publisher.mqtt import Publisher
-from edge_qc.publisher.outbox import OUTBOX_FILE, Outbox, OutboxStatus
-from edge_qc.publisher.subscriber import Subscription
-from edge_qc.publisher.transport import Received
 from edge_qc.publisher.wire import (
     json_schemas,
     parse_topic,

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge_qc.parts import GOOD, NOT_JUDGED, Disposition, Reason
-from edge_qc.state import State
+from edge_qc.system.state import State
 
 DETAIL_LIMIT = 2000
 

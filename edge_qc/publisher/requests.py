@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, m
 
 from edge_qc.errors import PublishError
 from edge_qc.publisher.messages import BundleRef
-from edge_qc.state import State
+from edge_qc.system.state import State
 
 TRIGGER_LEVEL = "trigger"
 COMMAND_LEVEL = "command"

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from edge_qc.errors import SettingsError
-from edge_qc.triggering import Triggering, triggering
+from edge_qc.settings.triggering import Triggering, triggering
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 TopicLevel = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_qc import decision
-from edge_qc.bundle import Bundle
+from edge_qc.bundle.verification import Bundle
 from edge_qc.engine import open_engine
 from edge_qc.engine.acceptance import accept
 from edge_qc.errors import DataError
+from edge_qc.inspection import decision
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
 from edge_qc_export.data.splitting import held_out_by, read_split

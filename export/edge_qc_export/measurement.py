@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_qc.bundle import open_bundle
+from edge_qc.bundle.manifest import MANIFEST
+from edge_qc.bundle.verification import open_bundle
 from edge_qc.errors import EdgeQCError, UsageError
-from edge_qc.manifest import MANIFEST
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import read_samples
 from edge_qc_export.evaluation import (

@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edge_qc import decision
-from edge_qc.bundle import Bundle, open_bundle
+from edge_qc.bundle.verification import Bundle, open_bundle
 from edge_qc.engine import DeviceOptions, Engine, open_engine
 from edge_qc.engine.acceptance import accept
 from edge_qc.errors import EngineError
+from edge_qc.inspection import decision
 
 DRIVER = ctypes.CDLL("libcuda.so.1")
 KINDS = ("pinned", "device", "streams", "events", "contexts", "graphs")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.npm import fetched
-from tests.edge_qc.test_watch import RUNNING, publish, verdict
+from tests.edge_qc.cli.test_watch import RUNNING, publish, verdict
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "demo"))
 

@@ -19,11 +19,12 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FAKES = ROOT / "tests" / "fakes"
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(HERE))
 
 from bindings import missing_names  # noqa: E402
 from pycuda_build import driver_library, pycuda_site  # noqa: E402
-from tiny_bundle import make_bundle  # noqa: E402
+
+from tests.rig.tiny_bundle import make_bundle  # noqa: E402
 
 pytestmark = [pytest.mark.conformance, pytest.mark.slow]
 

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.wheelhouse import pack
 from tests.delivery.machine import Machine, booted, missing
-from tests.tiny_bundle import make_bundle
+from tests.rig.tiny_bundle import make_bundle
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"

@@ -17,7 +17,7 @@ from deploy.wheelhouse import CONSTRAINTS, ROOT, fetch, requirements
 from edge_qc.publisher import Subscription
 from edge_qc.settings import MqttTable
 from tests.delivery import aarch64
-from tests.tiny_bundle import make_bundle
+from tests.rig.tiny_bundle import make_bundle
 
 pytestmark = [pytest.mark.aarch64, pytest.mark.xdist_group("aarch64")]
 

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.tiny_bundle import make_bundle
-from tests.trained import EDGE_QC
+from tests.rig.tiny_bundle import make_bundle
+from tests.rig.trained import EDGE_QC
 
 pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("plant-broker")]
 

@@ -25,7 +25,7 @@ from broker import free_port, missing, running_broker
 
 from tests.delivery import machine as machines
 from tests.delivery.machine import Machine, booted
-from tests.tiny_bundle import make_bundle
+from tests.rig.tiny_bundle import make_bundle
 
 pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("machine")]
 

@@ -12,15 +12,15 @@ import pytest
 
 from edge_qc.camera import SCHEMES, Backoff, Camera, Event
 from edge_qc.settings import CameraTable
-from tests.edge_qc.cameras import SOON_S, Start, Watched, picture
+from tests.rig.cameras import SOON_S, Start, Watched, picture
 
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start a camera by its settings; stopped after the test."""
     monkeypatch.setitem(SCHEMES, "scripted", "scripted_camera:ScriptedCamera")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "rig"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "rig"))
     started: list[Watched] = []
 
     def start(

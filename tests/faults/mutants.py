@@ -32,7 +32,7 @@ MUTANTS = (
         "a trigger is accepted before it is on disk",
         (
             (
-                "publisher/outbox.py",
+                "publisher/ledger/outbox.py",
                 "            self._open.add(verdict_id)\n        return entry.done\n",
                 "            self._open.add(verdict_id)\n"
                 "        done: Future[None] = Future()\n"
@@ -45,7 +45,7 @@ MUTANTS = (
         "a message leaves the outbox when it is published, not when it is acknowledged",
         (
             (
-                "publisher/session.py",
+                "publisher/connection/session.py",
                 "            self._sent[info.mid] = message, now_s\n",
                 "            self._sent[info.mid] = message, now_s\n"
                 "            self._outbox.delivered([message.row])\n",
@@ -56,12 +56,12 @@ MUTANTS = (
         "a connection goes on behind what the one before had sent",
         (
             (
-                "publisher/session.py",
+                "publisher/connection/session.py",
                 "        self._cursor = 0\n        self._ready: deque",
                 "        self._cursor = getattr(outbox, 'cursor', 0)\n        self._ready: deque",
             ),
             (
-                "publisher/session.py",
+                "publisher/connection/session.py",
                 "            self._cursor = message.row\n",
                 "            self._cursor = self._outbox.cursor = message.row\n",
             ),
@@ -71,7 +71,7 @@ MUTANTS = (
         "a start forgets the triggers that it finds",
         (
             (
-                "publisher/beginning.py",
+                "publisher/ledger/beginning.py",
                 "        for verdict_id, record in unfinished\n",
                 "        for verdict_id, record in unfinished[:0]\n",
             ),
@@ -81,7 +81,7 @@ MUTANTS = (
         "a trigger found at a start gets a verdict of another id",
         (
             (
-                "publisher/beginning.py",
+                "publisher/ledger/beginning.py",
                 "        Entry(as_json(_restarted(record)), Kind.VERDICT, verdict_id)\n",
                 "        Entry(as_json(_restarted(record)), Kind.VERDICT, verdict_id[::-1])\n",
             ),
@@ -91,17 +91,17 @@ MUTANTS = (
         "an epoch's numbers are given out again after a restart",
         (
             (
-                "publisher/outbox.py",
+                "publisher/ledger/outbox.py",
                 "        self.epoch = str(uuid.uuid4())\n",
                 "        self.epoch = str(uuid.uuid5(uuid.NAMESPACE_URL, str(path)))\n",
             ),
             (
-                "publisher/ledger_file.py",
+                "publisher/ledger/file.py",
                 "    epoch TEXT NOT NULL UNIQUE,\n",
                 "    epoch TEXT NOT NULL,\n",
             ),
             (
-                "publisher/ledger_file.py",
+                "publisher/ledger/file.py",
                 "    delivered_s REAL,\n    UNIQUE (epoch, kind, seq)\n",
                 "    delivered_s REAL\n",
             ),
@@ -121,7 +121,7 @@ MUTANTS = (
         "a stale frame is judged",
         (
             (
-                "inspection.py",
+                "inspection/inspecting.py",
                 "                frame_age_s=time.monotonic() - frames[index].monotonic_s,\n",
                 "                frame_age_s=time.monotonic() - began,\n",
             ),
@@ -131,7 +131,7 @@ MUTANTS = (
         "readings are given to the wrong frames of a batch",
         (
             (
-                "inspection.py",
+                "inspection/inspecting.py",
                 "in zip(views, readings, strict=True):\n",
                 "in zip(views, readings[::-1], strict=True):\n",
             ),

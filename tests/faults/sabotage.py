@@ -30,44 +30,44 @@ import numpy as np
 from tests.faults.load import CODES
 
 POINTS: dict[str, tuple[str, str]] = {
-    "trigger-asked": ("before", "edge_qc.publisher.outbox:Outbox.trigger"),
-    "trigger-queued": ("after", "edge_qc.publisher.outbox:Outbox.trigger"),
+    "trigger-asked": ("before", "edge_qc.publisher.ledger.outbox:Outbox.trigger"),
+    "trigger-queued": ("after", "edge_qc.publisher.ledger.outbox:Outbox.trigger"),
     "trigger-durable": ("before", "edge_qc.line.intake:Work"),
-    "commit-begun": ("before", "edge_qc.publisher.ledger:count_commit"),
-    "commit-made": ("before", "edge_qc.publisher.disk:HighWaterMark.write"),
-    "commit-marked": ("after", "edge_qc.publisher.disk:HighWaterMark.write"),
-    "view-asked": ("before", "edge_qc.inspection:view"),
+    "commit-begun": ("before", "edge_qc.publisher.ledger.statements:count_commit"),
+    "commit-made": ("before", "edge_qc.publisher.ledger.disk:HighWaterMark.write"),
+    "commit-marked": ("after", "edge_qc.publisher.ledger.disk:HighWaterMark.write"),
+    "view-asked": ("before", "edge_qc.inspection.inspecting:view"),
     "engine-asked": ("before", "edge_qc.engine.onnxruntime:OnnxRuntimeEngine.infer"),
     "engine-answered": ("after", "edge_qc.engine.onnxruntime:OnnxRuntimeEngine.infer"),
-    "verdict-asked": ("before", "edge_qc.publisher.outbox:Outbox.verdict"),
-    "verdict-queued": ("after", "edge_qc.publisher.outbox:Outbox.verdict"),
-    "part-asked": ("before", "edge_qc.publisher.outbox:Outbox.part"),
+    "verdict-asked": ("before", "edge_qc.publisher.ledger.outbox:Outbox.verdict"),
+    "verdict-queued": ("after", "edge_qc.publisher.ledger.outbox:Outbox.verdict"),
+    "part-asked": ("before", "edge_qc.publisher.ledger.outbox:Outbox.part"),
     "sent": ("before", "paho.mqtt.client:Client.publish"),
     "sent-through": ("after", "paho.mqtt.client:Client.publish"),
-    "epoch-begun": ("before", "edge_qc.publisher.ledger:add_epoch"),
-    "epoch-committed": ("after", "edge_qc.publisher.writer:Writer.start"),
-    "ledger-opened": ("after", "edge_qc.publisher.recovery:open_ledger"),
+    "epoch-begun": ("before", "edge_qc.publisher.ledger.statements:add_epoch"),
+    "epoch-committed": ("after", "edge_qc.publisher.ledger.writer:Writer.start"),
+    "ledger-opened": ("after", "edge_qc.publisher.ledger.recovery:open_ledger"),
 }
 """Fail points that a running station comes to: before or after which call."""
 
 WITHOUT_RECORDER: dict[str, tuple[str, str]] = {
-    "acknowledged": ("before", "edge_qc.publisher.outbox:Outbox.delivered"),
-    "acknowledgement-noted": ("after", "edge_qc.publisher.outbox:Outbox.delivered"),
+    "acknowledged": ("before", "edge_qc.publisher.ledger.outbox:Outbox.delivered"),
+    "acknowledgement-noted": ("after", "edge_qc.publisher.ledger.outbox:Outbox.delivered"),
 }
 WITH_RECORDER: dict[str, tuple[str, str]] = {
-    "recorded": ("before", "edge_qc.publisher.outbox:Outbox.acknowledged"),
-    "record-noted": ("after", "edge_qc.publisher.outbox:Outbox.acknowledged"),
+    "recorded": ("before", "edge_qc.publisher.ledger.outbox:Outbox.acknowledged"),
+    "record-noted": ("after", "edge_qc.publisher.ledger.outbox:Outbox.acknowledged"),
 }
 """What lets messages go."""
 
 RARE_POINTS: dict[str, tuple[str, str]] = {
     "draining": ("before", "edge_qc.line.loop:Line._drain"),
-    "publisher-closing": ("before", "edge_qc.publisher.mqtt:Publisher.close"),
-    "outbox-closing": ("before", "edge_qc.publisher.writer:Writer.close"),
-    "setting-aside": ("before", "edge_qc.publisher.recovery:set_aside"),
-    "set-aside": ("after", "edge_qc.publisher.recovery:set_aside"),
-    "salvaging": ("before", "edge_qc.publisher.recovery:salvage"),
-    "salvaged": ("after", "edge_qc.publisher.recovery:salvage"),
+    "publisher-closing": ("before", "edge_qc.publisher.connection.mqtt:Publisher.close"),
+    "outbox-closing": ("before", "edge_qc.publisher.ledger.writer:Writer.close"),
+    "setting-aside": ("before", "edge_qc.publisher.ledger.recovery:set_aside"),
+    "set-aside": ("after", "edge_qc.publisher.ledger.recovery:set_aside"),
+    "salvaging": ("before", "edge_qc.publisher.ledger.recovery:salvage"),
+    "salvaged": ("after", "edge_qc.publisher.ledger.recovery:salvage"),
 }
 """Fail points of a stop, and of a start on a corrupt outbox."""
 
@@ -150,7 +150,7 @@ def _arm_point(when: str, target: str, nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer if when == "after" else original(*arguments, **keys)
 
-    importlib.import_module("edge_qc.daemon")
+    importlib.import_module("edge_qc.station.daemon")
     importlib.import_module("edge_qc.engine.onnxruntime")
     _wrap(target, counted)
 
@@ -173,13 +173,13 @@ def _keep_journal(file: str) -> None:
         future.add_done_callback(durable)
         return future
 
-    _wrap("edge_qc.publisher.outbox:Outbox.trigger", trigger)
+    _wrap("edge_qc.publisher.ledger.outbox:Outbox.trigger", trigger)
 
 
 def _arm_stages() -> None:
-    from edge_qc import inspection
     from edge_qc.engine.onnxruntime import OnnxRuntimeEngine
     from edge_qc.errors import EngineError
+    from edge_qc.inspection import inspecting as inspection
     from edge_qc.parts import View
 
     undecidable: set[int] = set()
@@ -220,8 +220,8 @@ def _arm_stages() -> None:
             raise RuntimeError("sabotage: the decision failed")
         return original(bundle, die, reading, *more)
 
-    _wrap("edge_qc.inspection:view", view)
-    _wrap("edge_qc.decision:judge", judge)
+    _wrap("edge_qc.inspection.inspecting:view", view)
+    _wrap("edge_qc.inspection.decision:judge", judge)
     # The golden views of acceptance are noise, which may look like a code.
     opening = inspection.open_inspection
 
@@ -231,7 +231,10 @@ def _arm_stages() -> None:
         OnnxRuntimeEngine.infer = lambda engine, views: infer(original, engine, views)  # type: ignore[method-assign]
         return inspection
 
-    _wrap("edge_qc.inspection:open_inspection", lambda _, *args, **keys: opened(*args, **keys))
+    _wrap(
+        "edge_qc.inspection.inspecting:open_inspection",
+        lambda _, *args, **keys: opened(*args, **keys),
+    )
 
 
 class _Liar:
@@ -254,7 +257,7 @@ class _Liar:
 
 
 def _hurry(seconds: float) -> None:
-    from edge_qc.publisher import mqtt, recorded, session
+    from edge_qc.publisher.connection import mqtt, recorded, session
 
     session.ACK_S = session.REST_S = recorded.RESEND_S = seconds
     mqtt._LAST_BACKOFF_S = seconds / 4

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from broker import missing
 
-from edge_qc.bundle import open_bundle
+from edge_qc.bundle.verification import open_bundle
 from edge_qc.engine import open_engine
 from tests.faults.campaign import Campaign, cameras
 from tests.faults.load import CODES, PROTOTYPES, picture
@@ -19,7 +19,7 @@ from tests.faults.mutants import MUTANTS, Mutant, seeded
 from tests.faults.processes import ROOT
 from tests.faults.rounds import first_breach
 from tests.faults.world import BATCH, open_world, wait
-from tests.tiny_bundle import CLASSES, make_bundle
+from tests.rig.tiny_bundle import CLASSES, make_bundle
 
 pytestmark = [
     pytest.mark.broker,

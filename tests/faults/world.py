@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.edge_qc.proxy import Proxy
 from tests.faults.processes import (
     HOST,
     PATIENCE_S,
@@ -25,7 +24,8 @@ from tests.faults.processes import (
     Station,
 )
 from tests.faults.referee import Book, Journal, breaches
-from tests.tiny_bundle import make_bundle
+from tests.rig.proxy import Proxy
+from tests.rig.tiny_bundle import make_bundle
 
 BATCH = 4
 HURRY_S = 1.0

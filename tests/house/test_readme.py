@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trained import ROOT, Trained, readme_commands, shell
+from tests.rig.trained import ROOT, Trained, readme_commands, shell
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

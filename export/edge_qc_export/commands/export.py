@@ -266,8 +266,8 @@ def _prove(
         ).report
     if engine is not None:
         from edge_qc.cli.device import drawn_progress
-        from edge_qc.commissioning import commission
         from edge_qc.engine import DeviceOptions
+        from edge_qc.inspection.commissioning import commission
 
         with drawn_progress() as progress:
             result = commission(bundle, engine=engine, device=DeviceOptions(progress=progress))

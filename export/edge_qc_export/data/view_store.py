@@ -1,4 +1,4 @@
-"""The views of a data set, made once by ``edge_qc.view`` and kept as one memory-mapped array.
+"""The views of a data set, made once by ``edge_qc.inspection.view``, kept as one mapped array.
 
 Each picture is decoded once; what is wrong with it joins the faults of the tables, and all are
 raised together. Beside its pixels every view keeps a perceptual hash, by which ``splitting`` finds
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from edge_qc.dies import Die
+from edge_qc.bundle.dies import Die
 from edge_qc.errors import DataError, EdgeQCError
-from edge_qc.view import Interpolation, view
+from edge_qc.inspection.view import Interpolation, view
 from edge_qc_export.data.dataset import Sample
 from edge_qc_export.data.mapped import make_mapped
 from edge_qc_export.data.tables import Fault, raise_faults

@@ -3,7 +3,8 @@
 Temperature scaling is Guo, Pleiss, Sun and Weinberger (2017), *On Calibration of Modern Neural
 Networks*. A tail keeps at most ``KNOTS`` points of the held-out scores; its upper tenth is an
 exponential of the scores' mean excess (peaks over a threshold; Pickands 1975). What a tail means
-is said in ``edge_qc.manifest.ScoreTail``, how it is used in ``edge_qc.decision``. Pure functions.
+is said in ``edge_qc.bundle.manifest.ScoreTail``, how it is used in
+``edge_qc.inspection.decision``. Pure functions.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.decision import combined_score, p_value
+from edge_qc.bundle.manifest import ANY_DIE, DriftCalibration, ScoreTail
 from edge_qc.errors import DataError
-from edge_qc.manifest import ANY_DIE, DriftCalibration, ScoreTail
+from edge_qc.inspection.decision import combined_score, p_value
 
 Combine = Literal["padim", "embedding", "fisher", "max"]
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge_qc.bundle.manifest import OUTPUTS
 from edge_qc.errors import EdgeQCError
-from edge_qc.manifest import OUTPUTS
 from edge_qc_export.drift.embedding import EmbeddingWhitening, embedding_distances
 from edge_qc_export.drift.patches import Layout, stage_features
 from edge_qc_export.drift.whitening import Score, Whitening, patch_distances, score_from_distances

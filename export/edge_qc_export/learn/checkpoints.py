@@ -23,9 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from edge_qc.dies import Die
+from edge_qc.bundle.dies import Die
 from edge_qc.errors import DataError, UsageError
-from edge_qc.view import Interpolation
+from edge_qc.inspection.view import Interpolation
 from edge_qc_export.learn.networks import Network, build_network
 from edge_qc_export.whole_file import write_whole
 

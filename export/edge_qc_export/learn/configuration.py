@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_qc.errors import UsageError
-from edge_qc.view import Interpolation
+from edge_qc.inspection.view import Interpolation
 from edge_qc_export.learn import checkpoints
 from edge_qc_export.learn.losses import LOSSES
 from edge_qc_export.learn.networks import NETWORKS

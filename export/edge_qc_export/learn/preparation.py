@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.dies import CHALLENGE_DIES, Die, read_dies
+from edge_qc.bundle.dies import CHALLENGE_DIES, Die, read_dies
 from edge_qc_export.data import splitting
 from edge_qc_export.data.dataset import Sample, read_samples, require_classes
 from edge_qc_export.data.tables import Fault

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_qc.bundle import Bundle
-from edge_qc.decision import label_of
+from edge_qc.bundle.manifest import GOLDEN, MODEL, NAME_LIMIT
+from edge_qc.bundle.verification import Bundle
 from edge_qc.engine import open_engine
 from edge_qc.engine.acceptance import AcceptanceReport, accept
 from edge_qc.errors import UsageError
-from edge_qc.manifest import GOLDEN, MODEL, NAME_LIMIT
+from edge_qc.inspection.decision import label_of
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.run_views import joined, views_of_run

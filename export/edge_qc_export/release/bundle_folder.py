@@ -1,7 +1,8 @@
 """A bundle written: files, then the manifest that names them, its digest, its signature.
 
 Written beside its name and renamed when whole, so that a bundle is there complete or not at all.
-What a bundle holds is said in ``edge_qc.bundle``; what goes into this one is ``release``'s work.
+What a bundle holds is said in ``edge_qc.bundle.verification``; what goes into this one is
+``release``'s work.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_qc.bundle import Bundle, open_bundle
+from edge_qc.bundle.manifest import DIGEST, MANIFEST, SIGNATURE, FileEntry, Manifest
+from edge_qc.bundle.verification import Bundle, open_bundle
 from edge_qc.errors import EdgeQCError, UsageError
-from edge_qc.manifest import DIGEST, MANIFEST, SIGNATURE, FileEntry, Manifest
 
 
 def require_free(out: Path) -> None:

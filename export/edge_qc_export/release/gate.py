@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from edge_qc.bundle.manifest import Manifest, Tolerances
 from edge_qc.errors import EdgeQCError
-from edge_qc.manifest import Manifest, Tolerances
 from edge_qc_export.drift import whitening
 from edge_qc_export.drift.whitening import Score
 from edge_qc_export.graph import Features, OnePass

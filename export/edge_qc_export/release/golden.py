@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from edge_qc.bundle import Bundle, Golden
-from edge_qc.decision import label_of
+from edge_qc.bundle.verification import Bundle, Golden
 from edge_qc.errors import DataError
+from edge_qc.inspection.decision import label_of
 from edge_qc.parts import DRIFT, Reading
 from edge_qc_export.learn.run_views import LabelledViews
 from edge_qc_export.release.fitting import Answers, answers

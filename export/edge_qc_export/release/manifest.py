@@ -10,9 +10,7 @@ from typing import Literal
 import numpy as np
 
 from edge_qc import __version__
-from edge_qc.decision import least_p_to_pass
-from edge_qc.errors import DataError, UsageError
-from edge_qc.manifest import (
+from edge_qc.bundle.manifest import (
     GOLDEN,
     MODEL,
     NAME_LIMIT,
@@ -24,6 +22,8 @@ from edge_qc.manifest import (
     PaDiMSpec,
     Tolerances,
 )
+from edge_qc.errors import DataError, UsageError
+from edge_qc.inspection.decision import least_p_to_pass
 from edge_qc.parts import DRIFT, GOOD, Disposition
 from edge_qc_export.figures.calibration import Combine, calibrate_drift, fit_temperature
 from edge_qc_export.graph import OPSET

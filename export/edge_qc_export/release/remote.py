@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edge_qc.bundle import Bundle, open_bundle
+from edge_qc.bundle.verification import Bundle, open_bundle
 from edge_qc.errors import AcceptanceError, BundleError, DeviceError, EngineError, UsageError
 
 _CONNECT_S = 10

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.manifest import Manifest
+from edge_qc.bundle.manifest import Manifest
 from edge_qc_export.learn.run_views import LabelledViews, RunViews
 from edge_qc_export.release.fitting import Answers, Fitted
 from edge_qc_export.release.gate import Half

@@ -1,7 +1,7 @@
 """What a bundle's rule says of many answers: labels, drift scores, and both policies compared.
 
-The rule itself is the station's (``edge_qc.decision``); here it is only applied, before there is a
-bundle on the disk.
+The rule itself is the station's (``edge_qc.inspection.decision``); here it is only applied, before
+there is a bundle on the disk.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle import Bundle
-from edge_qc.decision import find_drift, label_of
-from edge_qc.manifest import Manifest
+from edge_qc.bundle.manifest import Manifest
+from edge_qc.bundle.verification import Bundle
+from edge_qc.inspection.decision import find_drift, label_of
 from edge_qc.parts import DRIFT, Reading
 from edge_qc_export.figures.metrics import confusion_matrix, figures, present_labels
 from edge_qc_export.figures.rates import auroc

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.errors import DataError
+from edge_qc.inspection.view import view
 from edge_qc.parts import DRIFT
-from edge_qc.view import view
 from edge_qc_export.data.dataset import Sample
 from edge_qc_export.evaluation import Evaluation
 from edge_qc_export.figures.costs import Costs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_qc.dies import CHALLENGE_DIES, read_dies
+from edge_qc.bundle.dies import CHALLENGE_DIES, read_dies
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
 from edge_qc_export.data import splitting

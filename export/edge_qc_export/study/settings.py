@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_qc.errors import UsageError
-from edge_qc.view import Interpolation
+from edge_qc.inspection.view import Interpolation
 from edge_qc_export.data.dataset import Sample
 from edge_qc_export.learn.networks import NETWORKS
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.dies import CHALLENGE_DIES
+from edge_qc.bundle.dies import CHALLENGE_DIES
 from edge_qc.errors import UsageError
-from edge_qc.view import crop_box, view
+from edge_qc.inspection.view import crop_box, view
 
 Resolution = tuple[int, int]
 """Width and height of a photograph, pixels."""

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.dies import CHALLENGE_DIES
-from edge_qc.view import view
+from edge_qc.bundle.dies import CHALLENGE_DIES
+from edge_qc.inspection.view import view
 from edge_qc_export.synthetic.bond import BONDS
 from edge_qc_export.synthetic.drift import DRIFTS
 from edge_qc_export.synthetic.layout import LAYOUTS

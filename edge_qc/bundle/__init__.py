@@ -1,0 +1,1 @@
+"""The model bundle: its manifest, its die table, its verification, and the installed slots."""

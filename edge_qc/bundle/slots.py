@@ -1,0 +1,289 @@
+"""Installed bundles: the slots *current* and *previous* in a station's ``state_dir/bundles``.
+
+Each bundle lies in a folder of its own that is never changed; which of them is which stands in
+``slots.json``, replaced as a whole by one rename. So a station that is killed or loses power at any
+moment finds either the old slots or the new ones, and folders that no slot names are left-overs,
+removed by the next install. Everything is on disk before a slot names it. Whether a bundle may
+judge is not known here: acceptance comes before ``switch``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_qc.bundle.verification import Bundle, open_bundle, unpack_bundle
+from edge_qc.errors import BundleError, EdgeQCError
+from edge_qc.settings import Settings
+
+SCHEMA = "edge-qc/slots/1"
+
+_FILE = "slots.json"
+_LOCK = "install.lock"
+_INCOMING = ".incoming-"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Slot(_Model):
+    """One installed bundle. folder: its name beside ``slots.json``."""
+
+    folder: str = Field(pattern=r"^[0-9]+-[0-9a-f]{12}(\.[0-9]+)?$")
+    id: str
+    version: int
+
+
+class SetAside(_Model):
+    """A bundle that was current and that the station gave up by itself, and why."""
+
+    slot: Slot
+    why: str
+    time: datetime
+
+
+class Contents(_Model):
+    """high_water: the newest bundle that was ever current, so that going back stays a decision.
+    announced: the id of the bundle that the station said last that it judges with."""
+
+    schema_version: str = SCHEMA
+    current: Slot | None = None
+    previous: Slot | None = None
+    high_water: Slot | None = None
+    set_aside: SetAside | None = None
+    announced: str | None = None
+
+
+class Slots:
+    """The slots in one folder. Reading is free to all; to change them, hold ``locked``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of_station(cls, state_dir: Path) -> Slots:
+        return cls(state_dir / "bundles")
+
+    def read(self) -> Contents:
+        """What is where; empty where nothing was ever installed. Raises BundleError."""
+        file = self.folder / _FILE
+        try:
+            return Contents.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return Contents()
+        except (OSError, ValidationError) as error:
+            what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise BundleError(
+                f"{file}: does not say which bundle is installed: {what}. Remove it, and install "
+                "the bundle again"
+            ) from error
+
+    def path_of(self, slot: Slot) -> Path:
+        return self.folder / slot.folder
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One install or rollback at a time. Raises EdgeQCError while another is at it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise EdgeQCError(
+                    f"{self.folder}: another install or rollback is under way; wait for it"
+                ) from error
+            yield
+
+    def may_follow(self, bundle: Bundle) -> None:
+        """Raises BundleError where the bundle is older than what the station had, or another one
+        of the same version."""
+        newest = self.read().high_water
+        if newest is None or newest.id == bundle.id or newest.version < bundle.manifest.version:
+            return
+        seen = bundle.manifest.version
+        why = (
+            f"its version {seen} is older than {newest.version}, which was installed before"
+            if seen < newest.version
+            else f"another bundle of version {seen} was installed before"
+        )
+        raise BundleError(
+            f"bundle {bundle.path}: {why}. Export it with a greater --version, or take the step "
+            "back on purpose with --allow-downgrade"
+        )
+
+    def bring(self, source: Path, public_key: Path | None = None) -> Slot:
+        """Verify the bundle at ``source``, a folder or a ``.tar.zst``, and copy it to a folder of
+        its own, durable and verified again. No slot names it yet. Raises BundleError."""
+        self._sweep()
+        try:
+            incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.folder))
+            copy = incoming / "bundle"
+            if source.is_file():
+                copy = unpack_bundle(source, copy)
+            else:
+                # Verified first, so that nothing is copied but a bundle.
+                open_bundle(source, public_key)
+                shutil.copytree(source, copy, symlinks=True, copy_function=shutil.copyfile)
+            bundle = open_bundle(copy, public_key)
+            _sync_tree(copy)
+            slot = self._name(bundle, public_key)
+            if not self.path_of(slot).exists():
+                copy.rename(self.path_of(slot))
+            _sync_folder(self.folder)
+            shutil.rmtree(incoming)
+        except OSError as error:
+            raise BundleError(
+                f"bundle {source}: cannot be copied to {self.folder}: {error}. See that the disk "
+                "has room for it, and that this user may read the one and write the other"
+            ) from error
+        return slot
+
+    def switch(self, slot: Slot) -> None:
+        """Make a bundle that was brought and accepted the current one."""
+        before = self.read()
+        newest = before.high_water
+        if newest is None or newest.version <= slot.version:
+            newest = slot
+        again = before.current is not None and before.current.id == slot.id
+        previous = before.previous if again else before.current
+        self._write(
+            before.model_copy(
+                update={
+                    "current": slot,
+                    "previous": previous,
+                    "high_water": newest,
+                    "set_aside": None,
+                }
+            )
+        )
+
+    def previous(self) -> Slot:
+        """The bundle that a roll-back leads to. Raises BundleError where there is none."""
+        slot = self.read().previous
+        if slot is None:
+            raise BundleError(f"{self.folder}: there is no previous bundle to go back to")
+        return slot
+
+    def roll_back(self) -> None:
+        """Exchange current and previous. Raises BundleError."""
+        before = self.read()
+        self._write(
+            before.model_copy(
+                update={"current": self.previous(), "previous": before.current, "set_aside": None}
+            )
+        )
+
+    def give_up_current(self, why: str) -> bool:
+        """Back to the previous bundle since the current one may not judge; False where there is
+        none."""
+        before = self.read()
+        if before.current is None or before.previous is None:
+            return False
+        gone = SetAside(slot=before.current, why=why, time=datetime.now(timezone.utc))
+        self._write(
+            before.model_copy(
+                update={"current": before.previous, "previous": None, "set_aside": gone}
+            )
+        )
+        return True
+
+    def announce(self) -> Slot | None:
+        """The current bundle where it has not been announced yet; from now on it has."""
+        before = self.read()
+        if before.current is None or before.current.id == before.announced:
+            return None
+        self._write(before.model_copy(update={"announced": before.current.id}))
+        return before.current
+
+    def _write(self, contents: Contents) -> None:
+        text = contents.model_dump_json(indent=2) + "\n"
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", prefix=_INCOMING, dir=self.folder, delete=False
+            ) as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(self.folder / _FILE)
+            _sync_folder(self.folder)
+        except OSError as error:
+            raise BundleError(
+                f"{self.folder / _FILE}: cannot be written: {error}. The slots are as they were"
+            ) from error
+
+    def _name(self, bundle: Bundle, public_key: Path | None) -> Slot:
+        """A folder that holds this very bundle already, or a name that is free."""
+        base = f"{bundle.manifest.version}-{bundle.id[:12]}"
+        name, count = base, 1
+        while (self.folder / name).exists():
+            with contextlib.suppress(BundleError):
+                if open_bundle(self.folder / name, public_key).id == bundle.id:
+                    break
+            count += 1
+            name = f"{base}.{count}"
+        return Slot(folder=name, id=bundle.id, version=bundle.manifest.version)
+
+    def _sweep(self) -> None:
+        """Remove what no slot names."""
+        contents = self.read()
+        named = {slot.folder for slot in (contents.current, contents.previous) if slot is not None}
+        if contents.set_aside is not None:
+            named.add(contents.set_aside.slot.folder)
+        for entry in self.folder.iterdir():
+            if entry.is_dir() and entry.name not in named:
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name.startswith(_INCOMING):
+                entry.unlink(missing_ok=True)
+
+
+def bundle_folder(settings: Settings) -> Path:
+    """The station's bundle: ``bundle.path`` where station.toml gives it, else the current slot.
+    Raises BundleError where nothing is installed."""
+    if settings.bundle.path is not None:
+        return settings.bundle.path
+    slots = Slots.of_station(settings.station.state_dir)
+    current = slots.read().current
+    if current is None:
+        raise BundleError(
+            f"{slots.folder}: no bundle is installed. Install one with 'edge-qc install BUNDLE', "
+            "or name a folder as bundle.path in station.toml"
+        )
+    return slots.path_of(current)
+
+
+def slots_of(settings: Settings) -> Slots:
+    """The station's slots. Raises BundleError where its bundle is a folder of its own instead."""
+    if settings.bundle.path is not None:
+        raise BundleError(
+            f"station.toml names a bundle itself, bundle.path = {settings.bundle.path}: remove "
+            "that line, and this station takes what is installed"
+        )
+    return Slots.of_station(settings.station.state_dir)
+
+
+def _sync_tree(folder: Path) -> None:
+    for entry in folder.rglob("*"):
+        _sync_folder(entry) if entry.is_dir() else _sync_file(entry)
+    _sync_folder(folder)
+
+
+def _sync_file(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

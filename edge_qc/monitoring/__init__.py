@@ -1,0 +1,208 @@
+"""Is it the parts that drift, or the station? Each camera's pictures on control charts.
+
+A reference is learnt from the first good frames under a bundle and kept in the state folder; then a
+moved camera, an ageing lamp, a lost focus and a creeping drift score are told as events, and make
+the station DEGRADED. Nothing here stops it or changes a verdict: people look after the station.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.camera.picture import Picture, measure
+from edge_qc.monitoring.control_chart import Chart
+from edge_qc.monitoring.reference import Learner, Reference, figures_of
+from edge_qc.parts import GOOD, Frame, Reason, Verdict
+
+log = logging.getLogger(__name__)
+
+LEARNT = 100
+"""How many good frames make a reference: the first half its picture, the rest its scatter."""
+
+_EVERY_S = 0.5
+
+_LEAST = {
+    "brightness": math.log(1.08),
+    "sharpness": math.log(1.5),
+    "right": 1.5,
+    "down": 1.5,
+    "likeness": 0.4,
+    "drift": 0.2,
+}
+"""The smallest change that matters: a ratio, a ratio, per cent of the picture, the same, a
+correlation, and the root of the score."""
+
+Tell = Callable[[str, str, str], None]
+"""Called with a camera, an event's name and its detail."""
+
+
+class _Watched:
+    """One camera and die."""
+
+    def __init__(self, file: Path, bundle_id: str, count: int) -> None:
+        self._file, self.bundle_id = file, bundle_id
+        self._learner = Learner(count)
+        self._charts: dict[str, Chart] = {}
+        self._small: NDArray[np.float32] | None = None
+        if (kept := Reference.read(file, bundle_id)) is not None:
+            self._use(kept)
+
+    def add(self, picture: Picture, good_drift: float | None) -> None:
+        """good_drift: the root of the drift score where the verdict is GOOD."""
+        if not self._charts:
+            if good_drift is None:
+                return
+            self._learner.add(picture, good_drift)
+            if (learnt := self._learner.learnt(self.bundle_id)) is not None:
+                try:
+                    learnt.keep(self._file)
+                except OSError as error:
+                    log.warning("%s: not kept, it is learnt again: %s", self._file, error)
+                self._use(learnt)
+            return
+        for name, value in figures_of(picture, self._small).items():
+            self._charts[name].add(value)
+        if good_drift is not None:
+            self._charts["drift"].add(good_drift)
+
+    def findings(self) -> dict[str, str]:
+        """What has left its limits: events by name, in words."""
+        found: dict[str, str] = {}
+        charts = self._charts
+        if not charts:
+            return found
+        if charts["likeness"].out and charts["likeness"].deviation < 0:
+            found["camera-moved"] = "the picture is not like what it was"
+        elif charts["right"].out or charts["down"].out:
+            found["camera-moved"] = (
+                f"the picture lies {charts['right'].deviation:+.1f} % to the right of and "
+                f"{charts['down'].deviation:+.1f} % below where it was"
+            )
+        if charts["brightness"].out:
+            ratio = math.exp(charts["brightness"].deviation)
+            name = "lamp-ageing" if ratio < 1 else "picture-brighter"
+            found[name] = f"the picture is {ratio:.0%} as bright as it was"
+        if charts["sharpness"].out:
+            ratio = math.exp(charts["sharpness"].deviation)
+            name = "focus-lost" if ratio < 1 else "picture-sharper"
+            found[name] = f"the picture has {ratio:.0%} of the sharpness that it had"
+        if charts["drift"].out and charts["drift"].deviation > 0:
+            now = charts["drift"].average
+            before = now - charts["drift"].deviation
+            found["good-parts-creep"] = (
+                f"the drift score of good parts is about {now**3:.2f}, it was {before**3:.2f}"
+            )
+        return found
+
+    def shown(self) -> dict[str, float]:
+        """For the heartbeat."""
+        charts = self._charts
+        if not charts:
+            return {}
+        return {
+            "brightness": math.exp(charts["brightness"].deviation),
+            "sharpness": math.exp(charts["sharpness"].deviation),
+            "right_percent": charts["right"].deviation,
+            "down_percent": charts["down"].deviation,
+            "good_drift": charts["drift"].average ** 3,
+        }
+
+    def _use(self, reference: Reference) -> None:
+        self._small = reference.small
+        self._charts = {
+            name: Chart(baseline, _LEAST[name]) for name, baseline in reference.baselines.items()
+        }
+
+
+class Steadiness:
+    """All cameras. ``look`` is the loop's; troubles: by name, for the station's state."""
+
+    def __init__(
+        self,
+        folder: Path,
+        cameras: frozenset[str],
+        tell: Tell,
+        troubles: dict[str, str],
+        *,
+        every_s: float = _EVERY_S,
+        learnt: int = LEARNT,
+    ) -> None:
+        """folder: of the references. cameras: which are watched. every_s: the least time between
+        two measurements of a camera."""
+        self._folder, self._cameras, self._tell = folder, cameras, tell
+        self._troubles, self._every_s, self._learnt = troubles, every_s, learnt
+        self._measured_s: dict[tuple[str, str], float] = {}
+        self._watched: dict[tuple[str, str], _Watched] = {}
+        self._told: dict[tuple[str, str], frozenset[str]] = {}
+        self._last_die: dict[str, str] = {}
+
+    def look(self, frame: Frame, verdict: Verdict) -> None:
+        """Measure a judged frame where it is time to."""
+        key = frame.camera, frame.die
+        now_s = time.monotonic()
+        if (
+            verdict.reason is not Reason.DECIDED
+            or frame.camera not in self._cameras
+            or now_s - self._measured_s.get(key, -math.inf) < self._every_s
+        ):
+            return
+        self._measured_s[key] = now_s
+        watched = self._watched.get(key)
+        if watched is None or watched.bundle_id != verdict.bundle_id:
+            watched = _Watched(self._file(*key), verdict.bundle_id, self._learnt)
+            self._watched[key] = watched
+        good = None
+        if verdict.label == GOOD and verdict.drift is not None:
+            good = _root_of(verdict.drift.score)
+        watched.add(measure(frame.pixels), good)
+        self._last_die[frame.camera] = frame.die
+        self._report(key, watched.findings())
+
+    def shown(self, camera: str) -> dict[str, float]:
+        """A camera's figures, relative to its reference; empty while that is learnt."""
+        watched = self._watched.get((camera, self._last_die.get(camera, "")))
+        return {} if watched is None else watched.shown()
+
+    def forget(self, camera: str | None = None) -> list[str]:
+        """Learn the references anew, of one camera or of all; the cameras that this concerns. Call
+        it when a camera was mounted again, a lamp changed."""
+        concerned = [name for name in sorted(self._cameras) if camera in (None, name)]
+        for name in concerned:
+            for file in self._folder.glob(f"{name}@*.npz"):
+                file.unlink(missing_ok=True)
+        for key in [key for key in self._watched if key[0] in concerned]:
+            # A value of its own and not a missing key: the loop may be at it.
+            self._watched[key] = _Watched(self._file(*key), "", self._learnt)
+        return concerned
+
+    def _report(self, key: tuple[str, str], findings: Mapping[str, str]) -> None:
+        before = self._told.get(key, frozenset())
+        if findings.keys() != before:
+            for event in findings.keys() - before:
+                self._tell(key[0], event, findings[event])
+            for event in before - findings.keys():
+                self._tell(key[0], f"{event}-over", "within its limits again, or learnt anew")
+            self._told[key] = frozenset(findings)
+        name = f"picture {key[0]} {key[1]}"
+        if findings:
+            names = ", ".join(event.replace("-", " ") for event in sorted(findings))
+            self._troubles[name] = f"{key[0]}: {names}"
+        else:
+            self._troubles.pop(name, None)
+
+    def _file(self, camera: str, die: str) -> Path:
+        return self._folder / f"{camera}@{quote(die, safe='')}.npz"
+
+
+def _root_of(score: float) -> float:
+    """The cube root: a score is -ln p, and its root scatters nearly like a normal figure (Wilson
+    and Hilferty 1931)."""
+    return float(max(score, 0.0) ** (1 / 3))

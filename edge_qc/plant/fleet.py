@@ -1,0 +1,137 @@
+"""What runs where: the stations of a broker by their retained states and heartbeats, and how often
+one rejects. Changing a station is not done here: that is Ansible's (``deploy/fleet``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from edge_qc.errors import UsageError
+from edge_qc.parts import NOT_JUDGED
+from edge_qc.publisher import HealthMessage, StateMessage, Subscription, VerdictMessage
+from edge_qc.settings import MqttTable
+from edge_qc.system.state import State
+
+_KEPT = ("state", "health")
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class StationRow:
+    """One station as the broker keeps it. bundle_version: None before the first acceptance.
+    health: None where the heartbeat has expired, or never came. fault: why its message could not
+    be read."""
+
+    site: str
+    station: str
+    state: State | None = None
+    since: datetime | None = None
+    why: str = ""
+    bundle_id: str | None = None
+    bundle_version: int | None = None
+    health: HealthMessage | None = None
+    fault: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``site/station``, as its certificate has it."""
+        return f"{self.site}/{self.station}"
+
+    @property
+    def judges(self) -> bool:
+        return self.state in (State.RUNNING, State.DEGRADED)
+
+
+def roster(messages: Mapping[str, bytes]) -> tuple[StationRow, ...]:
+    """The stations of retained messages by topic, in the order of their names.
+
+    A message that cannot be read is told in its station's row, and hides no other.
+    """
+    rows: dict[tuple[str, str], dict[str, object]] = {}
+    for topic, payload in messages.items():
+        *_, site, station, level = topic.split("/")
+        row = rows.setdefault((site, station), {})
+        try:
+            if level == "state":
+                state = StateMessage.model_validate_json(payload)
+                row |= {"state": state.state, "since": state.time, "why": state.why}
+                if state.bundle is not None:
+                    row |= {"bundle_id": state.bundle.id, "bundle_version": state.bundle.version}
+            elif level == "health":
+                row["health"] = HealthMessage.model_validate_json(payload)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            row["fault"] = f"{level}: {fault['msg']} ({'.'.join(map(str, fault['loc']))})"
+    return tuple(
+        StationRow(site=site, station=station, **row)  # type: ignore[arg-type]
+        for (site, station), row in sorted(rows.items())
+    )
+
+
+def retained(mqtt: MqttTable, for_s: float, site: str = "+") -> Mapping[str, bytes]:
+    """The last states and heartbeats by topic, after listening for a while. Raises PublishError."""
+    kept: dict[str, bytes] = {}
+    for topic, payload in _heard(mqtt, [f"edge-qc/v1/{site}/+/{what}" for what in _KEPT], for_s):
+        kept[topic] = payload
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What became of the views of one station while somebody listened. dispositions: of those
+    that were judged, by name."""
+
+    verdicts: int
+    not_judged: int
+    dispositions: Mapping[str, int]
+
+    @property
+    def rejected(self) -> float | None:
+        """The share of REJECT among what was judged; None where nothing was."""
+        judged = self.verdicts - self.not_judged
+        return self.dispositions.get("REJECT", 0) / judged if judged else None
+
+
+def rates(mqtt: MqttTable, station: str, *, count: int, for_s: float) -> Rates:
+    """Listens to the live verdicts of ``site/station`` until ``count`` or the time is up.
+
+    What comes late (historical) is of another time and is passed over. Raises PublishError,
+    UsageError.
+    """
+    if station.count("/") != 1 or set(station) & set("+#"):
+        raise UsageError(f"a station is named SITE/STATION, got {station!r}")
+    seen: Counter[str] = Counter()
+    verdicts = not_judged = 0
+    for _, payload in _heard(mqtt, [f"edge-qc/v1/{station}/verdict"], for_s):
+        try:
+            verdict = VerdictMessage.model_validate_json(payload)
+        except ValidationError:
+            continue
+        if verdict.historical:
+            continue
+        verdicts += 1
+        if verdict.label == NOT_JUDGED:
+            not_judged += 1
+        else:
+            seen[verdict.disposition.value] += 1
+        if verdicts >= count:
+            break
+    return Rates(verdicts, not_judged, dict(seen))
+
+
+def _heard(mqtt: MqttTable, filters: list[str], for_s: float) -> Iterator[tuple[str, bytes]]:
+    subscription = Subscription(mqtt, filters)
+    try:
+        until_s = time.monotonic() + for_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            received = subscription.read(min(_POLL_S, left_s))
+            if received is not None:
+                yield received.topic, received.payload
+    finally:
+        subscription.close()

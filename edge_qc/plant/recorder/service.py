@@ -1,0 +1,168 @@
+"""The recorder at work: subscribed to every station, it commits in groups and then acknowledges.
+
+First the database has a message, then the broker may forget it, then its station. A database that
+is away stops all three: the broker and the stations keep what comes meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from edge_qc.plant.recorder.arrivals import Arrival, Source, arrival
+from edge_qc.plant.recorder.store import Recorded, Store
+from edge_qc.publisher import AckMessage, Kind, Received, StateMessage, Subscription
+from edge_qc.system.state import State
+
+KINDS = (Kind.VERDICT, Kind.PART, Kind.EVENT)
+REPEAT_S = 5.0
+"""How often a living station is told again how far it is recorded: it takes that as the sign that
+its recorder lives."""
+
+_GROUP = 500
+_GATHER_S = 0.02
+_TURN_S = 0.2
+_PRUNE_EVERY_S = 60.0
+_FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Counts are of this run. trouble: why nothing is recorded at the moment, None while it is."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        store: Store,
+        *,
+        acknowledge: bool = True,
+        keep_days: float | None = None,
+    ) -> None:
+        """acknowledge: tell the stations; of several recorders only one may. keep_days: how long
+        messages are kept, None for ever."""
+        self._subscription, self._store = subscription, store
+        self._acknowledge, self._keep_days = acknowledge, keep_days
+        self._alive: dict[Source, str] = {}
+        self._repeated_s = self._pruned_s = 0.0
+        self.trouble: str | None = None
+        self.new = self.repeated = self.unreadable = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Records until ``stop`` is set; what was read by then is recorded."""
+        while not stop.is_set():
+            received = self._gather()
+            if received:
+                self._record(received, stop)
+            self._tell_trouble(self._subscription.trouble)
+            now_s = time.monotonic()
+            if now_s - self._repeated_s >= REPEAT_S:
+                self._repeated_s = now_s
+                self._repeat(self._alive)
+            if self._keep_days is not None and now_s - self._pruned_s >= _PRUNE_EVERY_S:
+                self._prune(self._keep_days)
+
+    def _gather(self) -> list[Received]:
+        first = self._subscription.read(_TURN_S)
+        if first is None:
+            return []
+        received = [first]
+        until_s = time.monotonic() + _GATHER_S
+        while len(received) < _GROUP:
+            more = self._subscription.read(max(0.0, until_s - time.monotonic()))
+            if more is None:
+                break
+            received.append(more)
+        return received
+
+    def _record(self, received: list[Received], stop: threading.Event) -> None:
+        arrivals = []
+        for message in received:
+            read = arrival(message.topic, message.payload)
+            if read is not None:
+                arrivals.append(read)
+            elif message.payload:
+                self.unreadable += 1
+                log.warning("%s: a message that cannot be read is not recorded", message.topic)
+        done = self._commit(arrivals, stop)
+        if done is None:
+            return
+        self._subscription.acknowledge(received)
+        self.new += done.new
+        self.repeated += done.repeated
+        for (source, epoch, kind), (first, last) in done.lost:
+            log.warning("%s: %s %d to %d of epoch %s are lost", source.root, kind.value, first,
+                        last, epoch)  # fmt: skip
+        if done.set_aside:
+            log.warning("%d messages are kept in set_aside", done.set_aside)
+        for (source, epoch, kind), upto in done.upto.items():
+            self._ack(source, epoch, kind, upto)
+        self._repeat(self._heed_states(arrivals))
+
+    def _commit(self, arrivals: list[Arrival], stop: threading.Event) -> Recorded | None:
+        """Tries until the database takes them; None where it was stopped before."""
+        backoff_s = _FIRST_BACKOFF_S
+        while True:
+            try:
+                return self._store.record(arrivals)
+            except SQLAlchemyError as error:
+                said = " ".join(str(getattr(error, "orig", None) or error).split())
+                self._tell_trouble(f"the database does not take messages: {said[:300]}")
+            if stop.wait(backoff_s):
+                return None
+            backoff_s = min(2 * backoff_s, _LAST_BACKOFF_S)
+
+    def _heed_states(self, arrivals: Iterable[Arrival]) -> list[Source]:
+        """Notes which stations live; those that have begun an epoch."""
+        begun = []
+        for one in arrivals:
+            if not isinstance(one.message, StateMessage):
+                continue
+            if one.message.state is State.DEAD:
+                self._alive.pop(one.source, None)
+            elif self._alive.get(one.source) != one.epoch:
+                self._alive[one.source] = one.epoch
+                begun.append(one.source)
+        # One that began and died in the same group has nobody to hear it.
+        return [source for source in begun if source in self._alive]
+
+    def _repeat(self, sources: Iterable[Source]) -> None:
+        for source in sources:
+            epoch = self._alive[source]
+            try:
+                uptos = [(kind, self._store.upto(source, epoch, kind)) for kind in KINDS]
+            except SQLAlchemyError:
+                # Silence is what a station shall hear of a database that is away.
+                return
+            for kind, upto in uptos:
+                self._ack(source, epoch, kind, upto)
+
+    def _ack(self, source: Source, epoch: str, kind: Kind, upto: int) -> None:
+        if self._acknowledge:
+            ack = AckMessage.model_validate({"epoch": epoch, "kind": kind, "upto": upto})
+            self._subscription.publish(
+                f"{source.root}/ack", ack.model_dump_json(by_alias=True).encode()
+            )
+
+    def _prune(self, keep_days: float) -> None:
+        before = datetime.now(timezone.utc) - timedelta(days=keep_days)
+        try:
+            gone = self._store.prune(before)
+        except SQLAlchemyError as error:
+            log.warning("old records stay: %s", error)
+            gone = 0
+        if gone == 0:
+            self._pruned_s = time.monotonic()
+
+    def _tell_trouble(self, trouble: str | None) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            if trouble is None:
+                log.warning("recording again")
+            else:
+                log.warning("%s", trouble)

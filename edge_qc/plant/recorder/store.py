@@ -1,0 +1,279 @@
+"""The recorder's database: what came is committed in groups, once each, with its tallies.
+
+Which numbers of a stream are settled is kept in memory and read back from the tables at the next
+start, so that an acknowledgement never rests on anything that was not committed. One recorder
+writes a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from edge_qc.plant.recorder.arrivals import Arrival, Source, columns
+from edge_qc.plant.recorder.catalogue import TABLES, Catalogue, Stream, StreamKey
+from edge_qc.plant.recorder.progress import Range
+from edge_qc.plant.recorder.tables import (
+    TALLIES,
+    bundle,
+    event,
+    gap,
+    label,
+    part,
+    set_aside,
+    state_change,
+    station,
+    stream,
+    verdict,
+)
+from edge_qc.plant.recorder.tallies import SUMS, sums_of
+from edge_qc.publisher import Kind, VerdictMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one commit did. upto: the cumulative acknowledgement of each stream that it touched."""
+
+    upto: dict[StreamKey, int]
+    new: int
+    repeated: int
+    lost: list[tuple[StreamKey, Range]]
+    set_aside: int
+
+
+class Store:
+    """Used from one thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        """engine: of a database that ``database.open_database`` prepared."""
+        self._engine = engine
+        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._catalogue = Catalogue(self._insert)
+
+    def record(self, arrivals: Sequence[Arrival]) -> Recorded:
+        """Commits messages. Raises sqlalchemy.exc.SQLAlchemyError, and has recorded nothing, where
+        the database does not take them."""
+        try:
+            return self._record(arrivals, poison=frozenset())
+        except (SQLAlchemyError, UnicodeError, OverflowError) as error:
+            if not _is_poison(error):
+                raise
+            # One of them is none that this database can hold: find it, and let the others pass.
+            poison = frozenset(
+                number for number, one in enumerate(arrivals) if not self._is_storable(one)
+            )
+            return self._record(arrivals, poison)
+
+    def upto(self, source: Source, epoch: str, kind: Kind) -> int:
+        """The acknowledgement of a stream; 0 for one that is not known."""
+        known = self._catalogue.known((source, epoch, kind))
+        if known is not None:
+            return known.upto
+        with self._engine.connect() as db:
+            return int(
+                db.execute(
+                    select(stream.c.upto)
+                    .join(station)
+                    .where(
+                        station.c.site == source.site,
+                        station.c.name == source.name,
+                        stream.c.epoch == epoch,
+                        stream.c.kind == kind.value,
+                    )
+                ).scalar_one_or_none()
+                or 0
+            )
+
+    def keep_costs(self, bundle_id: str, version: int, costs: str) -> None:
+        """Notes a bundle's cost matrix (JSON: true label, said label, cost)."""
+        with self._engine.begin() as db:
+            number = self._catalogue.bundle_no(db, bundle_id, version)
+            db.execute(
+                update(bundle)
+                .where(bundle.c.bundle_no == number)
+                .values(version=version, costs=costs)
+            )
+
+    def prune(self, before: datetime, most: int = 5000) -> int:
+        """Deletes messages older than ``before``, at most so many of each table; how many went.
+        Tallies stay, and so does every verdict that a person has labelled."""
+        gone = 0
+        with self._engine.begin() as db:
+            for table, key in (
+                (verdict, verdict.c.verdict_id),
+                (part, None),
+                (event, None),
+                (state_change, None),
+            ):
+                if key is not None:
+                    old = (
+                        select(key)
+                        .where(table.c.time < before)
+                        .where(~select(label.c.label_no).where(label.c.verdict_id == key).exists())
+                        .order_by(table.c.time)
+                        .limit(most)
+                    )
+                    gone += db.execute(delete(table).where(key.in_(old))).rowcount
+                else:
+                    gone += db.execute(delete(table).where(table.c.time < before)).rowcount
+        return gone
+
+    def _is_storable(self, one: Arrival) -> bool:
+        try:
+            with self._engine.connect() as db:
+                self._write(db, [one], frozenset())
+                db.rollback()
+        except (SQLAlchemyError, UnicodeError, OverflowError) as error:
+            if not _is_poison(error):
+                raise
+            return False
+        finally:
+            self._catalogue.forget()
+        return True
+
+    def _record(self, arrivals: Sequence[Arrival], poison: frozenset[int]) -> Recorded:
+        try:
+            with self._engine.begin() as db:
+                return self._write(db, arrivals, poison)
+        except BaseException:
+            self._catalogue.forget()
+            raise
+
+    def _write(
+        self, db: Connection, arrivals: Sequence[Arrival], poison: frozenset[int]
+    ) -> Recorded:
+        self._catalogue.begin()
+        now = datetime.now(timezone.utc)
+        touched: dict[StreamKey, Stream] = {}
+        rows: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in TABLES}
+        aside: list[dict[str, Any]] = []
+        lost: list[tuple[StreamKey, Range]] = []
+        repeated = 0
+        for number, one in enumerate(arrivals):
+            if one.seq is None:
+                if number not in poison:
+                    self._add_state(db, one, now)
+                continue
+            key = (one.source, one.epoch, one.kind)
+            known = touched[key] = self._catalogue.stream(db, key, now)
+            if one.after is not None and one.after + 1 < one.seq:
+                lost += [
+                    (key, missing) for missing in known.progress.give_up(one.after + 1, one.seq - 1)
+                ]
+            if not known.progress.wants(one.seq):
+                repeated += 1
+                continue
+            known.progress.add(one.seq)
+            if one.message is None or number in poison:
+                why = one.fault or "the database cannot hold it"
+                aside.append(_aside(known, one.seq, why, one.payload, now))
+            else:
+                rows[one.kind].append(self._row(db, one, known, now))
+        for key, (first, last) in lost:
+            db.execute(
+                insert(gap).values(
+                    stream_id=touched[key].stream_id, first=first, last=last, received=now
+                )
+            )
+        aside += self._add_verdicts(db, rows[Kind.VERDICT], now)
+        for kind in (Kind.PART, Kind.EVENT):
+            self._add(db, TABLES[kind], rows[kind])
+        self._add(db, set_aside, aside)
+        upto = {}
+        for key, known in touched.items():
+            upto[key] = known.progress.upto
+            if known.upto != upto[key]:
+                db.execute(
+                    update(stream)
+                    .where(stream.c.stream_id == known.stream_id)
+                    .values(upto=upto[key])
+                )
+                known.upto = upto[key]
+        new = sum(map(len, rows.values()))
+        return Recorded(upto, new, repeated, lost, len(aside))
+
+    def _add(self, db: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            db.execute(self._insert(table).on_conflict_do_nothing(), rows)
+
+    def _add_verdicts(
+        self, db: Connection, rows: list[dict[str, Any]], now: datetime
+    ) -> list[dict[str, Any]]:
+        """Inserts verdicts and counts them; those whose id has a verdict under another number, to
+        be set aside: a station that lost its last writes judges such a trigger once more."""
+        if not rows:
+            return []
+        statement = self._insert(verdict).on_conflict_do_nothing().returning(verdict.c.verdict_id)
+        taken = set(db.execute(statement, rows).scalars())
+        added, again = [], []
+        for row in rows:
+            if row["verdict_id"] in taken:
+                taken.remove(row["verdict_id"])
+                added.append(row)
+            else:
+                again.append(row)
+        self._count(db, added)
+        return [
+            {
+                "stream_id": row["stream_id"],
+                "seq": row["seq"],
+                "why": f"verdict {row['verdict_id']} was recorded before under another number",
+                "payload": row["payload"],
+                "received": now,
+            }
+            for row in again
+        ]
+
+    def _count(self, db: Connection, rows: Iterable[dict[str, Any]]) -> None:
+        found = list(rows)
+        for table, grain_s in TALLIES:
+            sums = list(sums_of(found, grain_s))
+            if sums:
+                statement = self._insert(table)
+                db.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=list(table.primary_key.columns),
+                        set_={name: table.c[name] + statement.excluded[name] for name in SUMS},
+                    ),
+                    sums,
+                )
+
+    def _row(self, db: Connection, one: Arrival, known: Stream, now: datetime) -> dict[str, Any]:
+        row = columns(one, now) | {"stream_id": known.stream_id, "station_id": known.station_id}
+        if isinstance(one.message, VerdictMessage):
+            made_by = one.message.bundle
+            row["bundle_no"] = (
+                None
+                if made_by is None
+                else self._catalogue.bundle_no(db, made_by.id, made_by.version)
+            )
+        return row
+
+    def _add_state(self, db: Connection, one: Arrival, now: datetime) -> None:
+        if one.message is not None:
+            row = columns(one, now) | {"station_id": self._catalogue.station_id(db, one.source)}
+            self._add(db, state_change, [row])
+
+
+def _is_poison(error: Exception) -> bool:
+    """Whether it is a message that the database refuses, and not the database that fails."""
+    if not isinstance(error, DBAPIError) or isinstance(error, (DataError, IntegrityError)):
+        return True
+    # PostgreSQL's class 54: a text too long for an index.
+    return (getattr(error.orig, "sqlstate", None) or "").startswith("54")
+
+
+def _aside(known: Stream, seq: int, why: str, payload: str, now: datetime) -> dict[str, Any]:
+    return {
+        "stream_id": known.stream_id,
+        "seq": seq,
+        "why": why[:2000],
+        "payload": payload.replace("\0", "\N{REPLACEMENT CHARACTER}"),
+        "received": now,
+    }

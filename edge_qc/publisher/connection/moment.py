@@ -1,0 +1,119 @@
+"""What describes the moment and passes no outbox: the station's state, its health, its answers.
+
+Of the first two only the last counts, and is told once it changed. When to tell is ``mqtt``'s.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from typing import Any
+
+from edge_qc.publisher.connection.session import Session
+from edge_qc.publisher.messages import (
+    DETAIL_LIMIT,
+    BundleRef,
+    HealthContent,
+    Kind,
+    StateContent,
+)
+from edge_qc.publisher.wire import stamped, utc_now
+from edge_qc.settings import StationTable
+from edge_qc.system.state import State
+
+HEALTH_EXPIRES_S = 60
+
+_REPLIES = 256
+
+
+class Moment:
+    """Set from any thread, told from the sender's. bundle: what the state names; set it once the
+    bundle is accepted."""
+
+    def __init__(self, station: StationTable, epoch: str) -> None:
+        self.bundle: BundleRef | None = None
+        self._station, self._epoch = station, epoch
+        self._lock = threading.Condition()
+        self._state = StateContent(state=State.STARTING, time=utc_now())
+        self._told: StateContent | None = None
+        self._sent: StateContent | None = None
+        self._health: HealthContent | None = None
+        self._replies: deque[bytes] = deque(maxlen=_REPLIES)
+        self._unreachable = False
+
+    def set_state(self, state: State, why: str) -> None:
+        with self._lock:
+            self._state = StateContent(
+                state=state, time=utc_now(), why=why[:DETAIL_LIMIT], bundle=self.bundle
+            )
+
+    def set_health(self, health: HealthContent) -> None:
+        with self._lock:
+            self._health = health
+
+    def add_reply(self, document: dict[str, Any]) -> None:
+        """Raises ValueError where it is no JSON."""
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        self._replies.append(text.encode())
+
+    def reachable(self, reachable: bool) -> None:
+        """Whether there is a broker to tell anything to."""
+        with self._lock:
+            self._unreachable = not reachable
+            self._lock.notify_all()
+
+    def wait_told(self, timeout_s: float) -> None:
+        """Waits until the last state was told, or nobody is there to hear it."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._unreachable or self._told is self._state, timeout_s)
+
+    def begin(self) -> None:
+        """A new connection, on which nothing was told yet."""
+        self._sent = None
+
+    def tell(self, session: Session) -> None:
+        """Publishes state and health where they changed, and what was answered. While the broker
+        refuses a topic, READY and RUNNING go out as DEGRADED. Raises Lost."""
+        with self._lock:
+            asked = state = self._state
+            health, self._health = self._health, None
+        if session.refusals and state.state in (State.READY, State.RUNNING):
+            why = "; ".join(session.refusals)[:DETAIL_LIMIT]
+            state = state.model_copy(update={"state": State.DEGRADED, "why": why})
+        if state != self._sent:
+            session.publish_now(Kind.STATE, self._wire(Kind.STATE, state))
+            self._sent = state
+        if asked is not self._told:
+            with self._lock:
+                self._told = asked
+                self._lock.notify_all()
+        if health is not None:
+            session.publish_now(
+                Kind.HEALTH, self._wire(Kind.HEALTH, health), expiry_s=HEALTH_EXPIRES_S
+            )
+        while self._replies:
+            session.publish_once("reply", self._replies[0])
+            self._replies.popleft()
+
+    def will(self) -> bytes:
+        """What the broker says where the connection ends without a word."""
+        return self._dead("the connection ended without a word")
+
+    def goodbye(self) -> bytes:
+        """What the station says itself in its place."""
+        before = f"{self._state.state.value} {self._state.why}".rstrip()
+        return self._dead(f"stopped in order; before: {before}")
+
+    def _dead(self, why: str) -> bytes:
+        dead = StateContent(state=State.DEAD, time=utc_now(), why=why, bundle=self.bundle)
+        return self._wire(Kind.STATE, dead)
+
+    def _wire(self, kind: Kind, content: StateContent | HealthContent) -> bytes:
+        return stamped(
+            kind,
+            content.model_dump_json(by_alias=True),
+            epoch=self._epoch,
+            site=self._station.site,
+            station=self._station.name,
+        ).encode()

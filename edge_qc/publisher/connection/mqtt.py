@@ -1,0 +1,287 @@
+"""The outbox's way to the broker: paho-mqtt as transport, and nothing else of it.
+
+Only the outbox retransmits. Each connection is a fresh client with a clean start, so that nothing
+lingers in a library's queue: what was not acknowledged is read from the outbox again, in order.
+paho's callbacks do nothing but enqueue; one sender thread does the rest, and survives its own
+errors. What happens on one connection is ``session``'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import random
+import threading
+import time
+from typing import Any
+
+import paho.mqtt.client as paho
+
+from edge_qc.errors import EdgeQCError, PublishError
+from edge_qc.publisher.connection.connecting import WINDOW, await_connack, connect
+from edge_qc.publisher.connection.inbox import Handler, Inbox
+from edge_qc.publisher.connection.moment import Moment
+from edge_qc.publisher.connection.recorded import RecorderWatch
+from edge_qc.publisher.connection.session import Lost, Resting, Session
+from edge_qc.publisher.connection.transport import Connected, Note, Received, cut
+from edge_qc.publisher.ledger.outbox import Outbox
+from edge_qc.publisher.messages import (
+    AckMessage,
+    BundleRef,
+    HealthContent,
+    Kind,
+    Severity,
+)
+from edge_qc.publisher.wire import read_ack
+from edge_qc.settings import MqttTable, StationTable
+from edge_qc.system.state import State
+
+LATE_S = 5.0
+
+_FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
+_GOODBYE_S = 2.0
+_RECORDER_TURN_S = 1.0
+_TURN_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Sends what the outbox holds, and the station's state and health."""
+
+    def __init__(
+        self, mqtt: MqttTable, station: StationTable, outbox: Outbox, *, late_s: float = LATE_S
+    ) -> None:
+        """late_s: a message sent later than this after it was made is marked historical."""
+        self._mqtt, self._station, self._outbox, self._late_s = mqtt, station, outbox, late_s
+        self._broker = f"broker {mqtt.host}:{mqtt.port}"
+        self._protocol = paho.MQTTv5
+        self._notes: queue.Queue[Note] = queue.Queue()
+        self._inbox = Inbox(station.root)
+        self._moment = Moment(station, outbox.epoch)
+        self._acks: queue.Queue[AckMessage] = queue.Queue()
+        self._recorder: RecorderWatch | None = None
+        if mqtt.recorder:
+            self._recorder = RecorderWatch(outbox.epoch, mqtt.recorder_silent_s)
+            self._inbox.listen("ack", self._take_ack)
+        self._unheard = 0
+        self.turns = 0
+        self._why: str | None = f"{self._broker}: not connected yet"
+        self._resting: Resting = {}
+        self._connected = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    @property
+    def bundle(self) -> BundleRef | None:
+        """What the state names; set it once the bundle is accepted."""
+        return self._moment.bundle
+
+    @bundle.setter
+    def bundle(self, bundle: BundleRef | None) -> None:
+        self._moment.bundle = bundle
+
+    @property
+    def connected(self) -> bool:
+        return self._connected.is_set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why messages are not leaving, in words; None while they do."""
+        return self._why
+
+    @property
+    def unheard(self) -> int:
+        """How many messages the broker took while nobody had subscribed to them."""
+        return self._unheard
+
+    def start(self) -> None:
+        """Connects, now and after every loss, on a thread of its own. Never raises for the
+        broker's sake."""
+        self._outbox.on_commit(self._wake)
+        self._thread.start()
+
+    def state(self, state: State, why: str = "") -> None:
+        """What the station is doing from now on; sent at once when connected, and at the start of
+        every connection. While the broker refuses a topic, READY and RUNNING go out as DEGRADED."""
+        self._moment.set_state(state, why)
+        self._wake()
+
+    def health(self, health: HealthContent) -> None:
+        """The heartbeat; of several that wait, the last is sent."""
+        self._moment.set_health(health)
+        self._wake()
+
+    def listen(self, level: str, handler: Handler) -> None:
+        """Has ``handler`` called with what comes on ``<root>/<level>`` while connected: at QoS 1,
+        so that it may come twice, at most 64 KiB, nothing that was retained. A thread of the
+        level's own calls it; what it raises is logged."""
+        self._inbox.listen(level, handler)
+        self._wake()
+
+    def reply(self, document: dict[str, Any]) -> None:
+        """Publishes to ``<root>/reply`` at QoS 1, now or when next connected. It passes no outbox:
+        a station that stops before then has not answered. Raises ValueError where it is no JSON."""
+        self._moment.add_reply(document)
+        self._wake()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Waits until the broker has acknowledged everything; False where the time was short."""
+        return self._outbox.wait_delivered(timeout_s)
+
+    def close(self) -> None:
+        """Says DEAD in place of the last will, and disconnects. The outbox keeps what is left."""
+        if self._thread.is_alive():
+            # A station that stops at once has still to say why.
+            self._moment.wait_told(_GOODBYE_S)
+        self._stopping.set()
+        self._wake()
+        if self._thread.is_alive():
+            # An address that does not answer may hold the thread; the process may end without it.
+            self._thread.join(2 * _GOODBYE_S)
+        self._inbox.close(_GOODBYE_S)
+
+    def _wake(self) -> None:
+        self._notes.put("wake")
+
+    def _forget_notes(self) -> None:
+        """Before a connection nobody reads them, and a broker may be away for weeks: what an outbox
+        that goes on writing has to say is read from it."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._notes.get_nowait()
+
+    def _note(self, note: Note) -> None:
+        if isinstance(note, Received):
+            self._inbox.take(note)
+        else:
+            self._notes.put(note)
+
+    def _run(self) -> None:
+        backoff_s = _FIRST_BACKOFF_S
+        while not self._stopping.is_set():
+            self.turns += 1
+            began_s = time.monotonic()
+            self._forget_notes()
+            try:
+                self._serve()
+            except (Lost, EdgeQCError, OSError, ValueError) as error:
+                self._why = f"{self._broker}: {error}"
+            except Exception as error:
+                log.exception("the publisher failed and connects again")
+                self._why = f"{self._broker}: publisher: {error!r}"
+            self._connected.clear()
+            if self._stopping.is_set():
+                return
+            log.warning("%s", self._why)
+            if time.monotonic() - began_s > _LAST_BACKOFF_S:
+                backoff_s = _FIRST_BACKOFF_S
+            self._stopping.wait(backoff_s * random.uniform(0.5, 1.0))
+            backoff_s = min(2 * backoff_s, _LAST_BACKOFF_S)
+
+    def _serve(self) -> None:
+        """One connection from its start to its end, which is always an error but when stopping."""
+        try:
+            client = connect(
+                self._mqtt,
+                self._station,
+                self._note,
+                protocol=self._protocol,
+                will=self._moment.will(),
+            )
+        except OSError:
+            self._moment.reachable(False)
+            raise
+        self._moment.reachable(True)
+        client.loop_start()
+        session: Session | None = None
+        try:
+            answer = await_connack(client, self._notes, self._stopping)
+            self._check(answer)
+            session = Session(
+                client,
+                self._station.root,
+                self._outbox,
+                self._resting,
+                window=min(WINDOW, answer.receive_maximum),
+                late_s=self._late_s,
+                largest_bytes=answer.largest_bytes,
+                recorder=self._recorder,
+            )
+            self._feed(session)
+            client.disconnect()
+            client.loop_stop()
+        except Lost as error:
+            cut(client)
+            # A message that could not be sent tells less than the broker's own last word.
+            said = session.finish(self._notes) if session is not None else None
+            raise Lost(said or str(error)) from error
+        finally:
+            cut(client)
+            if session is not None:
+                session.finish(self._notes)
+
+    def _feed(self, session: Session) -> None:
+        log.info("%s: connected", self._broker)
+        self._moment.begin()
+        self._connected.set()
+        before = self._unheard
+        if self._recorder is not None:
+            self._recorder.connected(time.monotonic())
+        while not self._stopping.is_set():
+            self._why = "; ".join([*session.refusals, *self._heed_recorder()]) or None
+            session.subscribe(self._inbox.levels)
+            self._moment.tell(session)
+            self._unheard = before + session.unheard
+            try:
+                session.fill()
+            except PublishError as error:
+                # The outbox cannot be read; the state that says so can still be sent.
+                self._why = str(error)
+            self.turns += 1
+            session.listen(self._notes, _RECORDER_TURN_S if self._recorder is not None else _TURN_S)
+        until_s = time.monotonic() + _GOODBYE_S
+        while session.in_flight and (left_s := until_s - time.monotonic()) > 0:
+            session.listen(self._notes, left_s)
+        info = session.publish_now(Kind.STATE, self._moment.goodbye())
+        info.wait_for_publish(_GOODBYE_S)
+
+    def _take_ack(self, payload: bytes, _came_s: float) -> None:
+        try:
+            self._acks.put(read_ack(payload))
+        except PublishError as error:
+            log.warning("%s", error)
+        self._wake()
+
+    def _heed_recorder(self) -> list[str]:
+        """Lets go what the recorder has acknowledged; that it is silent, in words."""
+        if self._recorder is None:
+            return []
+        now_s = time.monotonic()
+        while not self._acks.empty():
+            ack = self._acks.get()
+            if self._recorder.heard(ack, now_s):
+                self._outbox.acknowledged(ack.epoch, ack.kind, ack.upto)
+            else:
+                log.warning("an ack of %s %d, which was never sent", ack.kind.value, ack.upto)
+        silence = self._recorder.silence(now_s)
+        return [silence] if silence is not None else []
+
+    def _check(self, answer: Connected) -> None:
+        """Raises Lost where the broker refused, or is none for a station."""
+        if answer.wrong_protocol and self._protocol == paho.MQTTv5:
+            self._step_down()
+        if answer.refused is not None:
+            raise Lost(f"the connection is refused: {answer.refused}")
+        if answer.lacks is not None:
+            raise Lost(f"the broker will not do: {answer.lacks}")
+
+    def _step_down(self) -> None:
+        self._protocol = paho.MQTTv311
+        self._outbox.event(
+            "mqtt-3.1.1",
+            f"{self._broker} does not speak MQTT 5. Under 3.1.1 it acknowledges even what its "
+            "access rules drop: see that they allow this station's topics, or replace it",
+            severity=Severity.WARNING,
+        )

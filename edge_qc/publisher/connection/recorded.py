@@ -1,0 +1,98 @@
+"""The recorder as its station sees it: what it has acknowledged, whether it is heard, and when to
+send again what it has not.
+
+A PUBACK says that the broker has a message, an acknowledgement of the recorder's that the plant's
+database has it, and every one before. Pure bookkeeping; the sending is ``session``'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_qc.publisher.ledger.statements import Stored
+from edge_qc.publisher.messages import AckMessage, Kind
+
+RESEND_S = 15.0
+_LAST_RESEND_S = 300.0
+
+
+@dataclass(slots=True)
+class _Stream:
+    """sent: the highest number sent. moved_s: when the acknowledgement last moved, or when the
+    first number that it lacks was sent."""
+
+    sent: int
+    upto: int
+    moved_s: float
+
+
+class RecorderWatch:
+    """Belongs to the sender's thread; outlives connections."""
+
+    def __init__(self, epoch: str, silent_s: float) -> None:
+        """silent_s: how long the recorder may say nothing while the station is connected."""
+        self._epoch, self._silent_s = epoch, silent_s
+        self._streams: dict[tuple[str, Kind], _Stream] = {}
+        self._heard_s: float | None = None
+        self._patience_s = RESEND_S
+
+    def connected(self, now_s: float) -> None:
+        """A new connection: everything that is not acknowledged will be sent again on it."""
+        self._streams = {key: stream for key, stream in self._streams.items() if self._mine(key)}
+        for stream in self._streams.values():
+            stream.moved_s = now_s
+        self._heard_s = now_s
+
+    def sent(self, message: Stored, now_s: float) -> None:
+        key = message.epoch, message.kind
+        stream = self._streams.get(key)
+        if stream is None:
+            self._streams[key] = _Stream(message.seq, message.seq - 1, now_s)
+            return
+        if stream.sent <= stream.upto:
+            stream.moved_s = now_s
+        stream.sent = max(stream.sent, message.seq)
+
+    def heard(self, ack: AckMessage, now_s: float) -> bool:
+        """Whether an acknowledgement may be believed: nobody can have recorded what this run of the
+        station has not sent yet."""
+        key = ack.epoch, ack.kind
+        stream = self._streams.get(key)
+        if self._mine(key) and ack.upto > (stream.sent if stream is not None else 0):
+            return False
+        self._heard_s = now_s
+        if stream is not None and ack.upto > stream.upto:
+            stream.upto, stream.moved_s = ack.upto, now_s
+            self._patience_s = RESEND_S
+            if stream.upto >= stream.sent and not self._mine(key):
+                del self._streams[key]
+        return True
+
+    def wants_again(self, now_s: float) -> bool:
+        """Whether a recorder that is heard has stood still before what was sent, for so long that
+        it must have been lost on the way. Asks for one resend: the next takes longer."""
+        stalled = [
+            stream
+            for stream in self._streams.values()
+            if stream.sent > stream.upto and now_s - stream.moved_s > self._patience_s
+        ]
+        if self.silence(now_s) is not None or self._heard_s is None:
+            return False
+        if not any(self._heard_s > stream.moved_s + RESEND_S / 2 for stream in stalled):
+            return False
+        for stream in self._streams.values():
+            stream.moved_s = now_s
+        self._patience_s = min(2 * self._patience_s, _LAST_RESEND_S)
+        return True
+
+    def silence(self, now_s: float) -> str | None:
+        """That the recorder is not heard, in words; None while it is."""
+        if self._heard_s is None or now_s - self._heard_s <= self._silent_s:
+            return None
+        return (
+            f"the recorder has said nothing for {now_s - self._heard_s:.0f} s: see that edge-qc "
+            "record runs and that its account may write to ack. Nothing is lost, the outbox grows"
+        )
+
+    def _mine(self, key: tuple[str, Kind]) -> bool:
+        return key[0] == self._epoch

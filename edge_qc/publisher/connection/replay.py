@@ -1,0 +1,170 @@
+"""Sending again what was delivered before: for a plant whose broker or database lost it.
+
+A client of its own beside the station's, which may run meanwhile: the outbox is only read, and each
+message goes out as it was, marked historical. What has not been delivered yet is the station's own
+to send, and left alone.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge_qc.errors import PublishError
+from edge_qc.publisher.connection.connecting import WINDOW, await_connack
+from edge_qc.publisher.connection.session import ACK_S, Lost
+from edge_qc.publisher.connection.transport import (
+    Acknowledged,
+    Disconnected,
+    Note,
+    cut,
+    open_client,
+)
+from edge_qc.publisher.ledger import statements as ledger
+from edge_qc.publisher.ledger.audit import open_outbox
+from edge_qc.publisher.messages import Kind
+from edge_qc.publisher.wire import as_sent
+from edge_qc.settings import MqttTable, StationTable
+
+_READ_AHEAD = 500
+
+
+class _Timed(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which messages: all that fit what is given. first, last: numbers, of ``epoch``. since, until:
+    when it was that the message speaks of, both inside."""
+
+    kinds: tuple[Kind, ...] = (Kind.VERDICT, Kind.PART, Kind.EVENT)
+    epoch: str | None = None
+    first: int | None = None
+    last: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def takes(self, time: datetime) -> bool:
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=timezone.utc)
+        after = self.since is None or time >= self.since
+        return after and (self.until is None or time <= self.until)
+
+
+def delivered(file: Path, selection: Selection) -> Iterator[tuple[Kind, str]]:
+    """The kind and payload of each delivered message that is whole, in the order of their commits.
+    Raises PublishError."""
+    row, marks = 0, ",".join("?" * len(selection.kinds))
+    with closing(open_outbox(file)) as reader:
+        while True:
+            try:
+                # Again and again, so that no long reading keeps the station's log from shrinking.
+                found = reader.execute(
+                    "SELECT row, kind, payload, sha256 FROM message WHERE row > ? AND state = ?"
+                    f" AND kind IN ({marks}) AND (? IS NULL OR epoch = ?)"
+                    " AND seq BETWEEN ? AND ? ORDER BY row LIMIT ?",
+                    (
+                        row,
+                        ledger.DELIVERED,
+                        *(kind.value for kind in selection.kinds),
+                        selection.epoch,
+                        selection.epoch,
+                        selection.first or 0,
+                        selection.last if selection.last is not None else 2**62,
+                        _READ_AHEAD,
+                    ),
+                ).fetchall()
+            except sqlite3.Error as error:
+                raise PublishError(f"{file} cannot be read: {error}") from error
+            if not found:
+                return
+            row = found[-1][0]
+            for _, kind, payload, sha256 in found:
+                if ledger.digest(payload) != sha256:
+                    continue
+                try:
+                    time = _Timed.model_validate_json(payload).time
+                except ValidationError:
+                    continue
+                if selection.takes(time):
+                    yield Kind(kind), payload
+
+
+def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind, str]]) -> int:
+    """Publishes messages again, in order, each acknowledged by the broker; how many.
+
+    Raises PublishError where the broker refuses one or goes away; all may be sent again
+    then.
+    """
+    notes: queue.Queue[Note] = queue.Queue()
+    where = f"broker {mqtt.host}:{mqtt.port}"
+    client = open_client(
+        mqtt,
+        f"edge-qc.{station.site}.{station.name}.replay",
+        notes.put,
+        protocol=MQTTProtocolVersion.MQTTv5,
+        window=WINDOW,
+    )
+    done = 0
+    try:
+        client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
+        client.loop_start()
+        answer = await_connack(client, notes, threading.Event())
+        if answer.refused is not None:
+            raise PublishError(f"{where}: the connection is refused: {answer.refused}")
+        window = min(WINDOW, answer.receive_maximum)
+        sent: set[int] = set()
+        taken: set[Kind] = set()
+        for kind, payload in messages:
+            # The first of each kind by itself, see ``session``: so that a refusal is heard.
+            while sent and kind not in taken:
+                done += _heed(client, notes, sent)
+            info = client.publish(f"{station.root}/{kind.value}", as_sent(payload, True), 1)
+            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                raise Lost(paho.error_string(info.rc))
+            sent.add(info.mid)
+            while len(sent) >= (window if kind in taken else 1):
+                done += _heed(client, notes, sent)
+            taken.add(kind)
+        while sent:
+            done += _heed(client, notes, sent)
+        client.disconnect()
+    except (Lost, OSError, ValueError) as error:
+        raise PublishError(
+            f"{where}: {error}. {done} messages were sent; all may be sent again, what was had "
+            "before is known by its verdict_id"
+        ) from error
+    finally:
+        cut(client)
+    return done
+
+
+def _heed(client: paho.Client, notes: queue.Queue[Note], sent: set[int]) -> int:
+    """Waits for the broker's next word; how many messages it acknowledged. Raises Lost."""
+    try:
+        note = notes.get(timeout=ACK_S)
+    except queue.Empty:
+        raise Lost(f"no acknowledgement in {ACK_S:.0f} s") from None
+    if note == "wake" or note.client is not client:
+        return 0
+    if isinstance(note, Disconnected):
+        raise Lost(note.why)
+    if not isinstance(note, Acknowledged) or note.mid not in sent:
+        return 0
+    sent.remove(note.mid)
+    if note.refused is not None:
+        raise Lost(f"it refuses a message: {note.refused}")
+    return 1

@@ -1,0 +1,252 @@
+"""One connection to the broker: what is in flight on it, what came back, what rests.
+
+A message leaves the outbox at its PUBACK: success, and *no matching subscribers*, which MQTT counts
+as success. Where a recorder is expected, a PUBACK only makes room for the next message to be sent:
+messages leave when the recorder has acknowledged them (``recorded``). Where the broker refuses
+(*not authorized*, *quota exceeded*, …) the message stays, and its topic rests for a while so that
+its order is kept. Making connections, and again, is ``mqtt``'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_qc.publisher.connection.recorded import RecorderWatch
+from edge_qc.publisher.connection.transport import Acknowledged, Disconnected, Note, Subscribed
+from edge_qc.publisher.ledger.outbox import Outbox
+from edge_qc.publisher.ledger.statements import Stored
+from edge_qc.publisher.messages import Kind
+from edge_qc.publisher.wire import as_sent
+
+ACK_S = 20.0
+REST_S = 15.0
+
+_READ_AHEAD = 64
+_PACKET_BYTES = 256
+
+Resting = dict[Kind, tuple[float, str]]
+"""Kinds that the broker refused: until when they rest (``time.monotonic``), and its words."""
+
+
+class Lost(Exception):
+    """The connection is of no more use; the message says why."""
+
+
+class Session:
+    """Belongs to the sender's thread alone. unheard: how many messages the broker took while nobody
+    had subscribed to them."""
+
+    def __init__(
+        self,
+        client: paho.Client,
+        root: str,
+        outbox: Outbox,
+        resting: Resting,
+        *,
+        window: int,
+        late_s: float,
+        largest_bytes: int,
+        recorder: RecorderWatch | None = None,
+    ) -> None:
+        """root: of the station's topics. resting: outlives the session, since a broker may end a
+        connection on which it refused something. window: how many messages may be unacknowledged.
+        largest_bytes: of a packet that the broker takes.
+        recorder: the one whose word alone lets messages go; None where a PUBACK does.
+        """
+        self._client, self._root, self._outbox = client, root, outbox
+        self._resting, self._window, self._late_s = resting, window, late_s
+        self._largest_bytes = largest_bytes
+        self._cursor = 0
+        self._ready: deque[Stored] = deque()
+        self._recorder, self._numbers = recorder, dict[tuple[str, Kind], int]()
+        self._sent: dict[int, tuple[Stored, float]] = {}
+        # Kinds that the broker has taken here. Of any other one message goes by itself: a broker
+        # that hangs up on what it refuses is not heard if more was on its way to it.
+        self._taken: set[Kind] = set()
+        self.unheard = 0
+        self._asked: dict[str, int] = {}
+        self._unheard: dict[str, str] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages of the outbox wait for their acknowledgement."""
+        return len(self._sent)
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """What the broker refuses at the moment, in words."""
+        return tuple(
+            f"the broker refuses {self._topic(kind.value)}: {reason}. Nothing is lost"
+            for kind, (_, reason) in self._resting.items()
+        ) + tuple(
+            f"the broker refuses to let this station read {self._topic(level)}: {reason}"
+            for level, reason in self._unheard.items()
+        )
+
+    def subscribe(self, levels: Iterable[str]) -> None:
+        """Has what comes on these levels delivered on this connection, once asked. Raises Lost."""
+        for level in levels:
+            if level in self._asked:
+                continue
+            if self._client.protocol == paho.MQTTv5:
+                options = SubscribeOptions(qos=1, retainHandling=2)
+                error, mid = self._client.subscribe(self._topic(level), options=options)
+            else:
+                error, mid = self._client.subscribe(self._topic(level), 1)
+            if error != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+                raise Lost(f"subscribing failed: {paho.error_string(error)}")
+            self._asked[level] = mid
+
+    def publish_now(
+        self, kind: Kind, payload: bytes, expiry_s: int | None = None
+    ) -> paho.MQTTMessageInfo:
+        """Publishes what describes the moment: retained, past the outbox. Raises Lost."""
+        properties = None
+        if expiry_s is not None and self._client.protocol == paho.MQTTv5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = expiry_s
+        return self._publish(kind.value, payload, retain=True, properties=properties)
+
+    def publish_once(self, level: str, payload: bytes) -> None:
+        """Publishes past the outbox, not retained. Raises Lost."""
+        self._publish(level, payload)
+
+    def fill(self) -> None:
+        """Sends from the outbox until the window is full. Raises Lost."""
+        now_s = time.monotonic()
+        rested = [kind for kind, (until_s, _) in self._resting.items() if until_s <= now_s]
+        if rested:
+            for kind in rested:
+                del self._resting[kind]
+                self._taken.discard(kind)
+            self._rewind()
+        if self._recorder is not None and self._recorder.wants_again(now_s):
+            self._rewind()
+        held = tuple(self._resting)
+        in_flight = {message.row for message, _ in self._sent.values()}
+        trying = any(message.kind not in self._taken for message, _ in self._sent.values())
+        while len(self._sent) < self._window and not trying:
+            if not self._ready:
+                self._ready.extend(self._outbox.waiting(self._cursor, _READ_AHEAD, held))
+                if not self._ready:
+                    return
+            message = self._ready[0]
+            if message.kind not in (*held, *self._taken) and self._sent:
+                # Read anew once it may travel: what is in flight behind it has left by then.
+                self._ready.clear()
+                return
+            self._ready.popleft()
+            self._cursor = message.row
+            if message.kind in held:
+                continue
+            after = self._number_before(message)
+            if message.row in in_flight:
+                continue
+            payload = as_sent(message.payload, self._is_late(message), after)
+            if len(payload) + _PACKET_BYTES > self._largest_bytes:
+                # The broker would hang up on it, again and again.
+                why = f"it takes at most {self._largest_bytes} bytes, a message has {len(payload)}"
+                self._resting[message.kind] = now_s + REST_S, why
+                held = tuple(self._resting)
+                continue
+            info = self._publish(message.kind.value, payload)
+            self._sent[info.mid] = message, now_s
+            trying = message.kind not in self._taken
+            if self._recorder is not None:
+                self._recorder.sent(message, now_s)
+
+    def listen(self, notes: queue.Queue[Note], at_most_s: float | None = None) -> None:
+        """Waits for notes, and takes all that are there. Raises Lost."""
+        taken: list[Note] = []
+        with contextlib.suppress(queue.Empty):
+            taken.append(notes.get(timeout=self._patience_s(at_most_s)))
+            while True:
+                taken.append(notes.get_nowait())
+        self._acknowledge(taken)
+        for note in taken:
+            if isinstance(note, Disconnected) and note.client is self._client:
+                raise Lost(note.why)
+            if isinstance(note, Subscribed) and note.client is self._client and note.refused:
+                self._unheard |= {
+                    level: note.refused for level, mid in self._asked.items() if mid == note.mid
+                }
+        oldest_s = min((sent_s for _, sent_s in self._sent.values()), default=None)
+        if oldest_s is not None and time.monotonic() - oldest_s > ACK_S:
+            raise Lost(f"no acknowledgement in {ACK_S:.0f} s")
+
+    def finish(self, notes: queue.Queue[Note]) -> str | None:
+        """Heeds what the broker said before the connection ended, why it ended it among that; its
+        client must be cut."""
+        taken: list[Note] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                taken.append(notes.get_nowait())
+        self._acknowledge(taken)
+        ends = [note.why for note in taken if isinstance(note, Disconnected)]
+        return ends[-1] if ends else None
+
+    def _acknowledge(self, notes: Sequence[Note]) -> None:
+        rows = []
+        for note in notes:
+            if not isinstance(note, Acknowledged) or note.client is not self._client:
+                continue
+            message, _ = self._sent.pop(note.mid, (None, 0.0))
+            if message is None:
+                continue
+            self.unheard += note.unheard
+            if note.refused is None:
+                rows.append(message.row)
+                self._taken.add(message.kind)
+            else:
+                until_s = time.monotonic() + REST_S
+                self._resting[message.kind] = until_s, note.refused
+        if rows and self._recorder is None:
+            self._outbox.delivered(rows)
+
+    def _publish(
+        self, level: str, payload: bytes, retain: bool = False, properties: Properties | None = None
+    ) -> paho.MQTTMessageInfo:
+        info = self._client.publish(self._topic(level), payload, 1, retain, properties)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            # paho has queued it all the same: the client goes, and its queue with it.
+            raise Lost(f"sending failed: {paho.error_string(info.rc)}")
+        return info
+
+    def _rewind(self) -> None:
+        """Begins again with the oldest message that has not left."""
+        self._cursor = 0
+        self._ready.clear()
+        self._numbers.clear()
+
+    def _number_before(self, message: Stored) -> int | None:
+        """``after``, see ``messages``: for a recorder, which waits for what is missing."""
+        key = message.epoch, message.kind
+        before = self._numbers.get(key, 0)
+        self._numbers[key] = message.seq
+        return before if self._recorder is not None and before != message.seq - 1 else None
+
+    def _is_late(self, message: Stored) -> bool:
+        if message.epoch != self._outbox.epoch or message.made_s is None:
+            return True
+        return time.monotonic() - message.made_s > self._late_s
+
+    def _patience_s(self, at_most_s: float | None) -> float | None:
+        """How long nothing but a note can give the sender work; None: for ever."""
+        until_s = [until_s for until_s, _ in self._resting.values()]
+        until_s += [sent_s + ACK_S for _, sent_s in self._sent.values()]
+        if at_most_s is not None:
+            until_s.append(time.monotonic() + at_most_s)
+        return max(0.0, min(until_s) - time.monotonic()) if until_s else None
+
+    def _topic(self, level: str) -> str:
+        return f"{self._root}/{level}"

@@ -1,0 +1,181 @@
+"""The other end: messages as a broker delivers them, for those who watch a line or record it.
+
+It connects again by itself after a loss. What the messages mean is their reader's.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import time
+import uuid
+from collections.abc import Sequence
+from typing import TypeVar
+
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge_qc.errors import PublishError
+from edge_qc.publisher.connection.transport import (
+    CONNECT_S,
+    Connected,
+    Disconnected,
+    Note,
+    Received,
+    Subscribed,
+    cut,
+    open_client,
+)
+from edge_qc.settings import MqttTable
+
+_FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
+_Answer = TypeVar("_Answer", Connected, Subscribed)
+
+
+class Subscription:
+    """A standing subscription at QoS 1. trouble: why nothing comes, in words; None while it may."""
+
+    def __init__(
+        self,
+        mqtt: MqttTable,
+        filters: Sequence[str],
+        *,
+        session: str | None = None,
+        session_s: int = 0,
+    ) -> None:
+        """Connects and subscribes. Raises PublishError where that fails at the first try.
+
+        session: a name under which the broker keeps, for ``session_s``, what comes while this
+        reader is away, and what it has not acknowledged with ``acknowledge``.
+        """
+        self._mqtt, self._filters = mqtt, tuple(filters)
+        self._session, self._session_s = session, session_s
+        self._notes: queue.Queue[Note] = queue.Queue()
+        self._protocol = paho.MQTTv5
+        self._client: paho.Client | None = None
+        self._backoff_s = _FIRST_BACKOFF_S
+        self._retry_s = 0.0
+        self.trouble: str | None = None
+        try:
+            self._connect()
+        except PublishError:
+            self.close()
+            raise
+
+    def read(self, timeout_s: float) -> Received | None:
+        """The next message; None where none came in time, or the broker is away."""
+        until_s = time.monotonic() + timeout_s
+        while True:
+            if self._client is None:
+                self._reconnect(until_s)
+            left_s = until_s - time.monotonic()
+            try:
+                note = self._notes.get(timeout=max(0.0, left_s))
+            except queue.Empty:
+                return None
+            if note == "wake" or note.client is not self._client:
+                continue
+            if isinstance(note, Received):
+                return note
+            if isinstance(note, Disconnected):
+                self._lose(f"broker {self._mqtt.host}:{self._mqtt.port}: {note.why}")
+                # At once, so that the reader sees the trouble even where it is soon over.
+                return None
+
+    def acknowledge(self, received: Sequence[Received]) -> None:
+        """Lets the broker forget messages, where this reader has a session."""
+        for message in received:
+            if self._session is not None and message.client is self._client and message.mid:
+                message.client.ack(message.mid, 1)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publishes at QoS 1 where connected; lost where not."""
+        if self._client is not None:
+            self._client.publish(topic, payload, 1)
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.disconnect()
+            cut(client)
+
+    def _reconnect(self, until_s: float) -> None:
+        """Tries once, when it is time to; else waits for that or for ``until_s``."""
+        wait_s = min(self._retry_s, until_s) - time.monotonic()
+        if wait_s > 0:
+            time.sleep(wait_s)
+        if time.monotonic() >= self._retry_s:
+            try:
+                self._connect()
+            except PublishError as error:
+                self._lose(str(error))
+
+    def _lose(self, why: str) -> None:
+        self.close()
+        self.trouble = why
+        self._retry_s = time.monotonic() + self._backoff_s * random.uniform(0.5, 1.0)
+        self._backoff_s = min(2 * self._backoff_s, _LAST_BACKOFF_S)
+
+    def _connect(self) -> None:
+        where = f"broker {self._mqtt.host}:{self._mqtt.port}"
+        try:
+            client = open_client(
+                self._mqtt,
+                self._session or f"edge-qc-watch-{uuid.uuid4().hex[:12]}",
+                self._notes.put,
+                protocol=self._protocol,
+                clean=self._session is None,
+                manual_ack=self._session is not None,
+            )
+            self._open(client)
+        except (OSError, ValueError) as error:
+            raise PublishError(
+                f"{where}: {error}. See that it runs, and that the address and port are right"
+            ) from error
+        self._client = client
+        client.loop_start()
+        answer = self._await(client, Connected, where)
+        if answer.wrong_protocol and self._protocol == paho.MQTTv5:
+            self._protocol = paho.MQTTv311
+            self.close()
+            self._connect()
+            return
+        if answer.refused is not None:
+            raise PublishError(f"{where} refuses the connection: {answer.refused}")
+        client.subscribe([(topic, 1) for topic in self._filters])
+        subscribed = self._await(client, Subscribed, where)
+        if subscribed.refused is not None:
+            raise PublishError(
+                f"{where} refuses to subscribe to {', '.join(self._filters)}: "
+                f"{subscribed.refused}. Allow this account to read them"
+            )
+        self.trouble, self._backoff_s = None, _FIRST_BACKOFF_S
+
+    def _open(self, client: paho.Client) -> None:
+        where = self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s
+        if self._session is None or self._protocol != paho.MQTTv5:
+            client.connect(*where)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = self._session_s
+        client.connect(*where, clean_start=False, properties=properties)
+
+    def _await(self, client: paho.Client, kind: type[_Answer], where: str) -> _Answer:
+        """The next note of a kind; messages that come before it are put back behind."""
+        until_s = time.monotonic() + CONNECT_S
+        early: list[Note] = []
+        while True:
+            try:
+                note = self._notes.get(timeout=max(0.0, until_s - time.monotonic()))
+            except queue.Empty:
+                raise PublishError(f"{where}: no answer in {CONNECT_S:.0f} s") from None
+            if note == "wake" or note.client is not client:
+                continue
+            if isinstance(note, kind):
+                for message in early:
+                    self._notes.put(message)
+                return note
+            if isinstance(note, Disconnected):
+                raise PublishError(f"{where}: {note.why} before the broker answered")
+            early.append(note)

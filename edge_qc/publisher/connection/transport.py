@@ -1,0 +1,240 @@
+"""paho-mqtt, reduced to a client that turns every callback into a note.
+
+paho calls back on its own thread, where an exception would end that thread in silence: nothing is
+done there but to hand a note over. What the notes mean is ``mqtt``'s and ``subscriber``'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_qc.publisher.connection.reasons import NO_SUBSCRIBERS, words
+from edge_qc.settings import MqttTable
+
+CONNECT_S = 10.0
+
+
+def _wake_pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+# paho wakes its thread through a TCP connection to a port of its own, where anybody on the machine
+# may get in first. A station listens nowhere, and its unit is denied listen(2).
+paho._socketpair_compat = _wake_pair
+
+_TLS_TROUBLE = "failed to receive on socket: "
+_LARGEST_PACKET = 268_435_455
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker's answer to CONNECT. refused: its words, None where it accepted. receive_maximum:
+    how many messages it takes before it acknowledges one. largest_bytes: of a packet that it takes.
+    lacks: what it cannot do and a station needs; None where it can."""
+
+    client: paho.Client
+    refused: str | None
+    wrong_protocol: bool
+    receive_maximum: int
+    largest_bytes: int
+    lacks: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection ended."""
+
+    client: paho.Client
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A PUBACK. refused: the broker's words, None for success. unheard: it took a message that
+    nobody has subscribed to (MQTT 5's reason code 16)."""
+
+    client: paho.Client
+    mid: int
+    refused: str | None
+    unheard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message of a subscription. mid: 0 where it needs no acknowledgement."""
+
+    client: paho.Client
+    topic: str
+    payload: bytes
+    retained: bool
+    mid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A SUBACK. refused: the broker's words for the first topic that it refused."""
+
+    client: paho.Client
+    refused: str | None
+    mid: int
+
+
+# Notes pass through queue.Queue: SimpleQueue.get with a timeout may block for ever on Python 3.10.
+Note = Connected | Disconnected | Acknowledged | Received | Subscribed | Literal["wake"]
+
+
+def open_client(
+    mqtt: MqttTable,
+    client_id: str,
+    notify: Callable[[Note], None],
+    *,
+    protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
+    window: int = 64,
+    clean: bool = True,
+    manual_ack: bool = False,
+) -> paho.Client:
+    """A client that never reconnects by itself; not connected yet. clean: of MQTT 3.1.1, which
+    says it here. manual_ack: what is received is acknowledged by its reader.
+
+    Raises OSError (which ssl.SSLError is) or ValueError where its certificates cannot be used,
+    SettingsError where its password cannot be read.
+    """
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=protocol,
+        reconnect_on_failure=False,
+        manual_ack=manual_ack,
+        clean_session=None if protocol == MQTTProtocolVersion.MQTTv5 else clean,
+    )
+    client.connect_timeout = CONNECT_S
+    # The window is kept by the caller; paho must not queue behind its back.
+    client.max_inflight_messages_set(2 * window)
+    if mqtt.username is not None:
+        password = mqtt.password()
+        client.username_pw_set(
+            mqtt.username, password.get_secret_value() if password is not None else None
+        )
+    tls = mqtt.ca_file is not None or mqtt.cert_file is not None
+    if tls:
+        client.tls_set(
+            ca_certs=str(mqtt.ca_file) if mqtt.ca_file else None,
+            certfile=str(mqtt.cert_file) if mqtt.cert_file else None,
+            keyfile=str(mqtt.key_file) if mqtt.key_file else None,
+        )
+
+    # What may explain the connection's end, which paho and most brokers leave bare.
+    hints = [] if tls else ["it may speak TLS alone, and mqtt.ca_file is not set"]
+
+    def on_connect(
+        client: paho.Client,
+        _data: Any,
+        _flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        hints.clear()
+        notify(
+            Connected(
+                client,
+                refused=words(reason) if reason.is_failure else None,
+                wrong_protocol=reason.getName() == "Unsupported protocol version",
+                receive_maximum=getattr(properties, "ReceiveMaximum", 65_535),
+                largest_bytes=getattr(properties, "MaximumPacketSize", _LARGEST_PACKET),
+                lacks=_lacks(properties),
+            )
+        )
+
+    def on_disconnect(
+        client: paho.Client,
+        _data: Any,
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if reason.getName() != "Unspecified error":
+            hints[:] = [_said(reason)]
+        notify(Disconnected(client, ": ".join(["the connection was lost", *hints[-1:]])))
+
+    def on_log(_client: paho.Client, _data: Any, _level: int, text: str) -> None:
+        # The alert of a broker that refuses a certificate comes after the handshake.
+        if tls and text.startswith(_TLS_TROUBLE):
+            hints.append(text.removeprefix(_TLS_TROUBLE))
+
+    def on_publish(
+        client: paho.Client,
+        _data: Any,
+        mid: int,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        refused = words(reason, topic=True) if reason.is_failure else None
+        if refused is not None:
+            hints.append(refused)
+        notify(Acknowledged(client, mid, refused, unheard=reason.value == NO_SUBSCRIBERS))
+
+    def on_subscribe(
+        client: paho.Client,
+        _data: Any,
+        mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        refused = [words(reason, topic=True) for reason in reasons if reason.is_failure]
+        notify(Subscribed(client, refused[0] if refused else None, mid))
+
+    def on_message(client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        mid = message.mid if message.qos else 0
+        notify(Received(client, message.topic, bytes(message.payload), message.retain, mid))
+
+    client.on_connect = on_connect
+    client.on_disconnect = on_disconnect
+    client.on_publish = on_publish
+    client.on_subscribe = on_subscribe
+    client.on_message = on_message
+    client.on_log = on_log
+    client.on_socket_open = _send_at_once
+    return client
+
+
+def _send_at_once(_client: paho.Client, _data: Any, connection: Any) -> None:
+    """A small message would else wait for the broker's word on the one before, which TCP itself
+    holds back by 40 ms: the station's verdict on a trigger that it has just acknowledged."""
+    if isinstance(connection, socket.socket) and connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _lacks(properties: Properties | None) -> str | None:
+    if getattr(properties, "MaximumQoS", 2) < 1:
+        return "it takes QoS 0 alone, and a verdict that nobody acknowledges may be lost"
+    if not getattr(properties, "RetainAvailable", 1):
+        return "it keeps no retained messages, and …/state must be one"
+    return None
+
+
+def _said(reason: ReasonCode) -> str:
+    return words(reason) if reason.is_failure else str(reason)
+
+
+def cut(client: paho.Client) -> None:
+    """Ends a client whose loop runs, without a DISCONNECT unless one was sent: the broker then
+    publishes its last will."""
+    with contextlib.suppress(OSError):
+        if isinstance(connection := client.socket(), socket.socket):
+            connection.shutdown(socket.SHUT_RDWR)
+    client.loop_stop()
+    with contextlib.suppress(OSError):
+        if isinstance(connection := client.socket(), socket.socket):
+            connection.close()

@@ -1,0 +1,1 @@
+"""What the publisher keeps on disk: the outbox, its SQLite file, its recovery and its audit."""

@@ -1,0 +1,276 @@
+"""The outbox: what the station has to say, kept on disk until the broker has acknowledged it.
+
+A trigger is recorded before its view is judged and leaves with its verdict; triggers found at the
+next start become NOT_JUDGED ``restart``. Each start is an epoch of its own, so that numbers lost
+with a disk's last writes are never given out again. How messages reach the broker is ``mqtt``'s,
+how they reach the disk ``writer``'s, what the statements are ``ledger``'s.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from edge_qc.errors import PublishError
+from edge_qc.publisher.ledger import file as ledger_file
+from edge_qc.publisher.ledger import statements as ledger
+from edge_qc.publisher.ledger.beginning import an_event, as_json, first_entries
+from edge_qc.publisher.ledger.disk import Ballast, FreeSpace, Space, is_full
+from edge_qc.publisher.ledger.statements import Stored, TriggerRecord
+from edge_qc.publisher.ledger.writer import Entry, Origin, Room, Writer
+from edge_qc.publisher.messages import (
+    EventContent,
+    Kind,
+    PartContent,
+    Severity,
+    VerdictContent,
+)
+
+OUTBOX_FILE = "outbox.sqlite"
+"""Its name in a station's ``state_dir``."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """waiting: messages that the broker has not acknowledged. open_triggers: accepted, without a
+    verdict. fault: why nothing can be recorded any more; None while all is well."""
+
+    epoch: str
+    waiting: int
+    open_triggers: int
+    free_bytes: int
+    space: Space
+    fault: str | None
+
+
+class Outbox:
+    """Triggers and messages on disk. Every method may be called from any thread."""
+
+    def __init__(self, path: Path, *, site: str, station: str, room: Room) -> None:
+        """Use ``Outbox.open``."""
+        self.epoch = str(uuid.uuid4())
+        self._path, self._room, self._free = path, room, FreeSpace(path.parent)
+        self._open: set[str] = set()
+        self._read_lock = threading.Lock()
+        with ExitStack() as opened:
+            opened.callback(os.close, _lock(path))
+            self._writer = Writer(path, Origin(self.epoch, site, station), room)
+            opened.callback(self._writer.close)
+            self._reader = ledger_file.connect(path, read_only=True)
+            opened.callback(self._reader.close)
+            self._begin_epoch()
+            self._opened = opened.pop_all()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        site: str,
+        station: str,
+        low_bytes: int = 256 * 2**20,
+        full_bytes: int = 64 * 2**20,
+        keep_days: float = 7.0,
+        keep_bytes: int = 512 * 2**20,
+        ballast_bytes: int = 16 * 2**20,
+    ) -> Outbox:
+        """The outbox in the SQLite file ``path``, made where there is none; its folder too.
+
+        Below ``low_bytes`` of free disk its space is LOW, below ``full_bytes`` FULL; a ballast file
+        of ``ballast_bytes`` keeps room for the verdicts on triggers accepted by then. Delivered
+        messages are kept for replay for so many days and while the file holds so many bytes.
+        Raises PublishError where another process has it open, or the disk refuses.
+        """
+        room = Room(low_bytes, full_bytes, keep_days, keep_bytes, ballast_bytes)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                return cls(path, site=site, station=station, room=room)
+            except (OSError, sqlite3.OperationalError) as error:
+                # A station that starts on a full disk has still to say so.
+                if not (is_full(path.parent, error) and Ballast(path, 0).free()):
+                    raise
+                return cls(path, site=site, station=station, room=room)
+        except (OSError, sqlite3.Error) as error:
+            raise PublishError(
+                f"outbox {path}: {error}. See that its folder is on a local disk with room left, "
+                "and that this user may write there"
+            ) from error
+
+    def trigger(self, verdict_id: str, record: TriggerRecord) -> Future[None]:
+        """Accepts a trigger: from here on it gets a verdict, come what may.
+
+        The future is done when that is durable. Raises PublishError, and records nothing, where
+        the disk is full or the outbox has failed: refuse the trigger then.
+        """
+        if self.space() is Space.FULL:
+            wanted = self._room.full_bytes + self._room.ballast_bytes
+            raise PublishError(
+                f"outbox {self._path}: the disk is full ({self._free.bytes} bytes "
+                f"free, {wanted} wanted); triggers are refused until there is room"
+            )
+        entry = Entry(record.to_json(), None, verdict_id)
+        with self._writer.changed:
+            if verdict_id in self._open:
+                raise PublishError(f"trigger {verdict_id} was recorded before")
+            self._writer.put(entry)
+            self._open.add(verdict_id)
+        return entry.done
+
+    def verdict(self, verdict_id: str, content: VerdictContent) -> Future[None]:
+        """Completes a trigger with its one verdict. The future is done when that is durable.
+
+        Raises PublishError where the trigger is unknown or has its verdict.
+        """
+        entry = Entry(as_json(content), Kind.VERDICT, verdict_id, time.monotonic())
+        with self._writer.changed:
+            if verdict_id not in self._open:
+                raise PublishError(f"verdict {verdict_id}: no trigger waits for it")
+            self._writer.put(entry)
+            self._open.remove(verdict_id)
+        return entry.done
+
+    def knows(self, verdict_id: str) -> bool:
+        """Whether its trigger was accepted, in this epoch or in one that the ledger remembers.
+        Raises PublishError where the ledger cannot be read."""
+        with self._writer.changed:
+            if verdict_id in self._open:
+                return True
+        try:
+            with self._read_lock:
+                return ledger.has_verdict(self._reader, verdict_id)
+        except sqlite3.Error as error:
+            raise PublishError(f"outbox {self._path} cannot be read: {error}") from error
+
+    def part(self, content: PartContent) -> Future[None]:
+        """Adds the verdict on a whole part."""
+        return self._add(Kind.PART, content)
+
+    def event(
+        self,
+        event: str,
+        detail: str = "",
+        *,
+        severity: Severity = Severity.INFO,
+        camera: str | None = None,
+    ) -> Future[None]:
+        """Adds an event, such as ``camera-lost``."""
+        return self._add(Kind.EVENT, an_event(event, detail, severity, camera))
+
+    def status(self) -> OutboxStatus:
+        with self._writer.changed:
+            return OutboxStatus(
+                epoch=self.epoch,
+                waiting=self._writer.waiting,
+                open_triggers=len(self._open),
+                free_bytes=self._free.bytes,
+                space=self.space(),
+                fault=self._writer.fault,
+            )
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be recorded any more; None while all is well. A new start may open the
+        ledger again."""
+        return self._writer.fault
+
+    @property
+    def turns(self) -> int:
+        """How often the writer's thread went round, for the watchdog."""
+        return self._writer.turns
+
+    def space(self) -> Space:
+        """How much room the disk has left."""
+        squeezed, free = self._writer.squeezed, self._free.bytes
+        if squeezed or free < self._room.full_bytes:
+            return Space.FULL
+        return Space.LOW if free < self._room.low_bytes else Space.OK
+
+    def on_commit(self, call: Callable[[], None]) -> None:
+        """Has ``call`` called from the writer's thread after each commit; it must not block."""
+        self._writer.on_commit = call
+
+    def waiting(self, after: int, limit: int, held: Sequence[Kind] = ()) -> list[Stored]:
+        """The next committed messages to send behind row ``after``, in order. A message whose hash
+        no longer fits is named in a ``ledger-gap`` event instead."""
+        # What had left before this snapshot is known here, or marked in the ledger already.
+        with self._writer.changed:
+            settled = self._writer.settled
+        try:
+            with self._read_lock:
+                found = ledger.waiting(self._reader, after, limit + len(settled), held)
+        except sqlite3.Error as error:
+            raise PublishError(f"outbox {self._path} cannot be read: {error}") from error
+        found = [message for message in found if message.row not in settled][:limit]
+        for message in found:
+            if not message.whole:
+                self._writer.settle([message.row], ledger.DAMAGED)
+                self.event(
+                    "ledger-gap",
+                    f"{message.kind.value} {message.seq} of epoch {message.epoch} (verdict "
+                    f"{message.verdict_id}) was damaged on disk and is not sent",
+                    severity=Severity.ALARM,
+                )
+        return [message for message in found if message.whole]
+
+    def delivered(self, rows: Sequence[int]) -> None:
+        """Marks messages as acknowledged by the broker."""
+        self._writer.settle(rows, ledger.DELIVERED)
+
+    def acknowledged(self, epoch: str, kind: Kind, upto: int) -> None:
+        """Marks what waits of a kind and epoch, up to this number, as recorded in the plant."""
+        self._writer.acknowledge(epoch, kind, upto)
+
+    def wait_delivered(self, timeout_s: float) -> bool:
+        """Waits until nothing is left to write or to send; False where the time was too short."""
+        with self._writer.changed:
+            return self._writer.changed.wait_for(lambda: self._writer.idle, timeout_s)
+
+    def close(self) -> None:
+        """Commits what is queued and closes the file. What cannot be written fails its future."""
+        with self._read_lock:
+            self._opened.close()
+
+    def __enter__(self) -> Outbox:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _add(self, kind: Kind, content: PartContent | EventContent) -> Future[None]:
+        entry = Entry(as_json(content), kind, None, time.monotonic())
+        with self._writer.changed:
+            self._writer.put(entry)
+        return entry.done
+
+    def _begin_epoch(self) -> None:
+        unfinished, damaged = self._writer.unfinished()
+        self._writer.start(first_entries(self._writer.gap, unfinished, damaged), damaged)
+
+
+def _lock(path: Path) -> int:
+    fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise PublishError(
+            f"outbox {path}: another process has it open. Stop that station first, or give this "
+            "one a state_dir of its own"
+        ) from error
+    return fd

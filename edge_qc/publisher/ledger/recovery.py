@@ -1,0 +1,185 @@
+"""A ledger that fails its check: set aside under another name, never deleted, never silently
+replaced, and what is whole in it saved. A note beside the ledger names what is set aside and not
+yet saved, so that a start that is killed in between is taken up by the next one.
+
+The statements of a sound ledger are ``ledger``'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from edge_qc.publisher.ledger.disk import sync_folder
+from edge_qc.publisher.ledger.file import SCHEMA_VERSION, altered, connect, prepare
+from edge_qc.publisher.ledger.statements import digest
+
+_LATEST_SCHEMA = 100
+"""No edge-qc will ever have written a later one: a flipped bit of the header has."""
+
+# Python raises UnicodeDecodeError for an error whose words hold damaged text of the schema.
+_UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+
+# What SQLite says where the file may be sound and its surroundings are not (its error codes
+# reached Python with 3.11 only).
+_NOT_CORRUPT = ("locked", "unable to open", "disk I/O", "disk is full", "readonly")
+
+
+def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
+    """The ledger in ``file``, made where there is none, and what happened to the one found: None,
+    or why and under which name it was set aside, and what could be saved out of it.
+
+    Raises PublishError for a ledger of a later schema, sqlite3.Error or OSError where the disk
+    refuses.
+    """
+    note = file.with_name(f"{file.name}.salvage")
+    owed = _read(note)
+    if owed and not file.exists() and owed[-1][0].exists():
+        set_aside(file, owed[-1][0])  # Its log may not have followed it.
+    fault = check(file) if file.exists() else None
+    if fault is not None:
+        aside = _name_aside(file)
+        owed = [*(one for one in owed if one[0].exists()), (aside, fault)]
+        _write(note, owed)
+        set_aside(file, aside)
+    connection = prepare(file)
+    if not owed:
+        return connection, None
+    told = [
+        f"{fault}; set aside as {aside.name}, {salvage(aside, connection)} saved out of it"
+        for aside, fault in owed
+    ]
+    note.unlink()
+    sync_folder(file.parent)
+    return connection, "; ".join(told)
+
+
+def check(file: Path) -> str | None:
+    """What is wrong with a ledger's file; None where it is sound."""
+    if (fault := _header_fault(file)) is not None:
+        return fault
+    try:
+        with closing(connect(file)) as connection:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            finding = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            if finding != "ok":
+                return f"integrity check: {finding.splitlines()[-1][:200]}"
+            if version == SCHEMA_VERSION:
+                int(connection.execute("SELECT commits FROM ledger").fetchone()[0])
+                name = altered(connection)
+                return None if name is None else f"{name} is not as it was made"
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if version == 0 and tables:
+                return "it is an SQLite file, and no outbox"
+            if version > _LATEST_SCHEMA:
+                return f"its header names the schema {version}"
+            return None
+    except sqlite3.OperationalError as error:
+        if any(phrase in str(error) for phrase in _NOT_CORRUPT):
+            raise
+        return str(error)
+    except (sqlite3.DatabaseError, TypeError, ValueError) as error:
+        return str(error)
+
+
+def _header_fault(file: Path) -> str | None:
+    """A file format that is none: SQLite would take the file for one that may not be written, as
+    if its permissions were wrong."""
+    with file.open("rb") as stream:
+        header = stream.read(20)
+    if len(header) == 20 and not {header[18], header[19]} <= {1, 2}:
+        return f"its header names the file formats {header[18]} and {header[19]}"
+    return None
+
+
+def _name_aside(file: Path) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = file.with_name(f"{file.name}.corrupt-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = file.with_name(f"{file.name}.corrupt-{stamp}-{number}")
+    return aside
+
+
+def set_aside(file: Path, aside: Path) -> None:
+    """Renames a ledger with its log, durably, or what of it is still there."""
+    for suffix in ("", "-wal", "-shm"):
+        part = file.with_name(file.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    sync_folder(file.parent)
+
+
+def _read(note: Path) -> list[tuple[Path, str]]:
+    """What is set aside, or was to be, and not yet saved: its file, and what is wrong with it."""
+    try:
+        return [(note.with_name(name), fault) for name, fault in json.loads(note.read_bytes())]
+    except FileNotFoundError:
+        return []
+
+
+def _write(note: Path, owed: Sequence[tuple[Path, str]]) -> None:
+    making = note.with_name(f"{note.name}.new")
+    with making.open("w", encoding="utf-8") as file:
+        json.dump([(aside.name, fault) for aside, fault in owed], file)
+        file.flush()
+        os.fsync(file.fileno())
+    making.replace(note)
+    sync_folder(note.parent)
+
+
+def salvage(aside: Path, into: sqlite3.Connection) -> str:
+    """Copies what is whole and still owed out of a ledger that was set aside, in one transaction;
+    how much that was, in words. The copies keep their epoch and ``seq``; what was copied before is
+    not copied again."""
+    if not aside.exists():
+        return "nothing, for it is gone,"
+    with closing(connect(aside, read_only=True)) as source:
+        into.execute("BEGIN IMMEDIATE")
+        messages = sum(
+            into.execute(
+                "INSERT OR IGNORE INTO message (kind, verdict_id, epoch, seq, payload, sha256)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                row,
+            ).rowcount
+            for row in _readable_messages(source)
+            if digest(row[4]) == row[5]
+        )
+        triggers = sum(
+            into.execute("INSERT OR IGNORE INTO trigger VALUES (?, ?, ?)", row).rowcount
+            for row in _readable_triggers(source)
+        )
+        into.execute("COMMIT")
+    return f"{messages} waiting messages and {triggers} triggers"
+
+
+def _readable_messages(source: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    """The waiting messages of a corrupt file, around the pages that cannot be read."""
+    ranges: list[tuple[int, int]] = []
+    with suppress(*_UNREADABLE):
+        last = source.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()
+        ranges += [(1, int(last[0]))] if last else []
+    while ranges:
+        first, end = ranges.pop()
+        try:
+            yield from source.execute(
+                "SELECT kind, verdict_id, epoch, seq, payload, sha256 FROM message NOT INDEXED"
+                " WHERE row BETWEEN ? AND ? AND state = 0 ORDER BY row",
+                (first, end),
+            ).fetchall()
+        except _UNREADABLE:
+            if first < end:
+                middle = (first + end) // 2
+                ranges += [(middle + 1, end), (first, middle)]
+
+
+def _readable_triggers(source: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    with suppress(*_UNREADABLE):
+        yield from source.execute("SELECT verdict_id, epoch, record FROM trigger")

@@ -1,0 +1,295 @@
+"""The outbox's one writer: a thread that commits whatever gathered while it was busy with the
+commit before.
+
+That is group commit without a waiting time: alone, a trigger pays one sync; under load a sync
+serves hundreds of rows. Marks of delivery wait for company, since losing one only sends a message
+twice. ``seq`` is given out inside the transaction, so that it has no gaps. What is written, and
+when it may be, is ``outbox``'s.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_qc.errors import PublishError
+from edge_qc.publisher.ledger import statements as ledger
+from edge_qc.publisher.ledger.disk import Ballast, HighWaterMark, is_full
+from edge_qc.publisher.ledger.recovery import open_ledger
+from edge_qc.publisher.messages import Kind
+from edge_qc.publisher.wire import stamped, utc_now
+
+_BATCH = 256
+_LINGER_S = 0.2
+_TURN_S = 5.0
+_RETRY_S = 0.5
+_PRUNE_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who speaks: the stamp's fields that are the same for a whole run."""
+
+    epoch: str
+    site: str
+    station: str
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much the outbox may use and wants left, see ``Outbox.open``."""
+
+    low_bytes: int
+    full_bytes: int
+    keep_days: float
+    keep_bytes: int
+    ballast_bytes: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """One thing to commit. kind None: the trigger ``verdict_id``. made_s: ``time.monotonic``; None
+    for what is late from the start. done: when it is durable."""
+
+    text: str
+    kind: Kind | None
+    verdict_id: str | None = None
+    made_s: float | None = None
+    done: Future[None] = field(default_factory=Future)
+
+
+class Writer:
+    """Owns the ledger's connection. ``changed`` guards all that several threads see."""
+
+    def __init__(self, file: Path, origin: Origin, room: Room) -> None:
+        """Opens the ledger. gap: what was lost of it, in words; None where nothing was."""
+        self._file, self._origin, self._room = file, origin, room
+        existed = file.exists()
+        self._ballast = Ballast(file, room.ballast_bytes)
+        self._db, self.gap = open_ledger(file)
+        ledger.drop_answered(self._db)
+        self._mark = HighWaterMark(file.with_name(f"{file.name}.mark"))
+        self._commits = ledger.commits(self._db)
+        marked = self._mark.read()
+        if self.gap is None and self._commits < marked:
+            self.gap = f"the ledger {file.name} holds {self._commits} commits of {marked}: " + (
+                "its last ones are gone" if existed else "the file was removed"
+            )
+        self._commits = max(self._commits, marked)
+        self._seq = dict.fromkeys((Kind.VERDICT, Kind.PART, Kind.EVENT), 0)
+        self._queue: list[Entry] = []
+        self._settled: dict[int, int] = {}
+        self._acknowledged: dict[tuple[str, str], int] = {}
+        self._waiting = ledger.count_waiting(self._db)
+        self._pruned_s = time.monotonic()
+        self._closing = False
+        self.turns = 0
+        self.changed = threading.Condition()
+        self.on_commit: Callable[[], None] = lambda: None
+        self.fault: str | None = None
+        self._blocked, self._squeezed = False, not self._ballast.take(room.full_bytes)
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many committed messages the broker has not acknowledged."""
+        # Of what the broker acknowledged twice, the second time is in no count.
+        return max(0, self._waiting - len(self._settled))
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is left to write or to send."""
+        return not self._queue and self.waiting == 0
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """Rows that have left, though the ledger does not say so yet."""
+        return frozenset(self._settled)
+
+    @property
+    def squeezed(self) -> bool:
+        """The disk was full, and the ballast could not be taken again yet."""
+        if self._squeezed and not self._blocked:
+            self._squeezed = not self._ballast.take(self._room.full_bytes)
+        return self._squeezed
+
+    def unfinished(self) -> tuple[list[tuple[str, ledger.TriggerRecord]], list[str]]:
+        """Before ``start``: see ``ledger.triggers``."""
+        return ledger.triggers(self._db)
+
+    def start(self, entries: Sequence[Entry], drop: Sequence[str]) -> None:
+        """Begins the epoch with one commit of these entries, forgets the triggers ``drop``, and
+        starts the thread."""
+        self._db.execute("BEGIN IMMEDIATE")
+        ledger.add_epoch(self._db, self._origin.epoch, utc_now().isoformat())
+        for verdict_id in drop:
+            ledger.drop_trigger(self._db, verdict_id)
+        self._seq, added = self._insert(entries)
+        self._end_commit()
+        self._waiting += added
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Queues an entry; call it with ``changed`` held. Raises PublishError after the end."""
+        if self._closing or self.fault is not None:
+            raise PublishError(f"outbox {self._file}: {self.fault or 'is closed'}")
+        self._queue.append(entry)
+        self.changed.notify_all()
+
+    def settle(self, rows: Sequence[int], state: int) -> None:
+        """Has rows leave the waiting ones for another state."""
+        with self.changed:
+            self._settled.update(dict.fromkeys(rows, state))
+            self.changed.notify_all()
+
+    def acknowledge(self, epoch: str, kind: Kind, upto: int) -> None:
+        """Has what waits of a kind and epoch up to a number leave as delivered."""
+        with self.changed:
+            key = epoch, kind.value
+            self._acknowledged[key] = max(upto, self._acknowledged.get(key, 0))
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        """Commits what is queued, as far as the disk lets it, and closes the ledger."""
+        with self.changed:
+            self._closing = True
+            self.changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._db.close()
+        self._mark.close()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self.turns += 1
+                entries, settled, acknowledged = self._gather()
+                if not entries and not settled and not acknowledged:
+                    if self._closing:
+                        return
+                    continue
+                self._commit(entries, settled, acknowledged)
+                self.on_commit()
+        except Exception as error:
+            self._fail(f"cannot be written any more: {error}")
+
+    def _gather(self) -> tuple[list[Entry], dict[int, int], dict[tuple[str, str], int]]:
+        with self.changed:
+            self.changed.wait_for(
+                lambda: self._queue or self._settled or self._acknowledged or self._closing,
+                _TURN_S,
+            )
+            if (self._settled or self._acknowledged) and not self._queue and not self._closing:
+                self.changed.wait_for(lambda: self._queue or self._closing, _LINGER_S)
+            return self._queue[:_BATCH], dict(self._settled), dict(self._acknowledged)
+
+    def _commit(
+        self,
+        entries: list[Entry],
+        settled: dict[int, int],
+        acknowledged: dict[tuple[str, str], int],
+    ) -> None:
+        while True:
+            try:
+                seq, more = self._transaction(entries, settled, acknowledged)
+                break
+            except sqlite3.OperationalError as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if not is_full(self._file.parent, error):
+                    raise
+                self._wait_for_room(error)
+        with self.changed:
+            self._seq, self._blocked = seq, False
+            del self._queue[: len(entries)]
+            for row in settled:
+                del self._settled[row]
+            for key, upto in acknowledged.items():
+                if self._acknowledged[key] == upto:
+                    del self._acknowledged[key]
+            self._waiting += more
+            self.changed.notify_all()
+        for entry in entries:
+            entry.done.set_result(None)
+
+    def _transaction(
+        self,
+        entries: list[Entry],
+        settled: dict[int, int],
+        acknowledged: dict[tuple[str, str], int],
+    ) -> tuple[dict[Kind, int], int]:
+        """The next state of ``_seq``, and by how much more or less is waiting."""
+        self._db.execute("BEGIN IMMEDIATE")
+        seq, more = self._insert(entries)
+        now = time.time()
+        for state in set(settled.values()):
+            rows = [row for row, reached in settled.items() if reached == state]
+            more -= ledger.set_state(self._db, state, rows, now)
+        for (epoch, kind), upto in acknowledged.items():
+            more -= ledger.acknowledge(self._db, epoch, kind, upto, now)
+        if time.monotonic() - self._pruned_s > _PRUNE_EVERY_S:
+            before_s = now - self._room.keep_days * 86_400
+            if not ledger.prune(self._db, before_s, self._room.keep_bytes):
+                self._pruned_s = time.monotonic()
+        self._end_commit()
+        return seq, more
+
+    def _insert(self, entries: Sequence[Entry]) -> tuple[dict[Kind, int], int]:
+        """Inserts entries in the open transaction; the next state of ``_seq``, and how many
+        messages were added."""
+        seq, added = dict(self._seq), 0
+        for entry in entries:
+            if entry.kind is None:
+                assert entry.verdict_id is not None
+                ledger.add_trigger(self._db, entry.verdict_id, self._origin.epoch, entry.text)
+                continue
+            seq[entry.kind] += 1
+            added += 1
+            payload = stamped(
+                entry.kind,
+                entry.text,
+                epoch=self._origin.epoch,
+                site=self._origin.site,
+                station=self._origin.station,
+                seq=seq[entry.kind],
+                verdict_id=entry.verdict_id,
+            )
+            ledger.add_message(
+                self._db,
+                entry.kind,
+                self._origin.epoch,
+                seq[entry.kind],
+                payload,
+                entry.made_s,
+                entry.verdict_id,
+            )
+        return seq, added
+
+    def _end_commit(self) -> None:
+        ledger.count_commit(self._db, self._commits + 1)
+        self._db.execute("COMMIT")
+        self._commits += 1
+        self._mark.write(self._commits)
+
+    def _wait_for_room(self, error: Exception) -> None:
+        """The disk is full: gives up the ballast, or waits; nothing queued is dropped."""
+        self._blocked = self._squeezed = True
+        self.turns += 1
+        if self._ballast.free():
+            return
+        with self.changed:
+            if self.changed.wait_for(lambda: self._closing, _RETRY_S):
+                raise error
+
+    def _fail(self, fault: str) -> None:
+        with self.changed:
+            self.fault = fault
+            queued, self._queue = self._queue, []
+            self.changed.notify_all()
+        for entry in queued:
+            entry.done.set_exception(PublishError(f"outbox {self._file}: {fault}"))

@@ -1,0 +1,258 @@
+"""From one bundle to the next: at the start, while the line runs, and back.
+
+A bundle judges only after its engine, opened outside of the loop, has reproduced its golden
+answers. Then the slots are switched on disk, then the loop takes the new inspection between two of
+its turns: no trigger waits for it and none is lost. What lies in the slots is ``slots``'s; counting
+what a candidate would have said is ``shadow``'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_qc.bundle.manifest import MODEL
+from edge_qc.bundle.slots import Slot, Slots, bundle_folder, slots_of
+from edge_qc.bundle.verification import Bundle
+from edge_qc.engine import BuildStep, DeviceOptions
+from edge_qc.errors import BundleError, EdgeQCError, SettingsError
+from edge_qc.inspection.inspecting import Inspection, open_inspection
+from edge_qc.line import Line
+from edge_qc.line.health import available_memory
+from edge_qc.publisher import Outbox, Severity
+from edge_qc.settings import Settings
+from edge_qc.station.changeover.shadow import Shadow
+from edge_qc.system.control import Conversation
+
+log = logging.getLogger(__name__)
+
+_SPARE_BYTES = 128 << 20
+_ANSWER_S = 600.0
+"""How long a person may think over a shadow run; the candidate takes memory all the while."""
+
+_TROUBLE = "bundle"
+
+
+class InstallRequest(BaseModel):
+    """What ``edge-qc install`` asks of the station. slot: brought there and accepted in a process
+    of its own. shadow_parts: how many parts the candidate sees before it may take over, within
+    ``within_s``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    slot: Slot
+    shadow_parts: int = Field(default=0, ge=0, le=100_000)
+    within_s: float = Field(default=3600.0, gt=0, le=86_400)
+
+
+class Changeover:
+    """Bundles of a running line. ``install`` and ``roll_back`` answer conversations."""
+
+    def __init__(self, settings: Settings, line: Line, outbox: Outbox) -> None:
+        self._settings, self._line, self._outbox = settings, line, outbox
+        self._one = threading.Lock()
+
+    def install(self, talk: Conversation) -> dict[str, Any]:
+        """Open the brought bundle, show it the live frames, switch. Raises EdgeQCError, and then
+        the bundle before judges on."""
+        try:
+            request = InstallRequest.model_validate(talk.request)
+        except ValidationError as error:
+            raise EdgeQCError(f"the request to install is not understood: {error}") from error
+        slots = slots_of(self._settings)
+        answer: dict[str, Any] = {"shadow": None}
+        with self._alone(), self._candidate(slots, request.slot) as candidate:
+            talk.tell(doing=f"accepted at the station on {candidate.engine.name}")
+            if request.shadow_parts:
+                answer["shadow"] = self._shadow(candidate, talk, request)
+                talk.tell(ask="switch", shadow=answer["shadow"])
+                heard = talk.listen(_ANSWER_S)
+                if heard is None or heard.get("command") != "switch":
+                    raise EdgeQCError("not switched: the bundle before judges on")
+            slots.switch(request.slot)
+            return answer | self._take_over(candidate, slots, "bundle-accepted")
+
+    def roll_back(self, talk: Conversation) -> dict[str, Any]:
+        """Open the previous bundle and switch back to it. Raises EdgeQCError."""
+        slots = slots_of(self._settings)
+        with self._alone(), self._candidate(slots, slots.previous()) as candidate:
+            talk.tell(doing=f"accepted at the station on {candidate.engine.name}")
+            slots.roll_back()
+            return self._take_over(candidate, slots, "bundle-rolled-back")
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._one.acquire(blocking=False):
+            raise EdgeQCError("another install or rollback is under way; wait for it")
+        try:
+            yield
+        finally:
+            self._one.release()
+
+    @contextlib.contextmanager
+    def _candidate(self, slots: Slots, slot: Slot) -> Iterator[Inspection]:
+        """The inspection that may take over; closed again where it does not."""
+        folder = slots.path_of(slot)
+        needed = 2 * (folder / MODEL).stat().st_size + _SPARE_BYTES
+        left = available_memory()
+        if left < needed:
+            raise EdgeQCError(
+                f"{shown(slot)} needs about {needed >> 20} MiB beside the one that judges, "
+                f"{left >> 20} MiB are free. Stop the station, install, and start it again"
+            )
+        # A plan was built by the command, in its own process: never in here.
+        engine = self._settings.engine.model_copy(update={"build_at_start": False})
+        settings = self._settings.model_copy(update={"engine": engine})
+        candidate = open_as_station(settings, folder)
+        try:
+            check_against_bundle(settings, candidate.bundle)
+            now = sorted(self._line.inspection.bundle.manifest.dies)
+            dies = sorted(candidate.bundle.manifest.dies)
+            if now != dies:
+                raise EdgeQCError(
+                    f"{shown(slot)} knows the dies {', '.join(dies)}, the running station "
+                    f"{', '.join(now)}. Stop the station, install, and start it again"
+                )
+            yield candidate
+        finally:
+            if self._line.inspection is not candidate:
+                candidate.close()
+
+    def _shadow(
+        self, candidate: Inspection, talk: Conversation, request: InstallRequest
+    ) -> dict[str, object]:
+        shadow = Shadow(candidate)
+        comparison = shadow.comparison
+        until_s = time.monotonic() + request.within_s
+        end = self._line.observe(shadow.offer)
+        told_s = 0.0
+        try:
+            while len(comparison.parts) < request.shadow_parts:
+                found = shadow.compare(0.5)
+                now_s = time.monotonic()
+                if found is not None:
+                    talk.tell(newly_good=dataclasses.asdict(found))
+                if now_s - told_s > 1.0:
+                    told_s = now_s
+                    talk.tell(seen=len(comparison.parts), wanted=request.shadow_parts)
+                if talk.gone:
+                    raise EdgeQCError("not switched: the one who asked has left")
+                if now_s > until_s:
+                    raise EdgeQCError(
+                        f"not switched: {len(comparison.parts)} of {request.shadow_parts} parts "
+                        f"came within {request.within_s:.0f} s; the bundle before judges on"
+                    )
+        finally:
+            end()
+        return comparison.summary()
+
+    def _take_over(self, candidate: Inspection, slots: Slots, event: str) -> dict[str, Any]:
+        """Have the loop judge with the candidate, which is the current one on disk."""
+        before = self._line.exchange(candidate)
+        if before is None:
+            return {"live": False}
+        before.close()
+        self._line.troubles.pop(_TROUBLE, None)
+        now = slots.announce() or slots.read().current
+        assert now is not None
+        self._outbox.event(
+            event,
+            f"{shown(now)} judges, in place of version {before.bundle.manifest.version}",
+        )
+        log.info("%s judges", shown(now))
+        return {"live": True}
+
+
+def first_inspection(
+    settings: Settings, outbox: Outbox, told: Callable[[BuildStep], None]
+) -> Inspection:
+    """What a station that starts judges with: its bundle, or, where that was installed and may not
+    judge, the one before it. Raises EdgeQCError."""
+    try:
+        inspection = open_as_station(settings, bundle_folder(settings), told)
+    except BundleError as error:
+        if settings.bundle.path is not None:
+            raise
+        return _previous_inspection(settings, outbox, told, error)
+    if settings.bundle.path is None and (new := slots_of(settings).announce()) is not None:
+        outbox.event("bundle-accepted", f"{shown(new)} judges")
+    return inspection
+
+
+def _previous_inspection(
+    settings: Settings, outbox: Outbox, told: Callable[[BuildStep], None], error: BundleError
+) -> Inspection:
+    slots = slots_of(settings)
+    before = slots.read()
+    if before.current is None or before.previous is None:
+        raise error
+    log.error("%s may not judge: %s", shown(before.current), error)
+    try:
+        inspection = open_as_station(settings, slots.path_of(before.previous), told)
+    except BundleError as other:
+        # What is wrong with both is rather the station's, and is mended there.
+        raise error from other
+    slots.give_up_current(str(error))
+    slots.announce()
+    outbox.event(
+        "bundle-rolled-back",
+        f"back to {shown(before.previous)}, since {shown(before.current)} may not judge: {error}",
+        severity=Severity.ALARM,
+    )
+    return inspection
+
+
+def open_as_station(
+    settings: Settings, bundle: Path, told: Callable[[BuildStep], None] | None = None
+) -> Inspection:
+    """A bundle, its signature verified where the station demands one, on the station's engine,
+    accepted. Raises EdgeQCError."""
+    return open_inspection(
+        bundle,
+        public_key=settings.bundle.public_key,
+        engine=settings.engine.kind,
+        threads=settings.engine.threads,
+        device=DeviceOptions.of_station(settings.engine, settings.station.state_dir, told),
+        max_frame_age_s=settings.line.max_frame_age_s,
+    )
+
+
+def tell_standing_trouble(settings: Settings, line: Line) -> None:
+    """A station that went back by itself is DEGRADED until another bundle is installed."""
+    if settings.bundle.path is None and (gone := slots_of(settings).read().set_aside) is not None:
+        line.troubles[_TROUBLE] = (
+            f"runs the previous bundle, since {shown(gone.slot)} was given up: {gone.why}"
+        )
+
+
+def check_against_bundle(settings: Settings, bundle: Bundle) -> None:
+    """Raises SettingsError where the settings name dies that the bundle does not know."""
+    known = ", ".join(bundle.manifest.dies)
+    faults = [
+        f"camera {camera.name!r}: die {camera.die!r}"
+        for camera in settings.camera
+        if camera.die is not None and camera.die not in bundle.manifest.dies
+    ]
+    faults += [
+        f"line.part_dies: die {die!r}"
+        for die in settings.line.part_dies or ()
+        if die not in bundle.manifest.dies
+    ]
+    if faults:
+        raise SettingsError(
+            f"{'; '.join(faults)}: unknown to the bundle {bundle.path}, which knows "
+            f"{known}. Correct station.toml, or install a bundle that was trained on that die"
+        )
+
+
+def shown(slot: Slot) -> str:
+    """For people."""
+    return f"bundle version {slot.version} ({slot.id[:12]})"

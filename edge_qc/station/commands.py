@@ -1,0 +1,97 @@
+"""Commands from the plant: few, named, and none that could make a part GOOD.
+
+What may be asked at all is ``publisher.requests``'s schema. Whatever changes a station (another
+bundle, a record of a golden part) is asked on its own machine, see ``control``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from edge_qc.errors import EdgeQCError
+from edge_qc.line import Line
+from edge_qc.publisher import BundleRef, Outbox, Publisher
+from edge_qc.publisher.requests import (
+    COMMAND_LEVEL,
+    CommandReply,
+    CommandRequest,
+    read_command,
+    request_id_of,
+)
+from edge_qc.settings import StationTable
+from edge_qc.station.golden_part import GoldenParts
+from edge_qc.system.control import Conversation
+
+log = logging.getLogger(__name__)
+
+
+class Commands:
+    """Answers ``…/command`` on ``…/reply``."""
+
+    def __init__(
+        self,
+        station: StationTable,
+        outbox: Outbox,
+        publisher: Publisher,
+        line: Line,
+        golden: GoldenParts,
+    ) -> None:
+        self._station, self._epoch, self._publisher = station, outbox.epoch, publisher
+        self._line, self._golden = line, golden
+        publisher.listen(COMMAND_LEVEL, self._hear)
+
+    def _hear(self, payload: bytes, _came_s: float) -> None:
+        try:
+            request = read_command(payload)
+        except EdgeQCError as error:
+            self._reply(request_id_of(payload), "refused", detail=str(error))
+            return
+        if request.command == "status":
+            self._reply(request.request_id, "done", detail="; ".join(self._line.troubles.values()))
+            return
+        # A part takes its time to come, and the next command may be about the state.
+        threading.Thread(
+            target=self._check, args=(request,), name="golden-part", daemon=True
+        ).start()
+
+    def _check(self, request: CommandRequest) -> None:
+        asked = {"name": request.name, "part": request.part_id, "within_s": request.within_s}
+        try:
+            result = self._golden.check(Conversation(asked, lambda fields: True))
+        except EdgeQCError as error:
+            self._reply(request.request_id, "refused", detail=str(error))
+            return
+        except Exception as error:
+            log.exception("a golden part was not checked")
+            self._reply(request.request_id, "refused", detail=repr(error))
+            return
+        self._reply(request.request_id, "done", result)
+
+    def _reply(
+        self,
+        request_id: str | None,
+        status: Literal["done", "refused"],
+        result: Mapping[str, Any] | None = None,
+        detail: str = "",
+    ) -> None:
+        bundle = self._line.inspection.bundle
+        reply = CommandReply.model_validate(
+            {
+                "epoch": self._epoch,
+                "site": self._station.site,
+                "station": self._station.name,
+                "time": datetime.now(timezone.utc),
+                "request_id": request_id,
+                "status": status,
+                "state": self._line.state,
+                "bundle": BundleRef(id=bundle.id, version=bundle.manifest.version),
+                "detail": detail,
+                "passed": result["passed"] if result else None,
+                "views": result["views"] if result else (),
+            }
+        )
+        self._publisher.reply(reply.model_dump(mode="json", by_alias=True))

@@ -1,0 +1,85 @@
+"""The daemon: signals, the watchdog and the exit status around one run of the line.
+
+A signal handler only sets a flag; the line sees it and drains.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from edge_qc.errors import DeviceError
+from edge_qc.line import Line
+from edge_qc.settings import Settings
+from edge_qc.station.opening import open_station
+from edge_qc.system.notify import notify, watchdog_interval_s
+from edge_qc.system.watchdog import Watch
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, until_end: bool = False) -> int:
+    """Open the station, run its line until SIGTERM or SIGINT, and drain; the exit status.
+
+    until_end: stop by itself once every camera has come to its end. Raises EdgeQCError where the
+    station cannot be opened, or where a device failed for good; a second signal stops at once.
+    """
+    stop = threading.Event()
+    with _signals(stop), open_station(settings, stop) as line:
+        notify("READY=1", f"STATUS=judging with {line.engine_name}")
+        with _watchdog(line):
+            line.run(stop, until_end=until_end)
+        notify("STOPPING=1")
+        if line.failure is not None:
+            raise DeviceError(line.failure)
+    return 0
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    def ask(signum: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        log.info("%s: stopping, no new frames are taken", signal.Signals(signum).name)
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _watchdog(line: Line) -> Iterator[None]:
+    """Tell systemd that the station lives, for as long as every loop advances."""
+    interval_s = watchdog_interval_s()
+    if interval_s is None:
+        yield
+        return
+    done = threading.Event()
+
+    def tell() -> None:
+        watch = Watch(line_s=interval_s / 2)
+        before: list[str] = []
+        while not done.wait(interval_s / 2):
+            hung = watch.hung(line.loops(), time.monotonic())
+            if not hung:
+                notify("WATCHDOG=1")
+            elif hung != before:
+                log.error("hangs: %s; the watchdog is not told any more", ", ".join(hung))
+            before = hung
+
+    thread = threading.Thread(target=tell, name="watchdog", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,202 @@
+"""The golden part: one that is known, put in by a person once a shift, and judged against what was
+recorded of it.
+
+It may be a good part or one with a known defect. Its verdicts leave the station like any other's;
+here they are only compared, and the result is an event. A failed check makes the station DEGRADED
+until one passes: whether the line goes on is for people to say.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_qc.errors import DataError, EdgeQCError
+from edge_qc.line import Line
+from edge_qc.parts import Frame, Reason, Verdict
+from edge_qc.publisher import Outbox, Severity
+from edge_qc.system.control import Conversation
+
+log = logging.getLogger(__name__)
+
+
+class CheckRequest(BaseModel):
+    """What ``edge-qc golden-part`` asks. record: keep what is seen as what is expected from now on.
+    part: only frames of this part id; else the next frame of each die. within_s: in which they
+    must come."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str = Field(default="golden", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    record: bool = False
+    part: str | None = None
+    within_s: float = Field(default=60.0, gt=0, le=3600)
+
+
+class Expected(BaseModel):
+    """Of one die's view."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    label: str
+    drift: float | None
+
+
+class GoldenParts:
+    """Recorded expectations in a file, and checks against them."""
+
+    def __init__(self, file: Path, line: Line, outbox: Outbox, dies: frozenset[str]) -> None:
+        """dies: what a whole part shows."""
+        self._file, self._line, self._outbox, self._dies = file, line, outbox, dies
+        self._one = threading.Lock()
+
+    def check(self, talk: Conversation) -> dict[str, Any]:
+        """Wait for the part's views and compare or record them. Raises EdgeQCError where nothing
+        was recorded under that name, or, with ``record``, a view could not be judged."""
+        try:
+            request = CheckRequest.model_validate(talk.request)
+        except ValidationError as error:
+            raise EdgeQCError(f"golden part: {error.errors()[0]['msg']}") from error
+        expected = {} if request.record else self._expected(request.name)
+        if not self._one.acquire(blocking=False):
+            raise EdgeQCError("a golden part is checked already; wait for that")
+        try:
+            seen = self._collect(talk, request, self._dies if request.record else set(expected))
+        finally:
+            self._one.release()
+        if request.record:
+            return self._record(request.name, seen)
+        return self._compare(request.name, seen, expected)
+
+    def _collect(
+        self, talk: Conversation, request: CheckRequest, dies: frozenset[str] | set[str]
+    ) -> dict[str, tuple[Frame, Verdict]]:
+        """The first view of each die from now on."""
+        asked_s = time.monotonic()
+        judged: queue.Queue[tuple[Frame, Verdict]] = queue.Queue()
+
+        def look(frame: Frame, verdict: Verdict) -> None:
+            if frame.monotonic_s >= asked_s and request.part in (None, frame.part_id):
+                judged.put((frame, verdict))
+
+        end = self._line.observe(look)
+        seen: dict[str, tuple[Frame, Verdict]] = {}
+        talk.tell(waiting=sorted(dies))
+        try:
+            while seen.keys() < dies and time.monotonic() - asked_s < request.within_s:
+                if talk.gone:
+                    raise EdgeQCError("the one who asked has left")
+                try:
+                    frame, verdict = judged.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                if frame.die in dies and frame.die not in seen:
+                    seen[frame.die] = frame, verdict
+                    talk.tell(die=frame.die, camera=frame.camera, label=verdict.label)
+        finally:
+            end()
+        return seen
+
+    def _record(self, name: str, seen: Mapping[str, tuple[Frame, Verdict]]) -> dict[str, Any]:
+        missing = sorted(self._dies - seen.keys())
+        missing += [die for die, (_, v) in seen.items() if v.reason is not Reason.DECIDED]
+        if missing:
+            raise EdgeQCError(
+                f"golden part {name!r} is not recorded: no judged view of {', '.join(missing)}"
+            )
+        views = {
+            die: Expected(
+                label=verdict.label, drift=None if verdict.drift is None else verdict.drift.score
+            )
+            for die, (_, verdict) in seen.items()
+        }
+        document = self._read()
+        document[name] = {
+            "recorded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "bundle": self._line.inspection.bundle.id,
+            "views": {die: view.model_dump() for die, view in sorted(views.items())},
+        }
+        try:
+            part = self._file.with_suffix(".part")
+            part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            part.replace(self._file)
+        except OSError as error:
+            raise DataError(f"{self._file}: cannot be written: {error}") from error
+        labels = ", ".join(f"{die} {view.label}" for die, view in sorted(views.items()))
+        self._outbox.event("golden-part-recorded", f"{name}: {labels}")
+        return {"passed": True, "recorded": True, "views": _rows(seen, views)}
+
+    def _compare(
+        self,
+        name: str,
+        seen: Mapping[str, tuple[Frame, Verdict]],
+        expected: Mapping[str, Expected],
+    ) -> dict[str, Any]:
+        rows = _rows(seen, expected)
+        wrong = [row for row in rows if not row["as_expected"]]
+        trouble = f"golden part {name}"
+        if wrong:
+            words = "; ".join(
+                f"{row['die']} is {row['label'] or 'missing'}, expected {row['expected']}"
+                for row in wrong
+            )
+            self._line.troubles[trouble] = f"golden part {name} failed: {words}"
+            self._outbox.event("golden-part-failed", f"{name}: {words}", severity=Severity.ALARM)
+        else:
+            self._line.troubles.pop(trouble, None)
+            self._outbox.event("golden-part-passed", f"{name}: {len(rows)} views as recorded")
+        return {"passed": not wrong, "recorded": False, "views": rows}
+
+    def _expected(self, name: str) -> dict[str, Expected]:
+        found = self._read().get(name)
+        if found is None:
+            known = ", ".join(sorted(self._read())) or "none"
+            raise EdgeQCError(
+                f"golden part {name!r}: nothing is recorded of it (known: {known}). Put it in, and "
+                "record it with --record"
+            )
+        try:
+            return {die: Expected.model_validate(view) for die, view in found["views"].items()}
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise DataError(f"{self._file}: {name!r} is not readable; record it again") from error
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            document = json.loads(self._file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self._file}: cannot be read: {error}. Remove it, and record the parts again"
+            ) from error
+        return document if isinstance(document, dict) else {}
+
+
+def _rows(
+    seen: Mapping[str, tuple[Frame, Verdict]], expected: Mapping[str, Expected]
+) -> list[dict[str, Any]]:
+    rows = []
+    for die, wanted in sorted(expected.items()):
+        frame, verdict = seen.get(die, (None, None))
+        label = None if verdict is None else verdict.label
+        rows.append(
+            {
+                "die": die,
+                "camera": None if frame is None else frame.camera,
+                "label": label,
+                "expected": wanted.label,
+                "drift": None if verdict is None or verdict.drift is None else verdict.drift.score,
+                "expected_drift": wanted.drift,
+                "as_expected": label == wanted.label,
+            }
+        )
+    return rows

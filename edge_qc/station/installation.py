@@ -1,0 +1,153 @@
+"""``edge-qc install`` and ``rollback``: what happens in the command's own process.
+
+Verify, copy, build the plan and accept, all outside of the station's process; then have the running
+station take over, or, where none runs, switch the slots. Killed at any point, it leaves a station
+that starts with one whole bundle that was accepted here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_qc.bundle.slots import Slot, Slots, slots_of
+from edge_qc.bundle.verification import open_bundle
+from edge_qc.engine import BuildStep, DeviceOptions
+from edge_qc.errors import EdgeQCError, UsageError
+from edge_qc.inspection.commissioning import commission
+from edge_qc.settings import Settings
+from edge_qc.station.changeover import check_against_bundle, shown
+from edge_qc.system.control import Client, connect
+
+__all__ = ["Installed", "Shadowing", "install", "roll_back", "shown"]
+
+Listener = Callable[[dict[str, Any]], None]
+"""Called with what the station tells: ``doing`` in words, ``seen`` of ``wanted`` parts, and each
+``newly_good`` frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowing:
+    """parts: how many the candidate has to see first, within ``within_s``. approve: whether it may
+    take over then, by the shadow run's summary."""
+
+    parts: int
+    within_s: float
+    approve: Callable[[dict[str, Any]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """slot: which judges now, or from the next start on where no station took it over (live
+    False). shadow: the summary of the shadow run."""
+
+    slot: Slot
+    live: bool
+    acceptance: dict[str, Any] | None = None
+    shadow: dict[str, Any] | None = None
+    already: bool = False
+
+
+def install(
+    settings: Settings,
+    source: Path,
+    *,
+    allow_downgrade: bool = False,
+    shadowing: Shadowing | None = None,
+    progress: Callable[[BuildStep], None] | None = None,
+    listener: Listener = lambda told: None,
+) -> Installed:
+    """Make the bundle at ``source`` the station's. Raises EdgeQCError, and then the station's
+    bundle is what it was."""
+    slots = _slots(settings)
+    with slots.locked():
+        slot = slots.bring(source, settings.bundle.public_key)
+        bundle = open_bundle(slots.path_of(slot), settings.bundle.public_key)
+        if slots.read().current == slot:
+            return Installed(slot, live=False, already=True)
+        check_against_bundle(settings, bundle)
+        if not allow_downgrade:
+            slots.may_follow(bundle)
+        acceptance = _prove(settings, slots, slot, progress)
+        request: dict[str, Any] = {"slot": slot.model_dump()}
+        if shadowing is not None:
+            request |= {"shadow_parts": shadowing.parts, "within_s": shadowing.within_s}
+        client = connect(settings.station.state_dir, command="install", **request)
+        if client is None:
+            if shadowing is not None:
+                raise EdgeQCError(
+                    "no station runs here, so the bundle cannot see live frames. Start it, or "
+                    "install without --shadow-parts"
+                )
+            slots.switch(slot)
+            return Installed(slot, live=False, acceptance=acceptance)
+        with client:
+            answer = _follow(client, shadowing, listener)
+    return Installed(slot, answer["live"], acceptance, answer["shadow"])
+
+
+def roll_back(
+    settings: Settings,
+    *,
+    progress: Callable[[BuildStep], None] | None = None,
+    listener: Listener = lambda told: None,
+) -> Installed:
+    """Back to the previous bundle; called again, forth. Raises EdgeQCError."""
+    slots = _slots(settings)
+    with slots.locked():
+        slot = slots.previous()
+        acceptance = _prove(settings, slots, slot, progress)
+        client = connect(settings.station.state_dir, command="rollback")
+        if client is None:
+            slots.roll_back()
+            return Installed(slot, live=False, acceptance=acceptance)
+        with client:
+            answer = _follow(client, None, listener)
+    return Installed(slot, answer["live"], acceptance)
+
+
+def _slots(settings: Settings) -> Slots:
+    """The station's, where this user may change them."""
+    slots = slots_of(settings)
+    folder = settings.station.state_dir
+    owner = folder.stat().st_uid if folder.exists() else os.geteuid()
+    if owner != os.geteuid():
+        raise UsageError(
+            f"{folder} belongs to user {owner}, this is user {os.geteuid()}. Run it as the "
+            "station's user, who must be able to read the bundle: sudo -u edge-qc edge-qc …"
+        )
+    return slots
+
+
+def _prove(
+    settings: Settings, slots: Slots, slot: Slot, progress: Callable[[BuildStep], None] | None
+) -> dict[str, Any]:
+    """Builds the plan where one is needed, and accepts. Raises AcceptanceError, EngineError."""
+    # Whether a start may build is another question: this is the moment for it.
+    table = settings.engine.model_copy(update={"build_at_start": True})
+    result = commission(
+        slots.path_of(slot),
+        public_key=settings.bundle.public_key,
+        engine=settings.engine.kind,
+        threads=settings.engine.threads,
+        device=DeviceOptions.of_station(table, settings.station.state_dir, progress),
+        repeats=0,
+    )
+    if result.refusal is not None:
+        raise result.refusal
+    return dict(result.document)
+
+
+def _follow(client: Client, shadowing: Shadowing | None, listener: Listener) -> dict[str, Any]:
+    """The station's last answer."""
+    for told in client.answers():
+        if told.get("ask") == "switch" and shadowing is not None:
+            client.send(command="switch" if shadowing.approve(told["shadow"]) else "cancel")
+        elif told.get("final"):
+            return told
+        else:
+            listener(told)
+    raise EdgeQCError("the station ended the conversation without an answer")

@@ -1,0 +1,204 @@
+"""The composition root: opens every room from the settings, and closes them in order."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from edge_qc.camera import Camera
+from edge_qc.engine import BuildStep
+from edge_qc.errors import DeviceError, EdgeQCError
+from edge_qc.evidence import Evidence, Store
+from edge_qc.line import Line
+from edge_qc.line.dispatch import Dispatch, Inputs, Post
+from edge_qc.monitoring import Steadiness
+from edge_qc.publisher import BundleRef, Outbox, Publisher, Severity, Space
+from edge_qc.settings import Settings
+from edge_qc.station.changeover import (
+    Changeover,
+    check_against_bundle,
+    first_inspection,
+    tell_standing_trouble,
+)
+from edge_qc.station.commands import Commands
+from edge_qc.station.golden_part import GoldenParts
+from edge_qc.station.metrics import MetricsFile
+from edge_qc.system.control import Control, Conversation
+from edge_qc.system.notify import notify
+from edge_qc.system.state import State
+
+log = logging.getLogger(__name__)
+
+_MB = 2**20
+_BUILD_STEP_S = 600
+"""How long one step of a build may take before systemd gives up."""
+
+
+@contextmanager
+def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
+    """The line of these settings, ready to run; everything is closed behind it.
+
+    stop: ends the build of an engine's plan, which may take minutes. The outbox opens first and
+    the broker second, so that whatever fails next can be told; a broker that is away stops
+    nothing. Raises EdgeQCError where the station cannot run.
+    """
+    with ExitStack() as stack:
+        outbox = stack.enter_context(
+            Outbox.open(
+                settings.station.state_dir / "outbox.sqlite",
+                site=settings.station.site,
+                station=settings.station.name,
+                low_bytes=settings.outbox.low_mb * _MB,
+                full_bytes=settings.outbox.full_mb * _MB,
+                keep_days=settings.outbox.keep_days,
+                keep_bytes=settings.outbox.keep_mb * _MB,
+                ballast_bytes=settings.outbox.ballast_mb * _MB,
+            )
+        )
+        control = Control(settings.station.state_dir)
+        stack.callback(control.close)
+        publisher = Publisher(
+            settings.mqtt, settings.station, outbox, late_s=settings.outbox.late_s
+        )
+        publisher.start()
+        stack.callback(publisher.close)
+        publisher.state(State.STARTING, "verifying the bundle")
+
+        def told(step: BuildStep) -> None:
+            if stop.is_set():
+                raise DeviceError("stopped while the engine's plan was built; nothing was judged")
+            publisher.state(State.BUILDING, f"{step.doing}, {step.fraction:.0%}")
+            # systemd would take a start that builds for minutes for one that hangs.
+            notify(f"EXTEND_TIMEOUT_USEC={_BUILD_STEP_S * 1_000_000}", f"STATUS={step.doing}")
+
+        try:
+            inspection = first_inspection(settings, outbox, told)
+            first = stack.enter_context(ExitStack())
+            first.callback(inspection.close)
+            check_against_bundle(settings, inspection.bundle)
+            cameras = [
+                Camera(camera, dies=inspection.bundle.manifest.dies) for camera in settings.camera
+            ]
+        except Exception as error:
+            publisher.state(State.FAULT, str(error))
+            outbox.wait_delivered(settings.line.drain_s)
+            raise
+        report = inspection.acceptance
+        log.info(
+            "bundle %s version %d accepted on %s: %d golden views, p50 %.1f ms",
+            inspection.bundle.id[:12],
+            inspection.bundle.manifest.version,
+            report.engine,
+            report.views,
+            report.latency_p50_ms,
+        )
+        publisher.bundle = BundleRef(
+            id=inspection.bundle.id, version=inspection.bundle.manifest.version
+        )
+        publisher.state(State.READY, f"accepted on {report.engine}")
+        evidence = None
+        if settings.evidence.keep:
+            evidence = Evidence(
+                Store(settings.evidence_dir),
+                settings.evidence,
+                tight=lambda: outbox.space() is not Space.OK,
+            )
+            stack.callback(evidence.close)
+        line = Line(
+            inspection=inspection,
+            cameras=cameras,
+            outbox=outbox,
+            publisher=publisher,
+            settings=settings.line,
+            evidence=evidence,
+        )
+        # From here on it is the line's to close, or another's.
+        first.pop_all()
+        stack.callback(line.close)
+        open_triggers(settings, cameras, outbox, publisher, line)
+        tell_standing_trouble(settings, line)
+        steadiness = watch_pictures(settings, outbox, line)
+        if settings.metrics.textfile is not None:
+            metrics = MetricsFile(settings.metrics.textfile, settings.station)
+            stack.callback(metrics.close)
+            line.tell_figures(metrics.tell)
+        golden = open_commands(settings, control, outbox, line, steadiness)
+        Commands(settings.station, outbox, publisher, line, golden)
+        yield line
+
+
+def watch_pictures(settings: Settings, outbox: Outbox, line: Line) -> Steadiness:
+    """Have the pictures of the cameras watched for what changes at the station."""
+
+    def tell(camera: str, event: str, detail: str) -> None:
+        severity = Severity.INFO if event.endswith("-over") else Severity.WARNING
+        outbox.event(event, detail, severity=severity, camera=camera)
+
+    steadiness = Steadiness(
+        settings.station.state_dir / "references",
+        frozenset(camera.name for camera in settings.camera if camera.steady),
+        tell,
+        line.troubles,
+    )
+    line.observe(steadiness.look)
+    line.show_pictures(steadiness.shown)
+    return steadiness
+
+
+def open_commands(
+    settings: Settings, control: Control, outbox: Outbox, line: Line, steadiness: Steadiness
+) -> GoldenParts:
+    """What commands on this machine may ask of the running station; none makes a verdict."""
+    changeover = Changeover(settings, line, outbox)
+    control.on("install", changeover.install)
+    control.on("rollback", changeover.roll_back)
+    # Where views are not joined to parts, a part shows what the cameras see.
+    seen = [camera.die for camera in settings.camera if camera.die is not None]
+    dies = settings.line.part_dies or (
+        seen if settings.line.part_dies == () and seen else line.inspection.bundle.manifest.dies
+    )
+    golden = GoldenParts(
+        settings.station.state_dir / "golden-parts.json", line, outbox, frozenset(dies)
+    )
+    control.on("golden-part", golden.check)
+
+    def relearn(talk: Conversation) -> dict[str, Any]:
+        cameras = steadiness.forget(talk.request.get("camera"))
+        if not cameras:
+            raise EdgeQCError(
+                f"camera {talk.request.get('camera')!r}: no camera of that name is watched"
+            )
+        outbox.event("reference-forgotten", f"learnt anew: {', '.join(cameras)}")
+        return {"cameras": cameras}
+
+    control.on("relearn", relearn)
+    return golden
+
+
+def open_triggers(
+    settings: Settings,
+    cameras: Sequence[Camera],
+    outbox: Outbox,
+    publisher: Publisher,
+    line: Line,
+) -> None:
+    """Listen to what triggers these cameras, until the line stops them. Raises SettingsError."""
+    posts = [
+        Post(camera, table)
+        for camera, table in zip(cameras, settings.camera, strict=True)
+        if table.triggering.asked
+    ]
+    if posts:
+        dispatch = Dispatch(
+            posts,
+            settings.station,
+            outbox,
+            line.intake,
+            lambda: line.state,
+            part_per_trigger=settings.line.part_per_trigger,
+        )
+        inputs = Inputs(dispatch, posts, outbox, publisher, line.troubles)
+        line.before_stop(inputs.close)

@@ -1,0 +1,1 @@
+"""The machine and the process: state, watchdog, service manager, control socket, board."""

@@ -1,0 +1,209 @@
+"""Image files, folders, tables and videos as sources, read in this very process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_qc.camera import BadImage, EndOfStream, Grab, blanked, open_source, read_image
+from edge_qc.camera.files import read_table
+from edge_qc.camera.sources import SourceRequest
+from edge_qc.errors import CameraError, DataError, SettingsError
+from tests.rig.cameras import picture
+
+KINDS = ["png", "jpg", "bmp", "tif"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("colour", [False, True])
+def test_an_image_is_read_as_it_was_written(tmp_path: Path, kind: str, colour: bool) -> None:
+    pixels = cv2.GaussianBlur(picture(3), (0, 0), 4)
+    if colour:
+        pixels = np.dstack([pixels, 255 - pixels, pixels // 2])
+    file = tmp_path / f"a.{kind}"
+    assert cv2.imwrite(str(file), pixels)
+    seen = read_image(file)
+    assert seen.shape == pixels.shape
+    assert np.abs(seen.astype(int) - pixels).max() <= (25 if kind == "jpg" else 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.97, 0.999])
+def test_a_truncated_image_is_refused_wherever_it_was_cut(
+    tmp_path: Path, kind: str, kept: float
+) -> None:
+    """No part of it is judged: some versions of OpenCV fill what is missing with grey."""
+    file = tmp_path / f"a.{kind}"
+    cv2.imwrite(str(file), picture(3, 300, 200))
+    data = file.read_bytes()
+    file.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(DataError, match=str(file)):
+        read_image(file)
+
+
+@settings(max_examples=50, deadline=None)
+@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_png_with_any_flipped_bit_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, at: float, bit: int
+) -> None:
+    """A PNG carries checksums, and they are looked at."""
+    file = tmp_path_factory.mktemp("flipped") / "a.png"
+    cv2.imwrite(str(file), picture(3))
+    data = bytearray(file.read_bytes())
+    data[int(at * len(data))] ^= 1 << bit
+    file.write_bytes(bytes(data))
+    with pytest.raises(DataError):
+        read_image(file)
+
+
+def test_what_is_no_image_of_eight_bits_is_refused(tmp_path: Path) -> None:
+    deep = tmp_path / "deep.png"
+    cv2.imwrite(str(deep), picture(1).astype(np.uint16) * 16)
+    with pytest.raises(DataError, match="16 bits per channel, wanted 8"):
+        read_image(deep)
+    text = tmp_path / "text.png"
+    text.write_text("hello")
+    with pytest.raises(DataError, match="not an image"):
+        read_image(text)
+    with pytest.raises(DataError, match="No such file"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(DataError, match="directory"):
+        read_image(tmp_path)
+
+
+def test_transparency_and_palettes_are_read_as_plain_pixels(tmp_path: Path) -> None:
+    from PIL import Image
+
+    grey = picture(2)
+    Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 9)])).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.dstack([grey] * 3))
+    Image.fromarray(grey).quantize(8).save(tmp_path / "p.png")
+    assert read_image(tmp_path / "p.png").shape == (*grey.shape, 3)
+    Image.fromarray(grey > 120).save(tmp_path / "b.png")
+    assert set(np.unique(read_image(tmp_path / "b.png"))) == {0, 255}
+
+
+def read_all(folder: Path, **keys: object) -> list[Grab | BadImage]:
+    source = open_source(f"file://{folder}", **keys)  # type: ignore[arg-type]
+    items = []
+    try:
+        while (item := source.read(1.0)) is not None:
+            items.append(item)
+    except EndOfStream:
+        return items
+    finally:
+        source.close()
+    raise AssertionError("a folder is never idle")
+
+
+def test_a_folder_is_read_by_name_whatever_else_lies_there(image_folder: Path) -> None:
+    (image_folder / ".hidden.png").write_bytes(b"")
+    (image_folder / "sub").mkdir()
+    items = read_all(image_folder, die="Die01")
+    assert [item.image for item in items] == [f"{i}.png" for i in range(6)]
+    assert {item.die for item in items} == {"Die01"}
+
+
+def test_names_with_blanks_and_signs_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / "lot 7? #1 é"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a b.png"), picture(1))
+    assert read_all(folder, die="Die01")[0].image == "a b.png"
+    assert SourceRequest("file:///lot%207").path == Path("/lot 7")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("filename,window\na.png,2003\n", "no column 'lib'; seen 'filename', 'window'"),
+        ("", "no column 'filename' and 'lib'; seen nothing"),
+        ("filename,lib\n", "names no image"),
+        ("filename,lib\na.png,Die01\na.png,Die02\n", "line 3 names 'a.png' twice"),
+        ("filename,lib\n,Die01\n", "line 2 has no filename"),
+        ("filename,lib\na.png,\xff", "cannot be read as CSV"),
+    ],
+)
+def test_a_table_that_cannot_be_used_names_its_fault(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "table.csv"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError) as caught:
+        read_table(file)
+    assert str(file) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_the_challenges_own_tables_are_tables(tmp_path: Path) -> None:
+    """With the unnamed index column, with Windows' line ends and mark, with further columns."""
+    file = tmp_path / "table.csv"
+    file.write_bytes(b"\xef\xbb\xbf,filename,window,lib,Label\r\n0,a.png,2003,Die01,GOOD\r\n")
+    assert read_table(file)["a.png"].die == "Die01"
+    file.write_text("filename,window,lib\na.png,2005,Die04\n")
+    assert read_table(file)["a.png"].part_id is None
+
+
+def test_a_video_and_a_folder_start_where_they_are_asked(
+    image_folder: Path, video_file: Path
+) -> None:
+    """As they do after a reopening."""
+    from edge_qc.camera.files import FolderSource
+    from edge_qc.camera.opencv import VideoSource
+
+    folder = FolderSource(SourceRequest(f"file://{image_folder}", "Die01", start=4))
+    item = folder.read(1.0)
+    assert item is not None
+    assert item.image == "4.png"
+    video = VideoSource(SourceRequest(f"file://{video_file}", "Die01", start=7, loop=True))
+    grab = video.read(1.0)
+    assert isinstance(grab, Grab)
+    assert grab.pixels[0, 0, 0] == 40 + 5 * 7
+
+
+def test_a_file_that_is_no_video_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "film.mp4"
+    file.write_bytes(b"no video at all" * 100)
+    with pytest.raises(CameraError, match=f"{file}: cannot be opened"):
+        open_source(f"file://{file}", die="Die01")
+
+
+def test_a_missing_camera_names_the_device_and_those_that_are_there() -> None:
+    with pytest.raises(CameraError, match="no device /dev/video99; seen "):
+        open_source("v4l2:///dev/video99", die="Die01")
+
+
+def test_a_device_that_is_no_camera_is_a_camera_error(tmp_path: Path) -> None:
+    (tmp_path / "video0").write_bytes(b"")
+    with pytest.raises(CameraError, match="cannot be opened"):
+        open_source(f"v4l2://{tmp_path}/video0", die="Die01")
+
+
+def test_gstreamer_says_what_to_install_or_that_the_pipeline_gives_nothing() -> None:
+    """pip's OpenCV has no GStreamer; apt's has."""
+    wanted = "appsink"
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        wanted = "apt install python3-opencv"
+    with pytest.raises(SettingsError, match=wanted):
+        open_source("gst:videotestsrc ! fakesink", die="Die01")
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("rtsp://user:pa55@host:554/a", "rtsp://user:***@host:554/a"),
+        ("rtsp://user:p%40:x@host/a", "rtsp://user:***@host/a"),
+        ("rtsp://host:554/a@b", "rtsp://host:554/a@b"),
+        ("file:///data/a@b:c", "file:///data/a@b:c"),
+        (
+            "gst:rtspsrc location=rtsp://u:p@h/x ! appsink",
+            "gst:rtspsrc location=rtsp://u:***@h/x ! appsink",
+        ),
+    ],
+)
+def test_passwords_are_blanked(uri: str, shown: str) -> None:
+    assert blanked(uri) == shown

@@ -1,0 +1,345 @@
+"""Kept images labelled by a person in a browser, and turned into a data set to train on."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_qc.errors import DataError, UsageError
+from edge_qc.evidence import UNUSABLE, Labels, Store
+from edge_qc.evidence.dataset import export_dataset
+from edge_qc.evidence.page import Desk, ReviewServer
+from edge_qc.evidence.pictures import heat_picture
+from tests.rig.cameras import picture
+from tests.rig.publishing import wait_until
+from tests.rig.trained import EDGE_QC
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+HOSTILE = "<img src=x onerror=document.title='owned'>"
+DISTANCES = np.arange(16, dtype=np.float32).reshape(4, 4)
+
+
+def kept(
+    store: Store, said: str = "GOOD", doubt: float = 0.2, frame: Any = None, **fields: Any
+) -> str:
+    verdict_id = str(uuid.uuid4())
+    verdict = {
+        "verdict_id": verdict_id,
+        "camera": "north",
+        "die": "Die01",
+        "part_id": "part-1",
+        "label": said,
+        "disposition": "REJECT",
+        "reason": "decided",
+        "probabilities": {"GOOD": 0.3, "Missing": 0.6, "DRIFT": 0.1},
+        "drift": {"p_value": 0.04},
+        **fields,
+    }
+    store.add(
+        verdict_id,
+        said,
+        NOW + timedelta(seconds=doubt),
+        doubt,
+        frame=picture(1) if frame is None else frame,
+        verdict=verdict,
+        view=picture(2, 48, 48),
+        distances=DISTANCES,
+    )
+    return verdict_id
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "evidence")
+
+
+@contextmanager
+def review(store: Store, *labels: str) -> Iterator[ReviewServer]:
+    with ReviewServer(Desk(store, "anna", labels)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def ask(
+    server: ReviewServer,
+    path: str,
+    document: object = None,
+    *,
+    secret: str | None = None,
+    **headers: str,
+) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    body = None if document is None else json.dumps(document)
+    whole = f"/{server.secret if secret is None else secret}/{path}"
+    connection.request("GET" if body is None else "POST", whole, body, headers)
+    answer = connection.getresponse()
+    found = answer.status, answer.read()
+    connection.close()
+    return found
+
+
+# Labels
+
+
+def test_labels_are_appended_with_who_and_when_and_the_last_counts(tmp_path: Path) -> None:
+    labels = Labels(tmp_path)
+    labels.add("v1", "Missing", "GOOD", "anna")
+    labels.add("v1", "GOOD", "GOOD", "bert")
+    with labels.file.open("a") as torn:
+        torn.write('{"verdict_id": "v2", "la')
+    labels.add("v3", "GOOD", "GOOD", "anna")
+    assert [label.label for label in labels.history()] == ["Missing", "GOOD", "GOOD"]
+    latest = labels.latest()
+    assert (latest["v1"].label, latest["v1"].who, latest["v1"].said) == ("GOOD", "bert", "GOOD")
+    assert set(latest) == {"v1", "v3"}
+    assert datetime.fromisoformat(latest["v3"].time).utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("label", ["", "  ", "a\nb", "x" * 65])
+def test_a_label_that_is_none_is_refused(tmp_path: Path, label: str) -> None:
+    with pytest.raises(DataError, match="printable"):
+        Labels(tmp_path).add("v1", label, "GOOD", "anna")
+
+
+# The page's server
+
+
+def test_the_most_doubtful_comes_first_and_what_is_labelled_last(store: Store) -> None:
+    sure, doubtful, labelled = (kept(store, doubt=doubt) for doubt in (0.1, 0.8, 0.9))
+    desk = Desk(store, "anna", ["Scratch"])
+    desk.label({"id": labelled, "label": "Missing"})
+    listing = desk.listing()
+    assert [row["id"] for row in listing["exhibits"]] == [doubtful, sure, labelled]
+    assert listing["exhibits"][2]["label"] == "Missing"
+    assert listing["labels"] == ["GOOD", "Missing", "Scratch", "DRIFT", UNUSABLE]
+
+
+def test_pictures_and_verdict_are_served(store: Store) -> None:
+    verdict_id = kept(store)
+    with review(store) as server:
+        for name, shape in (
+            ("frame.png", (48, 64)),
+            ("view.png", (48, 48)),
+            ("heat.png", (48, 48, 3)),
+        ):
+            status, data = ask(server, f"{verdict_id}/{name}")
+            assert status == 200
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            assert image.shape == shape
+        status, data = ask(server, f"{verdict_id}/verdict")
+        assert json.loads(data)["verdict_id"] == verdict_id
+
+
+def test_heat_is_brightest_where_the_distance_is_largest() -> None:
+    view = np.full((48, 48), 60, np.uint8)
+    heat = heat_picture(view, DISTANCES).sum(axis=2)
+    assert heat[-6:, -6:].mean() > 1.5 * heat[:6, :6].mean()
+    flat = heat_picture(view, np.ones((4, 4), np.float32))
+    assert (flat == 60).all()
+
+
+def test_nobody_without_the_address_reads_or_labels_anything(store: Store) -> None:
+    """Another page in the same browser (it does not know the secret), a name that was made to
+    point at this machine, a path out of the folder."""
+    verdict_id = kept(store)
+    wrong = {"id": verdict_id, "label": "GOOD"}
+    with review(store) as server:
+        assert ask(server, "exhibits", secret="x")[0] == 404
+        assert ask(server, "label", wrong, secret="x")[0] == 404
+        assert ask(server, "exhibits", Host="evil.example")[0] == 404
+        assert ask(server, "label", wrong, Host="evil.example:80")[0] == 404
+        for path in (
+            "../labels.jsonl",
+            "%2e%2e%2flabels.jsonl",
+            f"{verdict_id}/../../x",
+            "*/frame.png",
+        ):
+            assert ask(server, path)[0] == 404
+        assert ask(server, "label", {"id": "../x", "label": "GOOD"})[0] == 400
+        assert ask(server, "label", ["GOOD"])[0] == 400
+        assert ask(server, "label", {**wrong, "label": "x" * 5000})[0] == 400
+        assert ask(server, f"{verdict_id}/frame.png")[0] == 200
+    assert Labels(store.folder).latest() == {}
+
+
+# As a data set
+
+
+def test_only_what_is_labelled_is_exported_and_drift_goes_to_the_test_part(
+    store: Store, tmp_path: Path
+) -> None:
+    labels = Labels(store.folder)
+    given = {"GOOD": kept(store), "Missing": kept(store, "GOOD", die="Die02", part_id=None)}
+    given |= {"DRIFT": kept(store), UNUSABLE: kept(store)}
+    kept(store)
+    for label, verdict_id in given.items():
+        labels.add(verdict_id, label, "GOOD", "anna")
+    labels.add(str(uuid.uuid4()), "GOOD", "GOOD", "anna")
+    report = export_dataset(store, tmp_path / "set")
+    assert dict(report.counts) == {"GOOD": 1, "Missing": 1, "DRIFT": 1}
+    assert report.gone == 1
+    with (tmp_path / "set" / "Y_train.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["filename"], row["lib"], row["Label"]) for row in rows] == [
+        (f"{given['GOOD']}.png", "Die01", "GOOD"),
+        (f"{given['Missing']}.png", "Die02", "Missing"),
+    ]
+    image = cv2.imread(str(tmp_path / "set" / "input_train" / rows[0]["filename"]), -1)
+    assert np.array_equal(image, picture(1))
+    for part, names in (("input_train", ("GOOD", "Missing")), ("input_test", ("DRIFT",))):
+        there = {file.stem for file in (tmp_path / "set" / part).iterdir()}
+        assert there == {given[name] for name in names}
+    truth = (tmp_path / "set" / "Y_test_truth.csv").read_text().split()
+    assert truth == ["filename,Label", f"{given['DRIFT']}.png,Drift"]
+    groups = (tmp_path / "set" / "groups.csv").read_text().split()
+    assert groups == ["filename,group", f"{given['GOOD']}.png,part-1"]
+    with pytest.raises(UsageError, match="is there already"):
+        export_dataset(store, tmp_path / "set")
+
+
+def test_a_colour_cameras_frame_is_exported_in_the_grey_that_was_judged(
+    store: Store, tmp_path: Path
+) -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    labels = Labels(store.folder)
+    for label in ("GOOD", "Missing"):
+        labels.add(kept(store, frame=colour), label, "GOOD", "anna")
+    export_dataset(store, tmp_path / "set")
+    for file in (tmp_path / "set" / "input_train").iterdir():
+        image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        assert image is not None
+        assert np.array_equal(image, cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY))
+
+
+def test_without_a_label_there_is_nothing_to_export(store: Store, tmp_path: Path) -> None:
+    kept(store)
+    with pytest.raises(DataError, match="of 1 images none has a label"):
+        export_dataset(store, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def edge_qc(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*EDGE_QC, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.torch
+def test_a_network_trains_on_what_was_labelled(store: Store, tmp_path: Path) -> None:
+    """Photographs as a station keeps them, to a run, by the commands alone."""
+    data = tmp_path / "data"
+    assert edge_qc("synth", data, "--train", "40", "--test", "4").returncode == 0
+    labels = Labels(store.folder)
+    with (data / "Y_train.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            frame = cv2.imread(str(data / "input_train" / row["filename"]), cv2.IMREAD_UNCHANGED)
+            verdict_id = kept(store, frame=frame, die=row["lib"], part_id=None)
+            labels.add(verdict_id, row["Label"], "GOOD", "anna")
+    status = edge_qc("evidence", "status", "--folder", store.folder, "--json")
+    assert sum(json.loads(status.stdout)["labelled"].values()) == 40
+    exported = edge_qc("evidence", "export", tmp_path / "set", "--folder", store.folder)
+    assert exported.returncode == 0, exported.stderr
+    how = ("--network", "cnn-basic", "--size", "32", "--epochs", "1", "--out", tmp_path / "run")
+    trained = edge_qc("train", tmp_path / "set", *how)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["epochs"] == 1
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
+    if None in programs:
+        pytest.skip("needs Chromium and its driver: apt install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(programs[0])
+    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    yield driver
+    driver.quit()
+
+
+@pytest.mark.xdist_group("browser")
+def test_a_person_labels_by_keyboard(store: Store, browser: Any) -> None:
+    """One key labels and goes on; the arrows go back; names that are markup stay text."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    first = kept(store, HOSTILE, 0.9, part_id=HOSTILE)
+    second = kept(store, doubt=0.1)
+    with review(store) as server:
+        browser.get_log("browser")
+        browser.get(server.url)
+        body = browser.find_element(By.TAG_NAME, "body")
+        wait_until(lambda: "disposition" in body.text)
+        assert HOSTILE in body.text
+        wait_until(
+            lambda: browser.execute_script(
+                "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
+            )
+        )
+        assert "0 of 2 labelled" in body.text
+        choices = [b.text for b in browser.find_elements(By.CSS_SELECTOR, "#choices button")]
+        assert choices == ["1 GOOD", f"2 {HOSTILE}", "3 Missing", "4 DRIFT", "5 UNUSABLE"]
+        if folder := os.environ.get("SCREENSHOTS"):
+            browser.save_screenshot(f"{folder}/review.png")
+        body.send_keys("3")
+        wait_until(lambda: "1 of 2 labelled" in body.text)
+        body.send_keys("1")
+        wait_until(lambda: "Nothing left" in body.text)
+        body.send_keys(Keys.ARROW_LEFT)
+        body.send_keys("4")
+        wait_until(lambda: Labels(store.folder).latest()[second].label == "DRIFT")
+        assert Labels(store.folder).latest()[first].label == "Missing"
+        assert browser.title == "Review of kept images"
+        said = [entry for entry in browser.get_log("browser") if entry["source"] != "network"]
+        assert said == []
+
+
+def test_the_command_prints_an_address_that_answers(store: Store) -> None:
+    kept(store)
+    process = subprocess.Popen(
+        [*EDGE_QC, "review", "--folder", str(store.folder)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        host, _, rest = address.removeprefix("http://").partition("/")
+        connection = http.client.HTTPConnection(host, timeout=10)
+        connection.request("GET", f"/{rest}exhibits")
+        assert len(json.loads(connection.getresponse().read())["exhibits"]) == 1
+        connection.close()
+    finally:
+        process.terminate()
+        process.wait(10)
+    missing = edge_qc("review", "--folder", store.folder / "not")
+    assert missing.returncode == 2
+    assert "no image was kept yet" in missing.stderr

@@ -1,0 +1,156 @@
+"""The line as a whole, with cameras that a test fires by hand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge_qc.camera import CameraState, Fault
+from edge_qc.errors import EngineError
+from edge_qc.line.intake import Intake
+from edge_qc.parts import Disposition, Reason
+from edge_qc.publisher import TriggerRecord
+from edge_qc.settings import LineTable
+from tests.rig.lines import HandCamera, frame, messages, pictures, running_line
+from tests.rig.publishing import wait_until
+
+
+def test_a_late_view_is_recorded_and_marked_and_told_where_it_is_worse(tmp_path: Path) -> None:
+    """The part's verdict stands; whoever let the part through is told."""
+    camera = HandCamera()
+    good, bad = pictures()[Disposition.PASS], pictures()[Disposition.REJECT]
+
+    def verdict(pixels: Any) -> dict[str, Any]:
+        before = len(messages(tmp_path, "verdict"))
+        camera.give(pixels, "p")
+        wait_until(lambda: len(messages(tmp_path, "verdict")) > before)
+        return messages(tmp_path, "verdict")[-1]
+
+    with running_line(tmp_path, camera):
+        assert camera.started.wait(10)
+        assert verdict(good)["late"] is False
+        assert verdict(good)["late"] is True
+        assert messages(tmp_path, "event") == []
+        assert verdict(bad)["late"] is True
+    (part,) = messages(tmp_path, "part")
+    assert (part["part_id"], part["disposition"]) == ("p", "PASS")
+    (event,) = messages(tmp_path, "event")
+    assert (event["event"], event["severity"]) == ("late-view", "alarm")
+    assert "part p: PASS was said" in event["detail"]
+
+
+@pytest.mark.parametrize("table", ["trigger", "message"])
+def test_a_line_whose_outbox_broke_ends_for_a_new_start(tmp_path: Path, table: str) -> None:
+    """Whether triggers are refused from there on, or a verdict cannot be recorded: it does not
+    stand still until somebody comes."""
+    camera = HandCamera()
+    with running_line(tmp_path, camera) as line:
+        assert camera.started.wait(10)
+        line._outbox._writer._db.execute(f"DROP TABLE {table}")
+        camera.give(pictures()[Disposition.PASS])
+        wait_until(lambda: camera.stats.state is CameraState.STOPPED)
+        assert "only a new start opens it again" in str(line.failure)
+
+
+class Moody:
+    """An engine that waits for its first call to be released, and then fails as often as told."""
+
+    name = "moody"
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.batches: list[int] = []
+        self.failures = 0
+        self.released = threading.Event()
+
+    def infer(self, views: Any) -> Any:
+        self.released.wait(10)
+        self.batches.append(len(views))
+        if len(self.batches) > 1 and self.failures > 0:
+            self.failures -= 1
+            raise EngineError("the device fell off the bus")
+        return self._real.infer(views)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+@pytest.mark.parametrize("failures", [1, 5])
+def test_five_calls_of_the_engine_in_a_row_are_five_and_not_a_batch_of_five(
+    tmp_path: Path, failures: int
+) -> None:
+    camera = HandCamera()
+    settings = LineTable(queue=64, drain_s=0.01, part_dies=())
+    with running_line(tmp_path, camera, line=settings, batch=8) as line:
+        assert camera.started.wait(10)
+        moody = line.inspection.engine = Moody(line.inspection.engine)
+        moody.failures = failures
+        picture = pictures()[Disposition.PASS]
+        for _ in range(1 + 8 * failures):
+            camera.give(picture)
+        moody.released.set()
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 1 + 8 * failures)
+        assert moody.batches == [1] + [8] * failures
+        if failures == 5:
+            assert "5 times in a row" in str(line.failure)
+        else:
+            assert line.failure is None
+    said = [message["reason"] for message in messages(tmp_path, "verdict")]
+    assert said == ["decided"] + ["engine"] * 8 * failures
+
+
+def test_what_was_dropped_does_not_hold_up_what_was_seen(tmp_path: Path) -> None:
+    """A disk that takes its time holds a frame until it is durable, and a share of overruns."""
+    pending: list[Future[None]] = []
+
+    def trigger(_verdict_id: str, _record: TriggerRecord) -> Future[None]:
+        pending.append(Future())
+        return pending[-1]
+
+    intake = Intake(SimpleNamespace(trigger=trigger), 1000)  # type: ignore[arg-type]
+    shown = frame(pictures()[Disposition.PASS])
+
+    def overruns(number: int) -> None:
+        for _ in range(number):
+            intake.deliver(
+                Fault("hand", "Die01", "t", None, None, "dropped", Reason.OVERRUN, shown.time)
+            )
+
+    overruns(64)
+    assert intake.waiting == 64
+    one_more = threading.Thread(target=overruns, args=(1,))
+    one_more.start()
+    wait_until(lambda: len(pending) == 65)
+    assert intake.waiting == 64
+    pending[0].set_result(None)
+    one_more.join(10)
+    assert intake.waiting == 65
+    seen = threading.Thread(target=intake.deliver, args=(shown,))
+    seen.start()
+    wait_until(lambda: len(pending) == 66)
+    assert intake.waiting == 65
+    pending[65].set_result(None)
+    seen.join(10)
+    assert intake.waiting == 66
+
+
+def test_a_line_that_waits_for_the_broker_at_its_end_is_not_taken_for_one_that_hangs(
+    tmp_path: Path,
+) -> None:
+    camera = HandCamera()
+    settings = LineTable(queue=64, drain_s=3, part_dies=())
+    with running_line(tmp_path, camera, line=settings) as line:
+        assert camera.started.wait(10)
+        camera.give(pictures()[Disposition.PASS])
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 1)
+        line._failure = "for the test"
+        wait_until(lambda: camera.stats.state is CameraState.STOPPED)
+        time.sleep(1.0)
+        turns = line.turns
+        wait_until(lambda: line.turns >= turns + 2)

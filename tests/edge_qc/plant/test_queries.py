@@ -1,0 +1,322 @@
+"""The records' answers, against counting by hand; SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, time, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+
+from edge_qc.cli.label import command as label
+from edge_qc.cli.query import command as query
+from edge_qc.errors import DataError, RecordError, UsageError
+from edge_qc.plant.recorder import Store, counts, open_database, queries, tables
+from edge_qc.plant.recorder.labels import add_labels, verdicts_of_part
+from edge_qc.plant.recorder.quality import figures, read_costs, weighted
+from edge_qc.plant.recorder.where import Answer, Shifts, Where
+from tests.rig.publishing import TIME
+from tests.rig.recording import arrived, verdict
+
+PARIS = ZoneInfo("Europe/Paris")
+SHIFTS = Shifts((time(6), time(14), time(22)), PARIS)
+COSTS = {
+    "GOOD": {"GOOD": 0, "Missing": 100, "DRIFT": 30},
+    "Missing": {"GOOD": 10_000, "Missing": 0, "DRIFT": 20},
+    "DRIFT": {"GOOD": 5000, "Missing": 20, "DRIFT": 0},
+}
+
+
+def history() -> list[dict[str, Any]]:
+    """Three hundred verdicts of two stations over some days, two bundles among them."""
+    dice = random.Random(0)
+    said = []
+    for seq in range(1, 301):
+        kind = dice.choices(["GOOD", "Missing", "DRIFT", "NOT_JUDGED"], [80, 10, 5, 5])[0]
+        said.append(
+            {
+                "seq": seq,
+                "label": kind,
+                "die": dice.choice(["Die01", "Die02"]),
+                "time": (TIME + timedelta(minutes=dice.randrange(7200))).isoformat(),
+                "bundle": {"id": dice.choice("ab") * 64, "version": 1},
+                "station": dice.choice(["n", "m"]),
+            }
+        )
+    return said
+
+
+def filled(database: str) -> Iterator[sa.Engine]:
+    engine = open_database(database)
+    found = []
+    for fields in history():
+        keys = dict(fields)
+        root = f"edge-qc/v1/s/{keys['station']}"
+        payload = verdict(keys.pop("seq"), epoch=f"e-{fields['station']}", **keys)
+        found += arrived(payload, root=root)
+    Store(engine).record(found)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def engine(shared_database: str) -> Iterator[sa.Engine]:
+    """To be read."""
+    yield from filled(shared_database)
+
+
+@pytest.fixture
+def own_engine(database: str) -> Iterator[sa.Engine]:
+    """To be written to."""
+    yield from filled(database)
+
+
+def counted(answer: Answer, columns: int) -> dict[tuple[Any, ...], int]:
+    return {row[:columns]: row[columns] for row in answer.rows}
+
+
+def test_yields_are_what_counting_says(engine: sa.Engine) -> None:
+    answer = counts.yields(engine, Where(), ("shift", "die", "class"), SHIFTS)
+    by_hand: Counter[tuple[str, ...]] = Counter()
+    for one in history():
+        local = datetime.fromisoformat(one["time"]).astimezone(PARIS)
+        hour = max((h for h in (6, 14, 22) if h <= local.hour), default=22)
+        day = local.date() - timedelta(days=local.hour < 6)
+        by_hand[f"{day} {hour:02}:00", one["die"], one["label"]] += 1
+    assert counted(answer, 3) == dict(by_hand)
+    assert answer.columns[:5] == ("shift", "die", "class", "verdicts", "passed")
+
+
+@pytest.mark.parametrize(
+    ("start", "zone"),
+    [
+        (time(6), "Europe/Paris"),
+        (time(6, 15), "Europe/Paris"),
+        (time(6), "Asia/Kolkata"),
+        (time(6, 30), "Asia/Kathmandu"),
+    ],
+)
+def test_hours_and_shifts_begin_where_the_plant_says(
+    engine: sa.Engine, start: time, zone: str
+) -> None:
+    """Whether full hours of UTC fit into them or not."""
+    here = ZoneInfo(zone)
+    answer = counts.yields(engine, Where(), ("shift", "hour"), Shifts((start,), here))
+    by_hand: Counter[tuple[str, ...]] = Counter()
+    for one in history():
+        local = datetime.fromisoformat(one["time"]).astimezone(here)
+        day = local.date() - timedelta(days=local.time() < start)
+        by_hand[f"{day} {start:%H:%M}", f"{local:%Y-%m-%d %H:00}"] += 1
+    assert counted(answer, 2) == dict(by_hand)
+
+
+def test_records_of_the_first_schema_gain_their_hours(own_engine: sa.Engine) -> None:
+    name = own_engine.url.render_as_string(hide_password=False)
+    by_hour = [counts.yields(own_engine, Where(), ("hour", "station", "bundle"), SHIFTS).rows]
+    with own_engine.begin() as db:
+        tables.tally_hour.drop(db)
+        db.execute(tables.records.update().values(schema_version=1))
+    with pytest.raises(RecordError, match="start its edge-qc record"):
+        open_database(name, create=False)
+    for _ in range(2):
+        again = open_database(name)
+        by_hour.append(counts.yields(again, Where(), ("hour", "station", "bundle"), SHIFTS).rows)
+        again.dispose()
+    first, migrated, opened_once_more = by_hour
+    assert len(first) > 20
+    assert migrated == opened_once_more
+    assert [row[:-1] for row in migrated] == [row[:-1] for row in first]
+    assert [row[-1] for row in migrated] == pytest.approx([row[-1] for row in first])
+
+
+def test_a_yield_is_of_what_was_judged(engine: sa.Engine) -> None:
+    (row,) = counts.yields(engine, Where(station="s/m", die="Die01"), ("die",), SHIFTS).rows
+    mine = [one for one in history() if (one["station"], one["die"]) == ("m", "Die01")]
+    labels = Counter(one["label"] for one in mine)
+    judged = len(mine) - labels["NOT_JUDGED"]
+    assert row[1:6] == (
+        len(mine), labels["GOOD"], labels["Missing"] + labels["DRIFT"],
+        labels["NOT_JUDGED"], labels["NOT_JUDGED"],
+    )  # fmt: skip
+    assert row[6] == labels["GOOD"] / judged
+
+
+@pytest.mark.parametrize("by", [("die",), ("day", "die"), ("hour", "die")])
+@pytest.mark.parametrize(
+    ("first_h", "last_h"), [(0, 72), (3, 60), (0, 30), (30, 72), (26, 28), (-9, 500)]
+)
+def test_whole_days_and_their_edges_are_all_counted_once(
+    engine: sa.Engine, by: tuple[str, ...], first_h: int, last_h: int
+) -> None:
+    """From tallies of days where those do, and of quarters of an hour at both ends."""
+    midnight = TIME.replace(hour=0, minute=0, second=0, microsecond=0)
+    since, until = midnight + timedelta(hours=first_h), midnight + timedelta(hours=last_h)
+    utc = Shifts((time(6),), timezone.utc)
+    answer = counts.yields(engine, Where(since=since, until=until), by, utc)
+    meant = [one for one in history() if since <= datetime.fromisoformat(one["time"]) < until]
+    assert sum(row[len(by)] for row in answer.rows) == len(meant)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        Where(bundle="aa"),
+        Where(bundle="%"),
+        Where(station="n"),
+        Where(since=TIME + timedelta(days=1), until=TIME + timedelta(days=2)),
+        Where(die="Die03"),
+    ],
+)
+def test_single_verdicts_are_those_that_are_meant(engine: sa.Engine, where: Where) -> None:
+    def meant(one: dict[str, Any]) -> bool:
+        moment = datetime.fromisoformat(one["time"])
+        return (
+            one["bundle"]["id"].startswith(where.bundle or "")
+            and (where.station or one["station"]) == one["station"]
+            and (where.die or one["die"]) == one["die"]
+            and (where.since is None or where.since <= moment)
+            and (where.until is None or moment < where.until)
+        )
+
+    found = list(queries.verdicts(engine, where))
+    assert {row[0] for row in found} == {
+        f"e-{one['station']}-{one['seq']}" for one in history() if meant(one)
+    }
+    assert [row[1] for row in found] == sorted(row[1] for row in found)
+    last = list(queries.verdicts(engine, where, not_passed=True, limit=3))
+    assert all(row[8] != "PASS" for row in last)
+    assert [row[1] for row in last] == sorted((row[1] for row in last), reverse=True)
+
+
+def test_labels_make_escapes_and_the_last_one_counts(own_engine: sa.Engine) -> None:
+    engine = own_engine
+    good = next(one for one in history() if one["label"] == "GOOD")
+    verdict_id = f"e-{good['station']}-{good['seq']}"
+    (same,) = verdicts_of_part(engine, f"part-{good['seq']}", name=good["station"])
+    assert same == verdict_id
+    assert add_labels(engine, [verdict_id], "missing", by="ann", note="rework") == "Missing"
+    (row,) = queries.escapes(engine, Where()).rows
+    assert (row[4], row[7], row[8], row[10]) == ("Missing", verdict_id, "ann", "rework")
+    add_labels(engine, [verdict_id], "GOOD", by="bob")
+    assert queries.escapes(engine, Where()).rows == []
+    with engine.connect() as db:
+        assert db.execute(sa.text("SELECT count(*) FROM label")).scalar() == 2
+    with pytest.raises(UsageError, match="knows DRIFT, GOOD, Missing"):
+        add_labels(engine, [verdict_id], "Mising", by="ann")
+    with pytest.raises(UsageError, match="not recorded"):
+        add_labels(engine, ["none"], "GOOD", by="ann")
+    with pytest.raises(UsageError, match="no verdict"):
+        verdicts_of_part(engine, "part-none")
+
+
+def test_gaps_are_told_final_and_open(database: str) -> None:
+    engine = open_database(database)
+    store = Store(engine)
+    store.record(arrived(verdict(1), verdict(5, after=1), verdict(8), verdict(12)))
+    store.record(arrived(verdict(3)))
+    rows = queries.gaps(engine).rows
+    assert [row[4:] for row in rows] == [
+        (2, 4, 2, True), (6, 7, 2, False), (9, 11, 3, False)
+    ]  # fmt: skip
+    engine.dispose()
+
+
+def test_figures_are_the_workstation_s() -> None:
+    """One definition of cost and PWA on both sides of the house."""
+    metrics = pytest.importorskip("edge_qc_export.figures.metrics")
+    dice = random.Random(3)
+    labels = list(COSTS)
+    for _ in range(20):
+        truth = dice.choices(labels, [8, 2, 1], k=60)
+        said = dice.choices(labels, [8, 2, 1], k=60)
+        ours = figures(Counter(zip(truth, said, strict=True)), COSTS)
+        present = metrics.present_labels(truth, said, COSTS)
+        theirs = metrics.figures(metrics.confusion_matrix(truth, said, present), COSTS, present)
+        for name in ("pwa_challenge", "pwa_report", "pwa_skill", "escape_rate", "overkill_rate",
+                     "accuracy", "mean_cost"):  # fmt: skip
+            assert ours[name] == pytest.approx(float(theirs[name])), name
+
+
+def test_labelled_verdicts_stand_for_what_was_said_as_often_as_they_were() -> None:
+    """Half of the rejected were labelled, and one in a hundred of the passed."""
+    sample = {("GOOD", "GOOD"): 9, ("Missing", "GOOD"): 1, ("Missing", "Missing"): 50}
+    scaled = weighted(sample, {"GOOD": 1000, "Missing": 100})
+    assert scaled == {
+        ("GOOD", "GOOD"): 900, ("Missing", "GOOD"): 100, ("Missing", "Missing"): 100
+    }  # fmt: skip
+    assert figures(scaled, COSTS)["escape_rate"] == 0.5
+
+
+@pytest.mark.parametrize("document", [[], {"GOOD": 1}, {"GOOD": {"Missing": 1}}, {"A": {"A": 0}}])
+def test_costs_that_are_none_are_refused(document: Any) -> None:
+    with pytest.raises(DataError):
+        read_costs(document)
+
+
+def test_shifts_begin_where_tallies_do() -> None:
+    with pytest.raises(UsageError, match="quarter"):
+        Shifts((time(6, 10),), timezone.utc)
+
+
+def call(command: Any, database: str, *words: str) -> Result:
+    head, *rest = words
+    return CliRunner().invoke(command, [head, "--database", database, *rest])
+
+
+def test_answers_go_to_terminals_programs_and_files(
+    own_engine: sa.Engine, database: str, tmp_path: Path
+) -> None:
+    assert "Die01" in call(query, database, "yield").output
+    by = ("--by", "day,class", "--from", "2026-03-02", "--to", "2026-03-02", "--json")
+    rows = json.loads(call(query, database, "yield", *by).stdout)
+    assert {row["day"] for row in rows} == {"2026-03-02"}
+    assert call(query, database, "yield", "--by", "moon").exit_code == 2
+    assert call(query, database, "yield", "--zone", "Moon/Base").exit_code == 2
+    assert call(query, database, "yield", "--from", "noon").exit_code == 2
+
+    file = tmp_path / "verdicts.csv"
+    assert call(query, database, "verdicts", "--csv", str(file)).exit_code == 0
+    with file.open(newline="") as source:
+        table = list(csv.DictReader(source))
+    assert len(table) == 300
+    assert table[0]["bundle"] in ("a" * 64, "b" * 64)
+
+    pq = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "verdicts.parquet"
+    assert call(query, database, "verdicts", "--parquet", str(file)).exit_code == 0
+    kept = pq.read_table(file)
+    assert kept.num_rows == 300
+    assert kept.column("time")[0].as_py().isoformat() == table[0]["time"]
+    assert str(kept.schema.field("seq").type) == "int64"
+    assert call(query, database, "escapes", "--parquet", str(file)).exit_code == 0
+    assert pq.read_table(file).num_rows == 0
+
+    costs = tmp_path / "costs.json"
+    costs.write_text(json.dumps(COSTS))
+    first = table[0]["verdict_id"]
+    assert call(label, database, first, "missing", "--by", "ann").output.endswith(
+        "1 verdict labelled Missing\n"
+    )
+    words = ("quality", "--costs", str(costs), "--json")
+    told = {row["figure"]: row for row in json.loads(call(query, database, *words).stdout)}
+    assert told["verdicts"]["labelled_sample"] == 1
+    assert call(query, database, "quality").exit_code == 2
+    Store(own_engine).keep_costs("a" * 64, 1, json.dumps(COSTS))
+    assert json.loads(call(query, database, "quality", "--json").stdout)[0]["figure"] == "verdicts"
+    assert "False" in call(query, database, "gaps").output
+    assert "nothing is recorded" in call(query, database, "escapes", "--station", "x").output
+
+
+def test_a_spreadsheet_runs_nothing_out_of_a_part_s_name(tmp_path: Path) -> None:
+    file = str(tmp_path / "records.sqlite")
+    Store(open_database(file)).record(arrived(verdict(1, part_id="=cmd|' /C calc'!A0")))
+    CliRunner().invoke(query, ["verdicts", "--database", file, "--csv", str(tmp_path / "v.csv")])
+    assert "'=cmd" in (tmp_path / "v.csv").read_text()

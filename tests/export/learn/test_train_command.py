@@ -1,0 +1,50 @@
+"""``edge-qc train`` as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from edge_qc.errors import DataError, UsageError
+from edge_qc_export.commands.train import command
+from edge_qc_export.learn.training import load_run
+from tests.rig.pictures import write_challenge
+
+pytestmark = pytest.mark.torch
+
+
+def test_a_table_with_no_sound_row_is_told_by_the_command(tmp_path: Path) -> None:
+    data = write_challenge(tmp_path / "data", {"GOOD": 2})
+    dies = tmp_path / "other.json"
+    dies.write_text(json.dumps({"elsewhere": {"angle": 0, "center": [8, 8]}}))
+    arguments = [str(data), "--out", str(tmp_path / "run"), "--dies", str(dies)]
+    with pytest.raises(DataError, match="2 faults"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+
+def test_the_command_trains_and_answers_with_the_run(tmp_path: Path) -> None:
+    data, run = write_challenge(tmp_path / "data"), tmp_path / "run"
+    arguments = [data, "--dies", data / "dies.json", "--size", "32x28", "--epochs", 1, "--out", run]
+    result = CliRunner().invoke(command, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["size"] == [32, 28]
+    assert load_run(run).load_network()(torch.zeros(1, 1, 32, 28)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("size", ["", "axb", "0", "1x2x3", "-5"])
+def test_a_size_that_is_none_is_wrong_use(tmp_path: Path, size: str) -> None:
+    result = CliRunner().invoke(command, [str(tmp_path), "--size", size])
+    assert result.exit_code == 2
+    assert "wanted pixels such as 224, or HEIGHTxWIDTH" in result.stderr
+
+
+def test_several_processes_want_a_named_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="name it with --out"):
+        CliRunner().invoke(command, [str(tmp_path)], catch_exceptions=False)

@@ -1,0 +1,337 @@
+"""A run becomes a bundle that a station opens, accepts and judges with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from edge_qc.bundle.manifest import MODEL, SIGNATURE
+from edge_qc.bundle.verification import open_bundle, unpack_bundle
+from edge_qc.engine import open_engine
+from edge_qc.errors import BundleError, DataError, EdgeQCError, UsageError
+from edge_qc.inspection.decision import label_of
+from edge_qc.inspection.view import view
+from edge_qc.parts import DRIFT, GOOD, Disposition
+from edge_qc_export.commands.export import command as export
+from edge_qc_export.commands.keygen import command as keygen
+from edge_qc_export.learn.checkpoints import Run, load_run
+from edge_qc_export.learn.training import TrainingConfig, train
+from edge_qc_export.release import Released, gate, golden, release
+from edge_qc_export.release.bundle_folder import pack_bundle
+from edge_qc_export.release.fitting import Answers, FitSettings, answers
+from edge_qc_export.release.manifest import ReleaseSettings, version_from_time
+from tests.rig.pictures import write_challenge
+
+pytestmark = pytest.mark.torch
+
+CLASSES = ("GOOD", "Boucle plate", "Missing")
+SETTINGS = ReleaseSettings(fit=FitSettings(channels=24, grid=8))
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A CNN that learnt three shapes for a few seconds."""
+    folder = tmp_path_factory.mktemp("release")
+    data = write_challenge(
+        folder / "data",
+        {"GOOD": 60, "Boucle plate": 60, "Missing": 80},
+        {"GOOD": 6, "Boucle plate": 6, "Missing": 6, "Drift": 8},
+    )
+    return train(
+        TrainingConfig(
+            data=data, out=folder / "run", dies=data / "dies.json", size=(32, 32), epochs=4
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def released(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Released:
+    return release(run, tmp_path_factory.mktemp("bundles") / "fp32", SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def halved(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Released:
+    settings = ReleaseSettings(fit=SETTINGS.fit, fp16=True)
+    return release(run, tmp_path_factory.mktemp("bundles") / "fp16", settings)
+
+
+def test_the_bundle_is_whole_and_says_what_the_run_was(run: Run, released: Released) -> None:
+    manifest = open_bundle(released.bundle.path).manifest
+    assert manifest.classes == run.classes == CLASSES
+    assert manifest.dies == run.dies
+    assert (manifest.input.height, manifest.input.width) == (32, 32)
+    assert manifest.input.mean == run.mean
+    assert manifest.created == run.created
+    assert manifest.version == version_from_time(run.created)
+    assert manifest.padim.channels == 24
+    assert manifest.padim.grid == (8, 8)
+    assert manifest.decision.dispositions[GOOD] is Disposition.PASS
+    assert manifest.decision.dispositions[DRIFT] is Disposition.REVIEW
+    assert manifest.costs["GOOD"][DRIFT] == 10000
+
+
+def test_golden_views_are_of_every_die_and_class_and_of_drift(released: Released) -> None:
+    made = released.bundle.golden()
+    pairs = set(zip(made.dies, made.labels, strict=True))
+    assert pairs == {(die, label) for die in ("Die01", "Die02") for label in (*CLASSES, DRIFT)}
+    assert made.distances.shape == (len(made.labels), 8, 8)
+
+
+def test_an_altered_answer_would_not_be_accepted(released: Released) -> None:
+    """The engine's answers to golden views are within tolerances that a real fault exceeds."""
+    assert released.acceptance.views == len(released.bundle.golden().labels)
+    for name, difference in released.acceptance.differences.items():
+        assert difference < released.acceptance.tolerances[name] / 5
+
+
+def test_the_stations_own_path_finds_the_classes_that_were_learnt(
+    run: Run, released: Released
+) -> None:
+    """From PNG through the station's view and engine; no defect becomes GOOD."""
+    import cv2
+
+    bundle = released.bundle
+    engine = open_engine(bundle)
+    rows = (run.data / "Y_train.csv").read_text().splitlines()[1:]
+    right = 0
+    for row in rows[::10]:
+        _, name, _, die, label = row.split(",")
+        pixels = cv2.imread(str(run.data / "input_train" / name), cv2.IMREAD_GRAYSCALE)
+        assert pixels is not None
+        cut = view(np.asarray(pixels, np.uint8), bundle.manifest.dies[die], (32, 32))
+        reading = engine.infer(cut.pixels[None])[0]
+        right += CLASSES[int(reading.logits.argmax())] == label
+        assert label == GOOD or label_of(bundle, die, reading) != GOOD
+    assert right >= 0.8 * len(rows[::10])
+
+
+def test_the_same_run_exports_the_same_bytes(run: Run, released: Released, tmp_path: Path) -> None:
+    again = release(run, tmp_path / "again", SETTINGS).bundle
+    assert again.id == released.bundle.id
+    for file in released.bundle.path.rglob("*"):
+        if file.is_file():
+            other = again.path / file.relative_to(released.bundle.path)
+            assert file.read_bytes() == other.read_bytes(), file.name
+
+
+def test_the_report_compares_both_policies_on_the_test_part(released: Released) -> None:
+    report = json.loads((released.bundle.path / "report/export.json").read_text())
+    for policy in ("expected-cost", "threshold"):
+        figures = report["policies"]["test"][policy]
+        assert {"pwa_skill", "escape_rate", "overkill_rate", "drift_missed"} <= set(figures)
+        assert sum(map(sum, figures["confusion"])) == 26
+    assert set(report["drift_auroc"]) == {"padim", "embedding", "combined"}
+
+
+def test_a_bundle_in_half_is_half_as_large_and_passes_its_gate(
+    released: Released, halved: Released
+) -> None:
+    sizes = [
+        sum(entry.size for entry in one.bundle.manifest.files.values())
+        for one in (halved, released)
+    ]
+    assert sizes[0] <= 0.55 * sizes[1]
+    assert halved.bundle.manifest.precision == "fp16"
+    assert halved.half is not None
+    assert halved.half.report.flips == 0
+    assert halved.half.report.views == 40 + 26
+
+
+def test_golden_answers_of_a_bundle_in_half_are_those_of_fp32(
+    released: Released, halved: Released
+) -> None:
+    one, other = released.bundle.golden(), halved.bundle.golden()
+    shared = [
+        (i, j)
+        for i, pixels in enumerate(one.views)
+        for j, more in enumerate(other.views)
+        if np.array_equal(pixels, more)
+    ]
+    assert shared
+    for i, j in shared:
+        np.testing.assert_array_equal(one.logits[i], other.logits[j])
+        np.testing.assert_array_equal(one.distances[i], other.distances[j])
+
+
+def test_what_must_be_exact_stays_in_fp32(halved: Released) -> None:
+    """Whitening, distances and head: FP32 tensors, whose weights may be kept as half."""
+    graph = onnx.load(halved.bundle.path / MODEL)
+    inferred = onnx.shape_inference.infer_shapes(graph).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in inferred.value_info}
+    kinds |= {tensor.name: tensor.data_type for tensor in inferred.initializer}
+    for node in inferred.node:
+        if node.op_type in ("MatMul", "ReduceSum", "ReduceMin", "Gemm") and "dense" not in str(
+            node.input
+        ):
+            assert kinds.get(node.input[0], onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT
+    half = {tensor.name for tensor in inferred.initializer if tensor.data_type == 10}
+    assert "padim_weights_0_0_half" in half
+    assert not any(name.startswith("head") for name in half)
+
+
+def test_a_gate_that_fails_leaves_no_bundle(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter(("one", "other"))
+    monkeypatch.setattr(gate, "labels_from_answers", lambda _, dies, __: [next(asked)] * len(dies))
+    with pytest.raises(EdgeQCError, match="decisions change"):
+        release(run, tmp_path / "b", ReleaseSettings(fit=SETTINGS.fit, fp16=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_does_not_reproduce_torch_is_not_released(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def wrong(*args: Any, **kwargs: Any) -> Answers:
+        made = answers(*args, **kwargs)
+        made.logits[:] += 1.0
+        return made
+
+    monkeypatch.setattr(golden, "answers", wrong)
+    with pytest.raises(BundleError, match="logits"):
+        release(run, tmp_path / "b", SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_is_never_overwritten(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "precious").write_text("x")
+    with pytest.raises(UsageError, match="never changed"):
+        release(run, tmp_path / "b", SETTINGS)
+    assert (tmp_path / "b" / "precious").read_text() == "x"
+
+
+def test_a_die_that_no_image_showed_is_unknown_to_the_bundle(run: Run, tmp_path: Path) -> None:
+    """Its parts are NOT_JUDGED, in place of judged by what others look like."""
+    extra = run.model_copy(update={"dies": {**run.dies, "Die09": run.dies["Die01"]}})
+    released = release(extra, tmp_path / "bundle", SETTINGS)
+    assert set(released.bundle.manifest.dies) == {"Die01", "Die02"}
+
+
+def test_a_name_that_no_manifest_holds_is_refused_before_the_fit(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name of 101 characters: wanted 1 to 100"):
+        release(run, tmp_path / "b", dataclasses.replace(SETTINGS, name="x" * 101))
+
+
+def test_the_bundle_may_be_made_here(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert release(run, Path(), SETTINGS).bundle.path == tmp_path
+
+
+def test_too_much_memory_is_refused_before_it_is_taken(run: Run, tmp_path: Path) -> None:
+    settings = ReleaseSettings(fit=FitSettings(channels=24, memory_limit=2**20))
+    with pytest.raises(UsageError, match=r"24 channels on 16x16 take \d+ MiB.*limit is 1 MiB"):
+        release(run, tmp_path / "b", settings)
+
+
+def test_a_bundle_that_could_pass_nothing_is_refused(run: Run, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, prior=0.2)
+    with pytest.raises(UsageError, match=r"prior 0\.2 .* no view could be called GOOD.*--prior"):
+        release(run, tmp_path / "b", settings)
+    assert not (tmp_path / "b").exists()
+
+
+def test_data_that_are_gone_are_named(run: Run, tmp_path: Path) -> None:
+    lost = run.model_copy(update={"data": tmp_path / "gone"})
+    with pytest.raises(DataError, match="gone"):
+        release(lost, tmp_path / "b", SETTINGS)
+
+
+def test_the_command_signs_and_another_key_is_refused(run: Run, tmp_path: Path) -> None:
+    runner = CliRunner()
+    for name in ("mine", "other"):
+        assert runner.invoke(keygen, [str(tmp_path / name)]).exit_code == 0
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
+    out = tmp_path / "bundle"
+    arguments = [str(run.folder), "--out", str(out), "--sign", str(tmp_path / "mine"), "--json"]
+    result = runner.invoke(export, [*arguments, "--batch", "4", "--version", "9", "--archive"])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    bundle = open_bundle(out, tmp_path / "mine.pub")
+    assert answer["id"] == bundle.id
+    assert (bundle.manifest.version, bundle.manifest.input.batch) == (9, 4)
+    assert (out / SIGNATURE).stat().st_size == 64
+    assert Path(answer["archive"]).is_file()
+    with pytest.raises(BundleError, match="not the signature"):
+        open_bundle(out, tmp_path / "other.pub")
+
+
+@pytest.mark.parametrize(("second", "steady"), [(-5.0, True), (0.999, False)])
+def test_a_view_whose_label_hangs_on_rounding_is_not_golden(
+    released: Released, second: float, steady: bool
+) -> None:
+    """Two classes nearly as likely: engines would differ without being wrong."""
+    manifest = released.bundle.manifest
+    rule = manifest.decision.model_copy(update={"policy": "threshold"})
+    bundle = dataclasses.replace(
+        released.bundle, manifest=manifest.model_copy(update={"decision": rule})
+    )
+    low = [tails["*"].scores[0] for tails in (manifest.drift.padim, manifest.drift.embedding)]
+    made = Answers(
+        np.array([[1.0, second, -5.0]], np.float32),
+        np.array(low[:1], np.float32),
+        np.array(low[1:], np.float32),
+        None,
+    )
+    assert golden.is_steady(bundle, "Die01", made, 0) is steady
+
+
+def test_an_archive_carries_the_same_bundle(released: Released, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.tar.zst", "b.tar.zst")]
+    for file in files:
+        pack_bundle(released.bundle.path, file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    unpacked = open_bundle(unpack_bundle(files[0], tmp_path / "out"))
+    assert unpacked.id == released.bundle.id
+    with pytest.raises(UsageError, match="there already"):
+        pack_bundle(released.bundle.path, files[0])
+
+
+def test_keygen_does_not_overwrite(tmp_path: Path) -> None:
+    runner = CliRunner()
+    assert runner.invoke(keygen, [str(tmp_path / "k"), "--json"]).exit_code == 0
+    before = (tmp_path / "k").read_bytes()
+    (tmp_path / "k.pub").unlink()
+    result = runner.invoke(keygen, [str(tmp_path / "k")])
+    assert isinstance(result.exception, UsageError)
+    assert (tmp_path / "k").read_bytes() == before
+    assert not (tmp_path / "k.pub").exists()
+
+
+def test_export_takes_the_newest_run(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(export, [])
+    assert isinstance(result.exception, UsageError)
+    assert "edge-qc train" in str(result.exception)
+    shutil.copytree(run.folder, tmp_path / "runs" / "newest")
+    broken = tmp_path / "runs" / "aaa-half"
+    broken.mkdir()
+    result = CliRunner().invoke(export, ["--channels", "8"])
+    assert result.exit_code == 0, result.output
+    assert open_bundle(tmp_path / "bundles" / "newest").manifest.name == "newest"
+
+
+def test_a_run_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        load_run(tmp_path / "nowhere")
+
+
+def test_versions_grow_with_time() -> None:
+    assert (
+        version_from_time("2026-01-02T03:04:06Z") == version_from_time("2026-01-02T03:04:05Z") + 1
+    )
+    with pytest.raises(DataError):
+        version_from_time("yesterday")
