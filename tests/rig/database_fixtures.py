@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge_qc import databases
+from tests.rig import databases
 
 
 @pytest.fixture(scope="session")
