@@ -37,6 +37,7 @@ from edge_qc.camera.sources import (
     open_named,
 )
 from edge_qc.errors import CameraError, EdgeQCError
+from edge_qc.redaction import redacted
 
 MESSAGE_BYTES = 65_536
 _HEARTBEAT_S = 0.5
@@ -45,8 +46,9 @@ _REPEATS = 3
 
 
 class _Child:
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, uri: str) -> None:
         self._channel = channel
+        self._uri = uri
         self._free: queue.LifoQueue[int] = queue.LifoQueue()
         self._triggers: queue.Queue[tuple[str, float]] = queue.Queue()
         self._ring: Ring | None = None
@@ -55,7 +57,10 @@ class _Child:
 
     def send(self, kind: str, *, fd: int | None = None, wait: bool = True, **fields: Any) -> None:
         """One message to the station; overruns since the last one ride along. Where it may not
-        wait and the station has too much unread, it is itself an overrun."""
+        wait and the station has too much unread, it is itself an overrun. A ``detail`` may quote a
+        driver: it leaves without the source's secrets."""
+        if "detail" in fields:
+            fields["detail"] = redacted(fields["detail"], self._uri)
         data = json.dumps({"kind": kind, "overruns": self._overruns, **fields}).encode()
         ancillary = (
             []
@@ -230,9 +235,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=int(sys.argv[1]))
     request = json.loads(channel.recv(MESSAGE_BYTES))
-    child = _Child(channel)
-    threading.Thread(target=child.listen, daemon=True).start()
     fields = request["source"]
+    child = _Child(channel, fields["uri"])
+    threading.Thread(target=child.listen, daemon=True).start()
     table = fields.pop("table")
     source: Source | None = None
     try:

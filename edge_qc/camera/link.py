@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 import edge_qc
 from edge_qc.camera.ring import Ring
-from edge_qc.camera.sources import SourceRequest, blanked, source_class
+from edge_qc.camera.sources import SourceRequest, source_class
 from edge_qc.camera.triggers import Trigger
 from edge_qc.errors import CameraError
+from edge_qc.redaction import redacted
 
 _MESSAGE_BYTES = 65_536
 _STDERR_BYTES = 4096
@@ -38,6 +39,7 @@ class Link:
         name = source_class(request)
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ring: Ring | None = None
+        self._uri = request.uri
         self._stderr = bytearray()
         environment = dict(os.environ)
         # Where this package was found, however: a checkout's working folder is on no path.
@@ -124,7 +126,10 @@ class Link:
         except BlockingIOError:
             return True
         self._stderr += data
-        del self._stderr[:-_STDERR_BYTES]
+        if len(self._stderr) > _STDERR_BYTES:
+            del self._stderr[:-_STDERR_BYTES]
+            # Half a line may hold half a secret, which nobody could recognise.
+            del self._stderr[: self._stderr.find(b"\n") + 1 or None]
         return bool(data)
 
     def ending(self) -> str:
@@ -140,7 +145,7 @@ class Link:
         error; empty where there are none."""
         self.drain_stderr()
         lines = self._stderr.decode(errors="replace").strip().splitlines()
-        return f" ({blanked(' | '.join(lines[-3:]))[:600]})" if lines else ""
+        return f" ({redacted(' | '.join(lines[-3:]), self._uri)[:600]})" if lines else ""
 
     def close(self) -> None:
         """End the process: by closing the socket, and by SIGKILL where that is not enough."""

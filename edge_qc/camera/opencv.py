@@ -244,7 +244,9 @@ class RtspSource(_LiveSource):
     def check(request: SourceRequest) -> None:
         """Refuse a URI without a host."""
         _require_die(request)
-        if not urlsplit(request.uri).hostname:
+        address = urlsplit(request.uri)
+        _ = address.port  # ValueError, where a password has cut the address.
+        if not address.hostname:
             raise SettingsError(
                 f"camera source {request.shown}: wanted rtsp://[user:password@]host[:port]/path"
             )

@@ -15,8 +15,9 @@ never work. Which process reads a source is not decided here: see ``reader``.
 from __future__ import annotations
 
 import importlib
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -25,7 +26,8 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.errors import CameraError, SettingsError
+from edge_qc.errors import CameraError, EdgeQCError, SettingsError
+from edge_qc.redaction import redacted, redacted_uri
 
 if TYPE_CHECKING:
     from edge_qc.settings import CameraTable
@@ -63,11 +65,12 @@ class BadImage:
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """What a source is opened with. start: items to leave out, those seen before a reopening.
+    """What a source is opened with. uri: with its secrets; people see ``shown``. start: items to
+    leave out, those seen before a reopening.
     trigger: ``Software`` where the station asks for each picture, the name of the camera's own
     input where that does; None where it runs freely. A source that cannot be asked is read on."""
 
-    uri: str
+    uri: str = field(repr=False)
     die: str | None = None
     table: Path | None = None
     loop: bool = False
@@ -77,8 +80,8 @@ class SourceRequest:
 
     @property
     def shown(self) -> str:
-        """The URI for messages: without its password."""
-        return blanked(self.uri)
+        """The URI for people: without its secrets."""
+        return redacted_uri(self.uri)
 
     @property
     def path(self) -> Path:
@@ -143,18 +146,13 @@ def request_of(settings: CameraTable, asked: bool | None = None) -> SourceReques
     if asked is None:
         asked = settings.triggering.asked
     return SourceRequest(
-        settings.source,
+        settings.source.uri,
         settings.die,
         settings.table,
         settings.loop,
         settings.fps,
         trigger=SOFTWARE if asked else settings.triggering.line,
     )
-
-
-def blanked(uri: str) -> str:
-    """The URI with its password replaced by ``***``."""
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", uri)
 
 
 def source_class(request: SourceRequest) -> str:
@@ -179,21 +177,42 @@ def _loaded(name: str) -> Any:
 
 def check_source(request: SourceRequest) -> None:
     """Refuse what can never work, without opening a device. Raises SettingsError."""
-    name = source_class(request)
-    if request.trigger not in (None, SOFTWARE) and name != SCHEMES["aravis"]:
-        raise SettingsError(
-            f"camera source {request.shown}: trigger 'line:{request.trigger}' is an input of a "
-            "camera's own, which only an aravis:// source has. Wanted free, mqtt or gpio:…"
-        )
-    _loaded(name).check(request)
+    with _without_secrets(request):
+        name = source_class(request)
+        if request.trigger not in (None, SOFTWARE) and name != SCHEMES["aravis"]:
+            raise SettingsError(
+                f"camera source {request.shown}: trigger 'line:{request.trigger}' is an input of a "
+                "camera's own, which only an aravis:// source has. Wanted free, mqtt or gpio:…"
+            )
+        _loaded(name).check(request)
 
 
 def open_named(name: str, request: SourceRequest) -> Source:
     """The source of class ``name`` (``module:class``), open. Raises as ``open_source`` does."""
-    opener = _loaded(name)
-    opener.check(request)
-    source: Source = opener(request)
+    with _without_secrets(request):
+        opener = _loaded(name)
+        opener.check(request)
+        source: Source = opener(request)
     return source
+
+
+@contextmanager
+def _without_secrets(request: SourceRequest) -> Iterator[None]:
+    """Drivers, and parsers of addresses, name what they were given in their errors."""
+    try:
+        yield
+    except EdgeQCError as error:
+        said = redacted(str(error), request.uri)
+        if said == str(error):
+            raise
+        # Nor may a traceback show the driver's own.
+        raise type(error)(said) from None
+    except ValueError as error:
+        said = redacted(str(error), request.uri)
+        raise SettingsError(
+            f"camera source {request.shown}: is no address ({said}). Write a /, @, :, ?, # or % in "
+            "a user's name or password as %2F, %40, %3A, %3F, %23 or %25"
+        ) from None
 
 
 def open_source(

@@ -21,7 +21,7 @@ def command(config: Path, as_json: bool) -> None:
 
     from edge_qc.bundle.slots import bundle_folder, slots_of
     from edge_qc.bundle.verification import open_bundle
-    from edge_qc.camera import blanked, check_source, request_of
+    from edge_qc.camera import check_source, request_of
     from edge_qc.camera.gpio import check_pin
     from edge_qc.cli.table import print_tree
     from edge_qc.settings import read_settings
@@ -32,11 +32,10 @@ def command(config: Path, as_json: bool) -> None:
     bundle = open_bundle(bundle_folder(settings), settings.bundle.public_key)
     check_against_bundle(settings, bundle)
     resolved = settings.model_dump(mode="json")
-    for camera, shown in zip(settings.camera, resolved["camera"], strict=True):
+    for camera in settings.camera:
         check_source(request_of(camera))
         if camera.triggering.pin is not None:
             check_pin(camera.triggering.pin)
-        shown["source"] = blanked(camera.source)
     if settings.mqtt.password_file is not None:
         resolved["mqtt"]["password"] = "***"
     resolved["mqtt"]["root"] = settings.station.root

@@ -42,7 +42,7 @@ def _camera(camera: CameraTable) -> Finding:
         check_source(request)
     except EdgeQCError as error:
         return bad(check, str(error), "correct its source in station.toml")
-    scheme = camera.source.partition(":")[0].lower()
+    scheme = camera.source.scheme
     if scheme == "v4l2":
         return _node(check, request.path)
     if scheme in ("rtsp", "rtsps"):

@@ -122,8 +122,8 @@ def opencv(settings: Settings | None) -> Iterator[Finding]:
         return
     version, file, numpy_version, gstreamer, v4l2 = answer
     seen = f"cv2 {version} ({file}), numpy {numpy_version}"
-    sources = [] if settings is None else [camera.source for camera in settings.camera]
-    wants_gstreamer = any(source.startswith(("gst:", "csi:")) for source in sources)
+    schemes = set() if settings is None else {camera.source.scheme for camera in settings.camera}
+    wants_gstreamer = not schemes.isdisjoint(("gst", "csi"))
     if wants_gstreamer and not gstreamer.startswith("YES"):
         yield bad(
             "OpenCV",
@@ -131,7 +131,7 @@ def opencv(settings: Settings | None) -> Iterator[Finding]:
             "gst: needs apt's cv2: pip uninstall opencv-python-headless, apt install "
             "python3-opencv, and numpy<2",
         )
-    elif any(source.startswith("v4l2:") for source in sources) and not v4l2.startswith("YES"):
+    elif "v4l2" in schemes and not v4l2.startswith("YES"):
         yield bad("OpenCV", f"{seen}, without V4L2", "pip install opencv-python-headless")
     elif gstreamer.startswith("YES"):
         yield good("OpenCV", f"{seen}, GStreamer {gstreamer.removeprefix('YES').strip(' ()')}")

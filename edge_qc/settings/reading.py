@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edge_qc.errors import SettingsError
+from edge_qc.redaction import redacted
 from edge_qc.settings.tables import Settings
 
 if sys.version_info >= (3, 11):
@@ -110,6 +111,8 @@ def _faults(error: ValidationError) -> Iterator[str]:
         elif fault["type"] == "missing":
             yield f"{where}: is missing"
         elif isinstance(fault["input"], (str, int, float, bool)):
-            yield f"{where}: {message} (got {fault['input']!r})"
+            seen = fault["input"]
+            seen = redacted(seen) if isinstance(seen, str) else seen
+            yield f"{where}: {message} (got {seen!r})"
         else:
             yield f"{where or 'file'}: {message}"

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from edge_qc.errors import SettingsError
+from edge_qc.settings.source import Source
 from edge_qc.settings.triggering import Triggering, triggering
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -76,7 +77,7 @@ class CameraTable(_Table):
     may take. steady: whether its pictures are watched for a camera that moved, a lamp that ages."""
 
     name: TopicLevel
-    source: NonEmpty
+    source: Source
     die: str | None = None
     table: Path | None = None
     fps: float | None = Field(default=None, gt=0, le=10_000)
