@@ -3,7 +3,8 @@
 A die has an angle (degrees counter-clockwise, the canvas grown to hold the turned picture) and a
 place in that canvas: a ``box`` in pixels (left, upper, right, lower), or a ``center`` (width,
 height) about the canvas's centre for images of several sizes. The table belongs to the model and
-travels in the bundle. What is done with it lives in ``view``.
+travels in the bundle, where each die also names the frame sizes that the model learned. What is
+done with it lives in ``view``.
 """
 
 from __future__ import annotations
@@ -21,13 +22,18 @@ Pixels = Annotated[int, Field(gt=0)]
 
 
 class Die(BaseModel):
-    """One row of the table; exactly one of ``box`` and ``center`` is given."""
+    """One row of the table; exactly one of ``box`` and ``center`` is given.
+
+    frame_sizes: (width, height) of the frames that the model learned the die from, written by the
+    export; None where that is not known, and then any size is judged.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     angle: float = Field(allow_inf_nan=False)
     box: tuple[int, int, int, int] | None = None
     center: tuple[Pixels, Pixels] | None = None
+    frame_sizes: Annotated[tuple[tuple[Pixels, Pixels], ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Die:
@@ -40,6 +46,16 @@ class Die(BaseModel):
                     f"box {list(self.box)} is empty: right must exceed left, lower upper"
                 )
         return self
+
+    def unlearned(self, width: int, height: int) -> str:
+        """Why a frame of this size cannot be judged, naming both sizes; "" where it can be."""
+        if self.frame_sizes is None or (width, height) in self.frame_sizes:
+            return ""
+        learned = ", ".join(f"{w}x{h}" for w, h in self.frame_sizes)
+        return (
+            f"is {width}x{height} pixels, the bundle learned this die from {learned}. Set the "
+            "camera to that size, or train with images of this one"
+        )
 
 
 CHALLENGE_DIES: Mapping[str, Die] = {

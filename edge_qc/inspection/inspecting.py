@@ -69,6 +69,11 @@ class Inspection:
                 unknown = decision.unknown_die(self.bundle, frame.die)
                 found[index] = Inspected(decision.not_judged(self.bundle.id, Reason.FRAME, unknown))
                 continue
+            height, width = frame.pixels.shape[:2]
+            if unlearned := die.unlearned(width, height):
+                detail = f"{frame.image or 'frame'} {unlearned}"
+                found[index] = Inspected(decision.not_judged(self.bundle.id, Reason.FRAME, detail))
+                continue
             began = time.perf_counter()
             try:
                 cut = view(frame.pixels, die, size, manifest.input.interpolation)

@@ -19,10 +19,16 @@ GRID = 2
 
 
 def make_bundle(
-    folder: Path, *, batch: int = 2, version: int = 1, shift: float = 0.0, seed: int = 0
+    folder: Path,
+    *,
+    batch: int = 2,
+    version: int = 1,
+    shift: float = 0.0,
+    seed: int = 0,
+    frame_sizes: list[list[int]] | None = None,
 ) -> Path:
     """The bundle's folder. shift: added to the golden logits, so that no engine reproduces them.
-    seed: of the weights, and so of what it says."""
+    seed: of the weights, and so of what it says. frame_sizes: (width, height) that it learned."""
     folder.mkdir(parents=True)
     model = _model(batch, seed)
     views = _views(2 * batch)
@@ -39,12 +45,14 @@ def make_bundle(
     files = {"model.onnx": model, "golden.npz": golden.getvalue()}
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    document = _manifest(batch, version) | {
+    document: dict[str, Any] = _manifest(batch, version) | {
         "files": {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
             for name, content in files.items()
         }
     }
+    if frame_sizes is not None:
+        document["dies"]["Die01"]["frame_sizes"] = frame_sizes
     manifest = json.dumps(document).encode()
     (folder / "manifest.json").write_bytes(manifest)
     (folder / "manifest.sha256").write_text(hashlib.sha256(manifest).hexdigest() + "\n")

@@ -1,91 +1,17 @@
-"""Image files, folders, tables and videos as sources, read in this very process."""
+"""Folders, tables and videos as sources, read in this very process."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from edge_qc.camera import BadImage, EndOfStream, Grab, open_source, read_image
+from edge_qc.camera import BadImage, EndOfStream, Grab, open_source
 from edge_qc.camera.files import read_table
 from edge_qc.camera.sources import SourceRequest
-from edge_qc.errors import CameraError, DataError, SettingsError
+from edge_qc.errors import CameraError, SettingsError
 from tests.rig.cameras import picture
-
-KINDS = ["png", "jpg", "bmp", "tif"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("colour", [False, True])
-def test_an_image_is_read_as_it_was_written(tmp_path: Path, kind: str, colour: bool) -> None:
-    pixels = cv2.GaussianBlur(picture(3), (0, 0), 4)
-    if colour:
-        pixels = np.dstack([pixels, 255 - pixels, pixels // 2])
-    file = tmp_path / f"a.{kind}"
-    assert cv2.imwrite(str(file), pixels)
-    seen = read_image(file)
-    assert seen.shape == pixels.shape
-    assert np.abs(seen.astype(int) - pixels).max() <= (25 if kind == "jpg" else 0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.97, 0.999])
-def test_a_truncated_image_is_refused_wherever_it_was_cut(
-    tmp_path: Path, kind: str, kept: float
-) -> None:
-    """No part of it is judged: some versions of OpenCV fill what is missing with grey."""
-    file = tmp_path / f"a.{kind}"
-    cv2.imwrite(str(file), picture(3, 300, 200))
-    data = file.read_bytes()
-    file.write_bytes(data[: int(kept * len(data))])
-    with pytest.raises(DataError, match=str(file)):
-        read_image(file)
-
-
-@settings(max_examples=50, deadline=None)
-@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_png_with_any_flipped_bit_is_refused(
-    tmp_path_factory: pytest.TempPathFactory, at: float, bit: int
-) -> None:
-    """A PNG carries checksums, and they are looked at."""
-    file = tmp_path_factory.mktemp("flipped") / "a.png"
-    cv2.imwrite(str(file), picture(3))
-    data = bytearray(file.read_bytes())
-    data[int(at * len(data))] ^= 1 << bit
-    file.write_bytes(bytes(data))
-    with pytest.raises(DataError):
-        read_image(file)
-
-
-def test_what_is_no_image_of_eight_bits_is_refused(tmp_path: Path) -> None:
-    deep = tmp_path / "deep.png"
-    cv2.imwrite(str(deep), picture(1).astype(np.uint16) * 16)
-    with pytest.raises(DataError, match="16 bits per channel, wanted 8"):
-        read_image(deep)
-    text = tmp_path / "text.png"
-    text.write_text("hello")
-    with pytest.raises(DataError, match="not an image"):
-        read_image(text)
-    with pytest.raises(DataError, match="No such file"):
-        read_image(tmp_path / "none.png")
-    with pytest.raises(DataError, match="directory"):
-        read_image(tmp_path)
-
-
-def test_transparency_and_palettes_are_read_as_plain_pixels(tmp_path: Path) -> None:
-    from PIL import Image
-
-    grey = picture(2)
-    Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 9)])).save(tmp_path / "a.png")
-    assert np.array_equal(read_image(tmp_path / "a.png"), np.dstack([grey] * 3))
-    Image.fromarray(grey).quantize(8).save(tmp_path / "p.png")
-    assert read_image(tmp_path / "p.png").shape == (*grey.shape, 3)
-    Image.fromarray(grey > 120).save(tmp_path / "b.png")
-    assert set(np.unique(read_image(tmp_path / "b.png"))) == {0, 255}
 
 
 def read_all(folder: Path, **keys: object) -> list[Grab | BadImage]:

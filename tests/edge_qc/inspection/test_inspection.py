@@ -6,6 +6,7 @@ import math
 import pwd
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,17 @@ def test_an_account_without_a_home_folder_judges_too(
         Path.home()
     opened = open_inspection(make_bundle(tmp_path / "bundle"), max_frame_age_s=math.inf)
     assert reasons(opened.judge(frames(1))) == [Reason.DECIDED]
+
+
+def test_a_frame_of_a_size_that_was_not_learned_is_not_judged(tmp_path: Path) -> None:
+    """Its crop would show something else; both sizes are named. Bundles of before name none."""
+    folder = make_bundle(tmp_path / "learned", frame_sizes=[[SIDE, SIDE], [SIDE, 3]])
+    frame = frames(1)[0]
+    padded = replace(frame, pixels=np.pad(frame.pixels, ((0, 5), (0, 2))))
+    lying = replace(frame, pixels=np.ascontiguousarray(frame.pixels[:3]))
+    learned = open_inspection(folder, max_frame_age_s=math.inf).judge([frame, padded, lying])
+    assert reasons(learned) == [Reason.DECIDED, Reason.FRAME, Reason.DECIDED]
+    assert f"is {SIDE + 2}x{SIDE + 5} pixels" in learned[1].detail
+    assert f"learned this die from {SIDE}x{SIDE}, {SIDE}x3" in learned[1].detail
+    before = open_inspection(make_bundle(tmp_path / "before"), max_frame_age_s=math.inf)
+    assert reasons(before.judge([padded])) == [Reason.DECIDED]
