@@ -11,7 +11,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make peer    PaDiM's distances against anomalib's, fetched for it"
 	@echo "make check   ruff, mypy, import-linter, known vulnerabilities of pinned packages"
-	@echo "make conformance  the TensorRT engine against NVIDIA's real Python bindings, fetched for it"
+	@echo "make conformance  the TensorRT engine against NVIDIA's bindings and its compiler, fetched for it"
 	@echo "make faults  kills and damages a whole station, and looks whether a verdict is missing or wrong"
 	@echo "make soak    the same for hours: 1000 kills, 200000 verdicts, memory watched"
 	@echo "make systemd  installs, upgrades, breaks and removes a station under a real systemd (root)"
@@ -55,7 +55,7 @@ check: venv
 	$(BIN)/python deploy/audit.py
 
 conformance: venv
-	$(BIN)/python -m pytest -m conformance tests/conformance
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m conformance tests/conformance tests/edge_qc/engine tests/export
 
 # Kills, a lying network, sick disks, stages that fail, seeded mistakes: five minutes on two cores.
 faults: venv

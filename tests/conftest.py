@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "deploy" / "demo"))
 
 from broker import KINDS, missing, running_broker
 
-pytest_plugins = ["tests.rig.trained", "tests.rig.database_fixtures"]
+pytest_plugins = ["tests.rig.trained", "tests.rig.database_fixtures", "tests.rig.compilers"]
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.broker) for kind in KINDS])

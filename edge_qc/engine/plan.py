@@ -25,7 +25,15 @@ RECIPE = 1
 """Raised when this file builds differently, so that older plans are built again."""
 
 _TOLD_EVERY_S = 0.2
-_NO_KERNEL = re.compile(r"Could not find any implementation for node (.+?)\.?\)?\s*$", re.MULTILINE)
+_NO_KERNEL = re.compile(
+    r"Could not find any implementation for node (.+?)"
+    # What may follow: a reason, or since 10.13 the place in TensorRT's own source.
+    r"(?= due to insufficient workspace|\.?(?: In \S+ at \S+)?\)?\s*$)",
+    re.MULTILINE,
+)
+_WANTS_WORKSPACE = re.compile(r"insufficient workspace|increase the workspace", re.IGNORECASE)
+_WITHOUT_A_DRIVER = "cudaError 35"
+"""In what TensorRT for RTX adds to every error of its parser on a machine without a driver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +54,14 @@ def build_plan(
     optimization_level: int,
     timing: bytes = b"",
     progress: Callable[[BuildStep], None] | None = None,
+    configure: Callable[[trt.IBuilderConfig], None] | None = None,
 ) -> BuiltPlan:
     """The plan of an ONNX for the current CUDA device; takes seconds to tens of minutes.
 
-    timing: a timing cache from an earlier build, or nothing. Raises EngineError that names the
-    nodes at fault, and whatever ``progress`` raised, once the builder has stopped.
+    timing: a timing cache from an earlier build, or nothing. configure: changes the builder's
+    configuration last, as where a workstation without a GPU names the one to build for. Raises
+    EngineError that names the nodes at fault, and whatever ``progress`` raised, once the builder
+    has stopped.
     """
     import tensorrt as trt
 
@@ -71,6 +82,11 @@ def build_plan(
             + "\n".join(_parser_errors(parser))
             + "\nExport the bundle again with this edge-qc, or report the operator"
         )
+    if network.num_outputs == 0:  # a file of another kind parses as a model that holds nothing
+        raise EngineError(
+            f"TensorRT {trt.__version__} finds no graph in the bundle's ONNX: {len(model)} bytes "
+            f"that begin with {model[:8]!r}. Export the bundle again"
+        )
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
     config.clear_flag(trt.BuilderFlag.TF32)
@@ -80,6 +96,10 @@ def build_plan(
     watch = _Watch(progress)
     monitor = _monitor(watch)
     config.progress_monitor = monitor
+    if configure is not None:
+        configure(config)
+    # A timing cache that was refused logs errors too; they do not explain a failing build.
+    messages.forget()
     serialized = builder.build_serialized_network(network, config)
     if watch.raised is not None:
         raise watch.raised
@@ -107,16 +127,41 @@ def nodes_without_kernel(errors: Sequence[str]) -> list[str]:
 
 
 def _parser_errors(parser: trt.OnnxParser) -> list[str]:
+    import tensorrt as trt
+
     lines = []
     for index in range(parser.num_errors):
         error = parser.get_error(index)
-        name = error.node_name() or f"number {error.node()}"
-        lines.append(f"  node {name} ({error.node_operator() or 'no operator'}): {error.desc()}")
+        why = _explained(error.desc())
+        if error.code() == trt.ErrorCode.MODEL_DESERIALIZE_FAILED:
+            lines.append(f"  the file is cut or damaged: {why}")
+            continue
+        if error.code() == trt.ErrorCode.UNSUPPORTED_NODE and why == "false":
+            why = "TensorRT does not have this operator"
+        name = error.node_name() or (f"number {error.node()}" if error.node() >= 0 else "")
+        operator = error.node_operator() or "no operator"
+        lines.append(f"  node {name} ({operator}): {why}" if name else f"  the graph: {why}")
     return lines or ["  the parser did not say why"]
+
+
+def _explained(description: str) -> str:
+    """A parser's words without the lines that explain nothing, in one line."""
+    lines = [line for line in description.splitlines() if line.strip()]
+    telling = [
+        line
+        for line in lines
+        if _WITHOUT_A_DRIVER not in line and not line.startswith("Invalid Node - ")
+    ]
+    return "; ".join(telling or lines)
 
 
 def _build_failure(version: str, messages: Messages, workspace_mb: int) -> str:
     why = messages.why()
+    if _WANTS_WORKSPACE.search(why):
+        return (
+            f"TensorRT {version} needs more workspace to build this graph: {why}. Raise "
+            f"engine.workspace_mb (now {workspace_mb})"
+        )
     if nodes := nodes_without_kernel(messages.errors()):
         flags = " ".join(f"--fp32-node {node}" for node in nodes)
         return (

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from type_stubs import repaired
+
+from tests.conformance.type_stubs import repaired
 
 _FORM = "1"
 """Raised when what is made from a wheel changes."""

@@ -216,6 +216,16 @@ def test_the_fraction_never_falls_when_a_phase_ends_early(
             "{ForeignNode[head.mul...head.out]}.)",
             ["head.mul", "head.out"],
         ),
+        (
+            "IBuilder::buildSerializedNetwork: Error Code 10: Internal Error (Could not find any "
+            "implementation for node a/Conv. In computeCosts at /_src/optimizer/optimizer.cpp:12)",
+            ["a/Conv"],
+        ),
+        (
+            "Could not find any implementation for node a.conv_1 due to insufficient workspace. "
+            "See verbose log for requested sizes.",
+            ["a.conv_1"],
+        ),
         ("CUDA initialization failure with error: 35", []),
     ],
 )

@@ -53,8 +53,17 @@ class ExecutionContextAllocationStrategy(enum.Enum):
     STATIC = 0
 
 
+class ErrorCode(enum.Enum):
+    """The parser's."""
+
+    MODEL_DESERIALIZE_FAILED = 3
+    INVALID_NODE = 6
+    UNSUPPORTED_NODE = 8
+
+
 class Fake:
-    """How the stand-in fails. parser_errors: (node, operator, text). build_errors: what the logger
+    """How the stand-in fails. parser_errors: (node, operator, text), beside what is no ONNX.
+    build_errors: what the logger
     hears when a build fails. refuses: why no plan loads. poison: changes the outputs by name before
     they are written. on_step: called at every step of a build."""
 
@@ -132,11 +141,23 @@ class INetworkDefinition:
     def __init__(self, flags: int) -> None:
         self.given_flags = flags
         self.model = b""
+        self.num_outputs = 0
 
 
 class ParserError:
-    def __init__(self, index: int, node: str, operator: str, text: str) -> None:
+    def __init__(
+        self,
+        index: int,
+        node: str,
+        operator: str,
+        text: str,
+        code: ErrorCode = ErrorCode.INVALID_NODE,
+    ) -> None:
         self._index, self._node, self._operator, self._text = index, node, operator, text
+        self._code = code
+
+    def code(self) -> ErrorCode:
+        return self._code
 
     def node(self) -> int:
         return self._index
@@ -154,17 +175,58 @@ class ParserError:
 class OnnxParser:
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         self._network, self._logger = network, logger
+        self._errors: list[ParserError] = []
 
     def parse(self, model: Buffer, path: str | None = None) -> bool:
-        self._network.model = bytes(model)
-        return not fake.parser_errors
+        content = self._network.model = bytes(model)
+        self._errors = [
+            ParserError(index, node, operator, text, _code_of(text))
+            for index, (node, operator, text) in enumerate(fake.parser_errors)
+        ]
+        if self._errors or not content.startswith(_IR_VERSION):
+            # A file of another kind is a model that holds nothing, as NVIDIA's parser reads it.
+            return not self._errors
+        outputs = _outputs_of(content)
+        if outputs is None:
+            code = ErrorCode.MODEL_DESERIALIZE_FAILED
+            self._errors = [ParserError(-1, "", "", "Failed to parse the ONNX model.", code)]
+            return False
+        self._network.num_outputs = outputs
+        return True
 
     @property
     def num_errors(self) -> int:
-        return len(fake.parser_errors)
+        return len(self._errors)
 
     def get_error(self, index: SupportsInt) -> ParserError:
-        return ParserError(int(index), *fake.parser_errors[int(index)])
+        return self._errors[int(index)]
+
+
+_IR_VERSION = b"\x08"
+"""How a serialised ModelProto begins: the tag of its first field."""
+
+
+def _code_of(text: str) -> ErrorCode:
+    """An operator that the parser does not have fails an assertion that reads "false"."""
+    return ErrorCode.UNSUPPORTED_NODE if text == "false" else ErrorCode.INVALID_NODE
+
+
+def _outputs_of(model: bytes) -> int | None:
+    """How many outputs the graph has; None where the file is cut."""
+    import onnxruntime as ort
+
+    try:
+        return len(_session(model).get_outputs())
+    except ort.capi.onnxruntime_pybind11_state.InvalidProtobuf:
+        return None
+
+
+def _session(model: bytes) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class IBuilderConfig:
@@ -220,18 +282,19 @@ class Builder:
         self, network: INetworkDefinition, config: IBuilderConfig
     ) -> IHostMemory:
         monitor = config.progress_monitor
-        monitor.phase_start("Building engine", "", 2)
-        for outer in range(2):
-            monitor.phase_start("Trying tactics", "Building engine", 4)
-            for step in range(4):
-                if fake.on_step is not None:
-                    fake.on_step(step)
-                if not monitor.step_complete("Trying tactics", step):
-                    fake.cancelled = True
-                    return _null(IHostMemory)
-            monitor.phase_finish("Trying tactics")
-            monitor.step_complete("Building engine", outer)
-        monitor.phase_finish("Building engine")
+        whole = "Building engine"
+        # The outermost phase has no parent; the real stubs do not own up to it.
+        monitor.phase_start(whole, cast(str, None), 2)
+        going = all(self._try_tactics(monitor, whole, outer) for outer in range(2))
+        monitor.phase_finish(whole)
+        if not going:
+            fake.cancelled = True
+            self._logger.log(ILogger.Severity.ERROR, "Build canceled by user")
+            return _null(IHostMemory)
+        if config.pools.get(MemoryPoolType.WORKSPACE) == 0:
+            text = "Please increase the workspace memory provided to the builder."
+            self._logger.log(ILogger.Severity.ERROR, text)
+            return _null(IHostMemory)
         for text in fake.build_errors:
             self._logger.log(ILogger.Severity.ERROR, text)
         if fake.build_errors:
@@ -249,6 +312,21 @@ class Builder:
         timing.content = __version__.encode() + b" tactics"
         header = json.dumps({"version": __version__}).encode()
         return _host_memory(_MAGIC + header + b"\n" + network.model)
+
+    @staticmethod
+    def _try_tactics(monitor: IProgressMonitor, parent: str, outer: int) -> bool:
+        """One inner phase; False where the listener gave up. What began is finished all the
+        same."""
+        phase, going = "Trying tactics", True
+        monitor.phase_start(phase, parent, 4)
+        for step in range(4):
+            if fake.on_step is not None:
+                fake.on_step(step)
+            going = monitor.step_complete(phase, step)
+            if not going:
+                break
+        monitor.phase_finish(phase)
+        return going and monitor.step_complete(parent, outer)
 
 
 class Runtime:
@@ -272,11 +350,7 @@ class Runtime:
 
 class ICudaEngine:
     def __init__(self, model: bytes) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session = _session(model)
         self._tensors = [
             *((tensor, TensorIOMode.INPUT) for tensor in self.session.get_inputs()),
             *((tensor, TensorIOMode.OUTPUT) for tensor in self.session.get_outputs()),
