@@ -50,6 +50,7 @@ _WORKSTATION = {
     "report": "Draw a run as one HTML page.",
     "study": "Run every configuration of the report and the constant prediction.",
     "export": "Turn a run into one ONNX and one bundle.",
+    "qualify": "Escapes and overkill of a bundle, as a signed page.",
     "keygen": "Make a key pair to sign bundles with.",
 }
 
