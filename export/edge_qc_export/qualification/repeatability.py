@@ -137,4 +137,4 @@ def _some(judged: Sequence[Judged], count: int, rng: np.random.Generator) -> lis
 
 
 def _clipped(values: NDArray[np.floating]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
