@@ -1,6 +1,6 @@
-"""Views joined to parts as they are judged, and what is said of each part.
+"""Joins judged views to parts and publishes the part verdicts.
 
-The joining is ``part``'s; here is which views take part in it, and what goes to the outbox.
+``inspection.part`` holds the joining rule; this file selects the views and writes to the outbox.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from edge_qc.publisher import Outbox, Severity, part_content
 
 
 class Assembly:
-    """Used from the loop's thread alone. dies: those that a part must show; where there are none,
-    views are not joined."""
+    """For the loop's thread only. dies: those that a complete part shows; if empty, views are not
+    joined."""
 
     def __init__(self, dies: Sequence[str], deadline_s: float, outbox: Outbox) -> None:
         self._dies = frozenset(dies)
@@ -25,13 +25,14 @@ class Assembly:
         self._outbox = outbox
 
     def said(self, event: Frame | Fault) -> Disposition | None:
-        """What was said of this view's part already: the view is late. None where it is not."""
+        """The disposition already published for this view's part, so that the view is late;
+        otherwise None."""
         if event.part_id is None or event.die not in self._dies:
             return None
         return self._joiner.said(event.part_id)
 
     def add(self, verdict_id: str, event: Frame | Fault, verdict: Verdict) -> None:
-        """Take a view whose verdict is on its way; say what follows for its part."""
+        """Add a view whose verdict is recorded, and publish what follows for its part."""
         if event.part_id is None or event.die is None or event.die not in self._dies:
             return
         said = self._joiner.said(event.part_id)
@@ -46,11 +47,11 @@ class Assembly:
             self._tell([whole])
 
     def close_overdue(self) -> None:
-        """Say INCOMPLETE of the parts whose deadline has passed."""
+        """Publish INCOMPLETE for the parts whose deadline has passed."""
         self._tell(self._joiner.overdue(time.monotonic(), _now()))
 
     def close_all(self) -> None:
-        """The line stops: no further view will come."""
+        """Publish all open parts: the line stops, and no further view will come."""
         self._tell(self._joiner.flush(_now()))
 
     def _tell(self, parts: Sequence[PartVerdict]) -> None:
@@ -58,11 +59,11 @@ class Assembly:
             self._outbox.part(part_content(part))
 
     def _tell_late(self, event: Frame | Fault, verdict: Verdict, said: Disposition) -> None:
-        """A part that was let through may be bad after all: somebody has to fetch it."""
+        """Warn that a part that passed may be bad after all, so that somebody can fetch it."""
         self._outbox.event(
             "late-view",
-            f"part {event.part_id}: {said.value} was said of it before the view of {event.die}, "
-            f"which is {verdict.label} ({verdict.disposition.value})",
+            f"part {event.part_id} was published as {said.value} before the view of {event.die} "
+            f"arrived, which is {verdict.label} ({verdict.disposition.value})",
             severity=Severity.ALARM if said is Disposition.PASS else Severity.WARNING,
             camera=event.camera,
         )

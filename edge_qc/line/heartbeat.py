@@ -1,6 +1,6 @@
-"""The heartbeat: the station's state and health, made of what its rooms say and told to the broker.
+"""The heartbeat: collects the station's state and health from its rooms and publishes both.
 
-What follows from a situation is ``state``'s to decide; counting is ``health``'s.
+``system.state`` derives the state from the situation; ``health`` counts.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _LOST = (CameraState.LOST, CameraState.FAILED)
 
 
 class Heartbeat:
-    """state: what the station is doing. troubles: by name, what any room wants said as long as it
-    stays here; may be set from any thread, all else is the loop's alone. picture_of: a camera's
-    figures for its health. tell: who else is told the figures; must return at once."""
+    """state: the station's state. troubles: by name, what makes the station DEGRADED while it is
+    listed here; any thread may change it, all else belongs to the loop. picture_of: returns a
+    camera's process monitoring figures. tell: also receives the figures; must return at once."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Heartbeat:
         every_s: float,
         evidence: Evidence | None = None,
     ) -> None:
-        """every_s: how often health is told; the state is told whenever it changes."""
+        """every_s: how often to publish health; the state is published whenever it changes."""
         self.state = State.READY
         self.troubles: dict[str, str] = {}
         self.picture_of: Callable[[str], Mapping[str, float]] = lambda camera: {}
@@ -57,8 +57,8 @@ class Heartbeat:
         self._told_s = 0.0
 
     def beat(self, *, queue: int, failure: str | None, stopping: bool) -> None:
-        """Once in each turn of the loop. queue: how many frames wait. failure: why the loop gave
-        up."""
+        """Call it once in each turn of the loop. queue: how many frames wait. failure: why the loop
+        gave up, or None."""
         before = self.state, self._why
         self.state, self._why = next_state(self.state, self._situation(failure, stopping))
         if (self.state, self._why) != before:
@@ -72,7 +72,7 @@ class Heartbeat:
             self.tell(figures)
 
     def name_bundle(self, bundle: Bundle) -> None:
-        """Says which bundle judges from now on."""
+        """Publish which bundle judges from now on."""
         self._publisher.bundle = BundleRef(id=bundle.id, version=bundle.manifest.version)
         self._publisher.state(self.state, self._why)
 
@@ -84,11 +84,11 @@ class Heartbeat:
         elif status.fault is not None:
             faults.append(f"outbox: {status.fault}")
         if status.space is Space.FULL:
-            faults.append("the disk is full, triggers are refused")
+            faults.append("the disk is full, so triggers are refused")
         troubles = []
         lost = [camera.name for camera in self._cameras if camera.stats.state in _LOST]
         if lost:
-            troubles.append(f"without a picture: {', '.join(lost)}")
+            troubles.append(f"no picture from {', '.join(lost)}")
         if status.space is Space.LOW:
             troubles.append("the disk is nearly full")
         if self._publisher.connected and self._publisher.trouble is not None:

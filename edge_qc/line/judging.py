@@ -1,7 +1,7 @@
-"""Judging: what waits becomes verdicts on disk.
+"""Judging: turns queued work into verdicts on disk.
 
-Each trigger is completed with its one verdict, which goes to whoever makes something of it: parts,
-evidence, those who look on. Where none of them can do its work, the verdict stands.
+Each trigger gets its one verdict, which then goes to the part, to evidence and to observers. If one
+of them fails, the verdict stands.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from edge_qc.publisher import Outbox, VerdictContent, verdict_content
 log = logging.getLogger(__name__)
 
 _ENGINE_FAILURES = 5
-"""Engine errors in a row after which a restart is worth more than another try."""
+"""After this many engine errors in a row, a restart helps more than another try."""
 
 Observer = Callable[[Frame, Verdict], None]
 
 
 class Judging:
-    """Used from the loop's thread alone, but for ``observe``. inspection: what judges at the
-    moment. failure: why another try is not worth it, None while one is."""
+    """For the loop's thread only, except ``observe``. inspection: the one that judges now. failure:
+    why the station should restart, or None."""
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class Judging:
         self._engine_failures = 0
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Has ``observer`` called on the loop's thread with each frame, once its verdict is
-        recorded; call what is returned to end that. It must be quick; an error of its is logged."""
+        """Call ``observer`` on the loop's thread with each frame once its verdict is recorded. It
+        must be quick; its errors are logged. Returns a function that ends the observation."""
         self._observers = (*self._observers, observer)
 
         def end() -> None:
@@ -57,14 +57,14 @@ class Judging:
         return end
 
     def replace(self, inspection: Inspection) -> Inspection:
-        """Judge with this one from now on; the one before."""
+        """Judge with this inspection from now on. Returns the previous one."""
         before, self.inspection = self.inspection, inspection
         self._engine_failures = 0
         return before
 
     def judge(self, work: Sequence[Work], *, running: bool) -> None:
-        """Record one verdict for each. running: the station may judge; else all are NOT_JUDGED.
-        Raises PublishError where a verdict cannot be recorded."""
+        """Record one verdict for each item. running: whether the station may judge; if not, all
+        become NOT_JUDGED. Raises PublishError if a verdict cannot be recorded."""
         frames = [item.event for item in work if isinstance(item.event, Frame)]
         inspected = self.inspection.inspect(frames, running=running)
         self._watch_engine([one.verdict for one in inspected])
@@ -96,14 +96,14 @@ class Judging:
                 item.verdict_id, item.event, seen.view, seen.reading, seen.verdict, described
             )
         except Exception:
-            log.exception("an image could not be kept; the verdicts stand")
+            log.exception("an image could not be kept as evidence; the verdicts stand")
 
     def _show(self, frame: Frame, verdict: Verdict) -> None:
         for observer in self._observers:
             try:
                 observer(frame, verdict)
             except Exception:
-                log.exception("what only looks on failed; the verdicts stand")
+                log.exception("an observer failed; the verdicts stand")
 
     def _complete(self, item: Work, verdict: Verdict) -> VerdictContent:
         event = item.event
@@ -130,8 +130,8 @@ class Judging:
         return content
 
     def _watch_engine(self, verdicts: Sequence[Verdict]) -> None:
-        """Counts calls: one that fails takes its whole batch along, and one frame's NaN is not
-        the engine's end."""
+        """Count failed calls, not frames: a failed call costs its whole batch, and one frame's NaN
+        does not mean a broken engine."""
         asked = [verdict for verdict in verdicts if verdict.reason is not Reason.FRAME]
         if not asked:
             return

@@ -1,4 +1,5 @@
-"""Verdicts out of the station: messages, the outbox that keeps them, the way to the broker."""
+"""Publishes what the station reports: the messages, the outbox on disk, the connection to the
+broker."""
 
 from __future__ import annotations
 
