@@ -71,7 +71,7 @@ def test_messages_in_their_order(file: Path) -> None:
     [
         ("UPDATE message SET payload = '{}' WHERE row = 2", "message 2 .* payload was altered"),
         ("DELETE FROM message WHERE row = 3", "verdict 3 to 3 are missing"),
-        ("UPDATE ledger SET commits = 1", "1 commits of .* last ones are lost"),
+        ("UPDATE ledger SET commits = 1", "1 of .* commits: the last ones are lost"),
     ],
 )
 def test_what_was_altered_is_found(file: Path, statement: str, fault: str) -> None:
