@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 
 from edge_qc.camera import Fault
 from edge_qc.inspection.part import PartJoiner, worse
+from edge_qc.line.outgoing import Origin, Outgoing
 from edge_qc.parts import Disposition, Frame, PartVerdict, Verdict
 from edge_qc.publisher import Outbox, Severity, part_content
 
@@ -19,10 +20,13 @@ class Assembly:
     """For the loop's thread only. dies: those that a complete part shows; if empty, views are not
     joined."""
 
-    def __init__(self, dies: Sequence[str], deadline_s: float, outbox: Outbox) -> None:
+    def __init__(
+        self, dies: Sequence[str], deadline_s: float, outbox: Outbox, outgoing: Outgoing
+    ) -> None:
         self._dies = frozenset(dies)
         self._joiner = PartJoiner(dies, deadline_s)
-        self._outbox = outbox
+        self._outbox, self._outgoing = outbox, outgoing
+        self._first: dict[str, Origin] = {}
 
     def said(self, event: Frame | Fault) -> Disposition | None:
         """The disposition already published for this view's part, so that the view is late;
@@ -31,7 +35,7 @@ class Assembly:
             return None
         return self._joiner.said(event.part_id)
 
-    def add(self, verdict_id: str, event: Frame | Fault, verdict: Verdict) -> None:
+    def add(self, verdict_id: str, event: Frame | Fault, verdict: Verdict, origin: Origin) -> None:
         """Add a view whose verdict is recorded, and publish what follows for its part."""
         if event.part_id is None or event.die is None or event.die not in self._dies:
             return
@@ -40,6 +44,11 @@ class Assembly:
             if worse(verdict.disposition, said):
                 self._tell_late(event, verdict, said)
             return
+        first = self._first.setdefault(event.part_id, origin)
+        if origin.triggered_s is not None and (
+            first.triggered_s is None or origin.triggered_s < first.triggered_s
+        ):
+            self._first[event.part_id] = origin
         whole = self._joiner.add(
             event.part_id, event.die, verdict_id, verdict, time.monotonic(), _now()
         )
@@ -56,7 +65,8 @@ class Assembly:
 
     def _tell(self, parts: Sequence[PartVerdict]) -> None:
         for part in parts:
-            self._outbox.part(part_content(part))
+            origin = self._first.pop(part.part_id, Origin(""))
+            self._outgoing.part(part_content(part, lot=origin.lot, serial=origin.serial), origin)
 
     def _tell_late(self, event: Frame | Fault, verdict: Verdict, said: Disposition) -> None:
         """Warn that a part that passed may be bad after all, so that somebody can fetch it."""

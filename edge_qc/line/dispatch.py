@@ -1,4 +1,4 @@
-"""Dispatches triggers from outside, by message or pin, to their cameras.
+"""Dispatches triggers from outside, by message, pin or controller, to their cameras.
 
 A trigger is accepted when it is durable in the outbox, before any camera is asked. From then on
 each of its cameras owes one verdict. Verdict ids derive from the trigger id, so that a repeated
@@ -7,7 +7,6 @@ trigger is recognised, even after a restart. ``camera`` takes the picture, ``jud
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import uuid
@@ -18,13 +17,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from edge_qc.camera import Camera, Fault
-from edge_qc.camera.gpio import PinWatch
 from edge_qc.errors import CameraError, PublishError
 from edge_qc.line.intake import Intake
+from edge_qc.line.outgoing import Origin
+from edge_qc.output import ControllerTrigger
 from edge_qc.parts import Reason
-from edge_qc.publisher import Outbox, Publisher, Severity, TriggerRecord
+from edge_qc.publisher import Outbox, TriggerRecord
 from edge_qc.publisher.requests import (
-    TRIGGER_LEVEL,
     ReplyStatus,
     TriggerReply,
     TriggerRequest,
@@ -32,10 +31,7 @@ from edge_qc.publisher.requests import (
     trigger_id_of,
 )
 from edge_qc.settings import CameraTable, StationTable
-from edge_qc.settings.triggering import Pin
 from edge_qc.system.state import State
-
-log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
 _CLOSE_S = 5.0
@@ -96,14 +92,23 @@ class Dispatch:
                 return self._reply(request.trigger_id, ReplyStatus.REFUSED, detail=str(error))
             if before is not None:
                 return self._reply(request.trigger_id, ReplyStatus.DUPLICATE, before)
-            return self._accept(request.trigger_id, request.part_id, meant, came_s)
+            origin = Origin(request.trigger_id, came_s, request.lot, request.serial)
+            return self._accept(origin, request.part_id, meant)
 
     def edge(self, posts: Sequence[Post], age_s: float = 0.0) -> TriggerReply:
         """Handle an edge at the pin of these cameras: a trigger without a part, with a new id.
         age_s: how long ago it happened."""
         came_s = time.monotonic() - age_s
         with self._lock:
-            return self._accept(uuid.uuid4().hex, None, posts, came_s)
+            return self._accept(Origin(uuid.uuid4().hex, came_s), None, posts)
+
+    def counted(self, posts: Sequence[Post], trigger: ControllerTrigger) -> TriggerReply:
+        """A trigger that a controller counted. Its id ends in the count, and no restart of either
+        side gives it out again."""
+        trigger_id = f"{uuid.uuid4().hex[:16]}.{trigger.count}"
+        origin = Origin(trigger_id, trigger.came_s, trigger.lot, trigger.serial)
+        with self._lock:
+            return self._accept(origin, trigger.part, posts)
 
     def close(self) -> None:
         """Accept no more triggers. Returns when the accepted ones are with their cameras, or after
@@ -112,9 +117,9 @@ class Dispatch:
         if self._lock.acquire(timeout=_CLOSE_S):
             self._lock.release()
 
-    def _accept(
-        self, trigger_id: str, part_id: str | None, posts: Sequence[Post], came_s: float
-    ) -> TriggerReply:
+    def _accept(self, origin: Origin, part_id: str | None, posts: Sequence[Post]) -> TriggerReply:
+        trigger_id, came_s = origin.trigger_id, origin.triggered_s
+        assert came_s is not None
         state = self._state()
         if self._closed or state not in (State.RUNNING, State.DEGRADED):
             return self._reply(
@@ -133,6 +138,8 @@ class Dispatch:
                 trigger_id=trigger_id,
                 part_id=part_id,
                 time=now,
+                lot=origin.lot,
+                serial=origin.serial,
             )
             try:
                 done = self._outbox.trigger(verdict_ids[post.camera.name], record)
@@ -154,7 +161,7 @@ class Dispatch:
         faults = []
         for post in durable:
             name = post.camera.name
-            self._intake.expect(name, trigger_id, verdict_ids[name])
+            self._intake.expect(name, verdict_ids[name], origin)
             fault = self._fire(post, trigger_id, part_id, time.monotonic() - came_s)
             if fault is not None:
                 faults.append(
@@ -225,64 +232,6 @@ class Dispatch:
             verdict_ids=verdict_ids or {},
             detail=detail,
         )
-
-
-class Inputs:
-    """The trigger topic and pins of a station, open until ``close``."""
-
-    def __init__(
-        self,
-        dispatch: Dispatch,
-        posts: Sequence[Post],
-        outbox: Outbox,
-        publisher: Publisher,
-        troubles: dict[str, str],
-    ) -> None:
-        """Starts listening. troubles: receives, by pin, why it cannot be watched, while that lasts.
-        Raises SettingsError if it never can be."""
-        self._dispatch, self._outbox, self._publisher = dispatch, outbox, publisher
-        self._troubles = troubles
-        if any(post.settings.triggering.kind == "mqtt" for post in posts):
-            publisher.listen(TRIGGER_LEVEL, self._hear)
-        by_pin: dict[Pin, list[Post]] = {}
-        for post in posts:
-            if post.settings.triggering.pin is not None:
-                by_pin.setdefault(post.settings.triggering.pin, []).append(post)
-        self._watches = [self._watch(pin, meant) for pin, meant in by_pin.items()]
-        for watch in self._watches:
-            watch.start()
-
-    def close(self) -> None:
-        """Accept no more triggers."""
-        self._dispatch.close()
-        for watch in self._watches:
-            watch.stop()
-
-    def _hear(self, payload: bytes, came_s: float) -> None:
-        reply = self._dispatch.message(payload, came_s)
-        self._publisher.reply(reply.model_dump(mode="json", by_alias=True))
-
-    def _watch(self, pin: Pin, posts: Sequence[Post]) -> PinWatch:
-        def lost(count: int) -> None:
-            self._outbox.event(
-                "trigger-lost",
-                f"{count} edges at {pin} came faster than the station could read them; their parts "
-                "have no verdict",
-                severity=Severity.ALARM,
-            )
-
-        def trouble(why: str | None) -> None:
-            if why is None:
-                self._troubles.pop(str(pin), None)
-            else:
-                self._troubles[str(pin)] = why
-
-        def edge(age_s: float) -> None:
-            reply = self._dispatch.edge(posts, age_s)
-            if reply.status is ReplyStatus.REFUSED:
-                log.warning("refused an edge at %s: %s", pin, reply.detail)
-
-        return PinWatch(pin, edge, lost, trouble)
 
 
 def _is_meant(post: Post, request: TriggerRequest) -> bool:

@@ -15,6 +15,7 @@ from edge_qc.bundle.verification import Bundle
 from edge_qc.camera import Camera, CameraState, CameraStats
 from edge_qc.evidence import Evidence
 from edge_qc.line.health import Health
+from edge_qc.output import Outputs
 from edge_qc.publisher import (
     BundleRef,
     CameraHealth,
@@ -22,6 +23,7 @@ from edge_qc.publisher import (
     HealthContent,
     Outbox,
     OutboxHealth,
+    OutputHealth,
     Publisher,
     Space,
 )
@@ -45,6 +47,7 @@ class Heartbeat:
         health: Health,
         every_s: float,
         evidence: Evidence | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         """every_s: how often to publish health; the state is published whenever it changes."""
         self.state = State.READY
@@ -54,6 +57,7 @@ class Heartbeat:
         self._why = ""
         self._cameras, self._outbox, self._publisher = cameras, outbox, publisher
         self._health, self._every_s, self._evidence = health, every_s, evidence
+        self._outputs = outputs
         self._told_s = 0.0
 
     def beat(self, *, queue: int, failure: str | None, stopping: bool) -> None:
@@ -61,6 +65,8 @@ class Heartbeat:
         gave up, or None."""
         before = self.state, self._why
         self.state, self._why = next_state(self.state, self._situation(failure, stopping))
+        if self._outputs is not None:
+            self._outputs.station(self.state)
         if (self.state, self._why) != before:
             self._publisher.state(self.state, self._why)
             log.info("%s: %s", self.state.value, self._why)
@@ -86,6 +92,9 @@ class Heartbeat:
         if status.space is Space.FULL:
             faults.append("the disk is full, so triggers are refused")
         troubles = []
+        if self._outputs is not None:
+            faults += self._outputs.faults()
+            troubles += self._outputs.troubles()
         lost = [camera.name for camera in self._cameras if camera.stats.state in _LOST]
         if lost:
             troubles.append(f"no picture from {', '.join(lost)}")
@@ -123,6 +132,10 @@ class Heartbeat:
                     free_bytes=status.free_bytes,
                     space=status.space.value,
                 ),
+                "outputs": {
+                    name: OutputHealth.model_validate(asdict(figures))
+                    for name, figures in (self._outputs.figures() if self._outputs else {}).items()
+                },
                 "evidence": None
                 if self._evidence is None
                 else EvidenceHealth.model_validate(asdict(self._evidence.stats)),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from edge_qc.camera import Ended, Fault
 from edge_qc.errors import PublishError
+from edge_qc.line.outgoing import Origin
 from edge_qc.parts import Frame, Reason
 from edge_qc.publisher import Outbox, TriggerRecord
 
@@ -29,10 +30,11 @@ sync for each would delay the frames behind it until all are stale."""
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One accepted trigger: the event to judge, and the verdict's id."""
+    """One accepted trigger: the event to judge, the verdict's id, and where it comes from."""
 
     verdict_id: str
     event: Frame | Fault
+    origin: Origin
 
 
 class Intake:
@@ -43,7 +45,7 @@ class Intake:
         self.refused = 0
         self._outbox = outbox
         self._queue: queue.Queue[Work] = queue.Queue(room)
-        self._expected: dict[tuple[str, str], str] = {}
+        self._expected: dict[tuple[str, str], tuple[str, Origin]] = {}
         self._owed: Counter[str] = Counter()
         self._held: set[str] = set()
         self._unsynced: dict[str, deque[Future[None]]] = defaultdict(deque)
@@ -53,10 +55,10 @@ class Intake:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    def expect(self, camera: str, trigger_id: str, verdict_id: str) -> None:
+    def expect(self, camera: str, verdict_id: str, origin: Origin) -> None:
         """Announce a trigger that is already recorded, so that its frame is not recorded again."""
         with self._lock:
-            self._expected[camera, trigger_id] = verdict_id
+            self._expected[camera, origin.trigger_id] = verdict_id, origin
             self._owed[camera] += 1
 
     def owed(self, camera: str) -> int:
@@ -91,7 +93,8 @@ class Intake:
             if expected is not None:
                 self._owed[event.camera] -= 1
         if expected is not None:
-            self._queue.put(Work(expected, event))
+            verdict_id, origin = expected
+            self._queue.put(Work(verdict_id, event, origin))
             return
         verdict_id = str(uuid.uuid4())
         record = TriggerRecord(
@@ -114,7 +117,7 @@ class Intake:
         except PublishError as error:
             self.refuse(str(error))
             return
-        self._queue.put(Work(verdict_id, event))
+        self._queue.put(Work(verdict_id, event, Origin(event.trigger_id)))
 
     def take(self, at_most: int) -> list[Work]:
         """Take up to this many; empty if none came within a turn."""

@@ -6,6 +6,7 @@ of them fails, the verdict stands.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -16,8 +17,9 @@ from edge_qc.inspection.inspecting import Inspected, Inspection
 from edge_qc.line.assembly import Assembly
 from edge_qc.line.health import Health
 from edge_qc.line.intake import Work
+from edge_qc.line.outgoing import Outgoing
 from edge_qc.parts import Frame, Reason, Verdict
-from edge_qc.publisher import Outbox, VerdictContent, verdict_content
+from edge_qc.publisher import VerdictContent, verdict_content
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +36,14 @@ class Judging:
     def __init__(
         self,
         inspection: Inspection,
-        outbox: Outbox,
+        outgoing: Outgoing,
         assembly: Assembly,
         health: Health,
         evidence: Evidence | None,
     ) -> None:
         self.inspection = inspection
         self.failure: str | None = None
-        self._outbox, self._assembly, self._health = outbox, assembly, health
+        self._outgoing, self._assembly, self._health = outgoing, assembly, health
         self._evidence = evidence
         self._observers: tuple[Observer, ...] = ()
         self._engine_failures = 0
@@ -59,6 +61,7 @@ class Judging:
     def replace(self, inspection: Inspection) -> Inspection:
         """Judge with this inspection from now on. Returns the previous one."""
         before, self.inspection = self.inspection, inspection
+        self._outgoing.labels = inspection.bundle.manifest.labels
         self._engine_failures = 0
         return before
 
@@ -106,7 +109,9 @@ class Judging:
                 log.exception("an observer failed; the verdicts stand")
 
     def _complete(self, item: Work, verdict: Verdict) -> VerdictContent:
-        event = item.event
+        event, origin = item.event, item.origin
+        if isinstance(event, Frame) and origin.triggered_s is None:
+            origin = dataclasses.replace(origin, triggered_s=event.monotonic_s)
         bundle = self.inspection.bundle
         content = verdict_content(
             verdict,
@@ -119,14 +124,16 @@ class Judging:
             bundle_version=bundle.manifest.version,
             engine=self.inspection.engine.name,
             late=self._assembly.said(event) is not None,
+            lot=origin.lot,
+            serial=origin.serial,
         )
-        self._outbox.verdict(item.verdict_id, content)
+        self._outgoing.verdict(item.verdict_id, content, origin)
         total_ms = 0.0
         if isinstance(event, Frame):
             total_ms = (time.monotonic() - event.monotonic_s) * 1e3
         self._health.count(verdict.label, total_ms)
         log.debug("%s %s %s", event.camera, event.image or event.trigger_id, verdict.label)
-        self._assembly.add(item.verdict_id, event, verdict)
+        self._assembly.add(item.verdict_id, event, verdict, origin)
         return content
 
     def _watch_engine(self, verdicts: Sequence[Verdict]) -> None:

@@ -23,6 +23,8 @@ from edge_qc.line.health import Health
 from edge_qc.line.heartbeat import Heartbeat
 from edge_qc.line.intake import Intake
 from edge_qc.line.judging import Judging, Observer
+from edge_qc.line.outgoing import Outgoing
+from edge_qc.output import Outputs
 from edge_qc.publisher import HealthContent, Outbox, Publisher, Severity
 from edge_qc.settings import LineTable
 from edge_qc.system.state import State, may_judge
@@ -48,17 +50,18 @@ class Line:
         publisher: Publisher,
         settings: LineTable,
         evidence: Evidence | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.turns = 0
         self._failure: str | None = None
         self._cameras = cameras
-        self._outbox = outbox
+        self._outbox, self._outputs = outbox, outputs
         self._publisher = publisher
         self._settings = settings
         self._intake = Intake(outbox, settings.queue)
         health = Health()
         self._heartbeat = Heartbeat(
-            cameras, outbox, publisher, health, settings.health_every_s, evidence
+            cameras, outbox, publisher, health, settings.health_every_s, evidence, outputs
         )
         self._stopped = threading.Event()
         self._before_stop: list[Callable[[], None]] = []
@@ -66,8 +69,9 @@ class Line:
         dies = settings.part_dies
         if dies is None:
             dies = tuple(inspection.bundle.manifest.dies)
-        self._assembly = Assembly(dies, settings.part_deadline_s, outbox)
-        self._judging = Judging(inspection, outbox, self._assembly, health, evidence)
+        outgoing = Outgoing(outbox, outputs, inspection.bundle.manifest.labels)
+        self._assembly = Assembly(dies, settings.part_deadline_s, outbox, outgoing)
+        self._judging = Judging(inspection, outgoing, self._assembly, health, evidence)
         self._stopping = False
 
     @property
@@ -134,6 +138,7 @@ class Line:
             PUBLISHER: self._publisher.turns,
             "outbox": self._outbox.turns,
         }
+        loops |= self._outputs.loops() if self._outputs is not None else {}
         for camera in self._cameras:
             rests = camera.stats.state in _AT_REST or self._intake.holds(camera.name)
             loops[f"camera {camera.name}"] = None if rests else camera.turns

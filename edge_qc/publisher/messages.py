@@ -70,7 +70,8 @@ class BundleRef(_Model):
 
 class VerdictContent(_Model):
     """The verdict on one view. time: UTC, when the frame was taken or the trigger arrived. late:
-    the part verdict was published before, without this view."""
+    the part verdict was published before, without this view. lot, serial: of the part, from its
+    trigger."""
 
     camera: str
     die: str | None
@@ -89,6 +90,8 @@ class VerdictContent(_Model):
     image: str | None = None
     detail: str = ""
     late: bool = False
+    lot: str | None = None
+    serial: str | None = None
 
     @model_validator(mode="after")
     def _never_wrongly_good(self) -> VerdictContent:
@@ -110,6 +113,8 @@ class PartContent(_Model):
     labels: Mapping[str, str]
     missing: tuple[str, ...]
     verdict_ids: tuple[str, ...]
+    lot: str | None = None
+    serial: str | None = None
 
 
 class EventContent(_Model):
@@ -155,6 +160,23 @@ class EvidenceHealth(_Model):
     failed: Count
 
 
+class OutputHealth(_Model):
+    """One output to the machine, since the start. results: handed to it; passed: shown as PASS.
+    late: after their deadline. superseded: replaced before it took them. unsent: while it was away.
+    unconfirmed: the ejector was silent, or moved unasked. All but ``passed`` were rejected.
+    latency_ms: from trigger to output, ``p50`` and ``p99`` of the last ones, ``worst`` since the
+    start; at a pin with a delay, how much later than meant."""
+
+    connected: bool
+    results: Count = 0
+    passed: Count = 0
+    late: Count = 0
+    superseded: Count = 0
+    unsent: Count = 0
+    unconfirmed: Count = 0
+    latency_ms: Mapping[str, Finite] = {}
+
+
 class HealthContent(_Model):
     """The heartbeat. verdicts: by label since the start. latency_ms: by name, such as ``p50`` and
     ``p99``."""
@@ -170,6 +192,7 @@ class HealthContent(_Model):
     cameras: Mapping[str, CameraHealth] = {}
     outbox: OutboxHealth | None = None
     evidence: EvidenceHealth | None = None
+    outputs: Mapping[str, OutputHealth] = {}
     memory_bytes: Count = 0
     temperatures_c: Mapping[str, Finite] = {}
 

@@ -34,7 +34,7 @@ Name = Annotated[str, Field(max_length=64, pattern=_PRINTABLE)]
 class TriggerRequest(BaseModel):
     """``…/trigger``: take a picture now. trigger_id: new for each trigger; a known one does
     nothing. camera or die: selects among the cameras with ``trigger = "mqtt"``; without either, all
-    of them."""
+    of them. lot, serial: of the part, copied to its verdicts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
 
@@ -43,6 +43,8 @@ class TriggerRequest(BaseModel):
     part_id: PartId | None = None
     camera: Name | None = None
     die: Name | None = None
+    lot: PartId | None = None
+    serial: PartId | None = None
 
     @model_validator(mode="after")
     def _one_address(self) -> TriggerRequest:

@@ -39,6 +39,8 @@ def verdict_content(
     bundle_version: int | None = None,
     engine: str | None = None,
     late: bool = False,
+    lot: str | None = None,
+    serial: str | None = None,
 ) -> VerdictContent:
     """The message content for a verdict and the frame it came from.
 
@@ -74,6 +76,8 @@ def verdict_content(
             image=image,
             detail=verdict.detail[:DETAIL_LIMIT],
             late=late,
+            lot=lot,
+            serial=serial,
         )
     except ValidationError as error:
         raise PublishError(
@@ -81,7 +85,9 @@ def verdict_content(
         ) from error
 
 
-def part_content(part: PartVerdict) -> PartContent:
+def part_content(
+    part: PartVerdict, *, lot: str | None = None, serial: str | None = None
+) -> PartContent:
     """The message content for a part verdict."""
     return PartContent(
         part_id=part.part_id,
@@ -92,6 +98,8 @@ def part_content(part: PartVerdict) -> PartContent:
         labels=dict(part.labels),
         missing=part.missing,
         verdict_ids=part.verdict_ids,
+        lot=lot,
+        serial=serial,
     )
 
 

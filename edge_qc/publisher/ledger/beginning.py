@@ -73,5 +73,7 @@ def _restarted(record: TriggerRecord) -> VerdictContent:
         disposition=Disposition.REVIEW,
         reason=Reason.RESTART,
         image=record.image,
+        lot=record.lot,
+        serial=record.serial,
         detail="the station stopped between this trigger and its verdict",
     )

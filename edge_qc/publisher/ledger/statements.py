@@ -21,9 +21,12 @@ WAITING, DELIVERED, DAMAGED = 0, 1, 2
 _SEAL = "seal"
 
 
+_LATER = ("lot", "serial")
+
+
 @dataclass(frozen=True, slots=True)
 class TriggerRecord:
-    """What is known about a view when its trigger arrives. time: UTC."""
+    """What is known about a view when its trigger arrives. time: UTC. lot, serial: of the part."""
 
     camera: str
     die: str | None
@@ -31,9 +34,15 @@ class TriggerRecord:
     part_id: str | None
     time: datetime
     image: str | None = None
+    lot: str | None = None
+    serial: str | None = None
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "time": self.time.isoformat()})
+        fields = {**asdict(self), "time": self.time.isoformat()}
+        # Not there rather than null: a version that does not know them can read the rest.
+        return json.dumps(
+            {key: value for key, value in fields.items() if key not in _LATER or value is not None}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> TriggerRecord:
