@@ -96,6 +96,7 @@ def register_map(table: OutputTable, blocks: Sequence[str], *, triggers: bool) -
                 f"acknowledgement of {name}", "controller", first + area.words, (field,), name
             )
     trigger = confirm = None
+    register = max(area.register + words for area in areas)
     if triggers:
         first = register if table.trigger_register is None else table.trigger_register
         trigger = Area("trigger", "controller", first, trigger_fields(table))

@@ -235,7 +235,7 @@ def target_of(text: str) -> Target:
     if kind == "gpio":
         pin = pin_of("target", rest)
         if "?" in rest:
-            raise ValueError(f"target {redacted_uri(text)!r}: an output pin takes no options behind it")
+            raise ValueError(f"target {text!r}: an output pin takes no options behind it")
         return Target("gpio", pin=pin)
     if kind not in _PORTS:
         raise ValueError(f"unknown target {redacted_uri(text)!r}, wanted {_WANTED}")

@@ -50,7 +50,7 @@ def test_blocks_follow_each_other_and_nothing_overlaps() -> None:
             "north (registers 0 to 43) and bl",
         ),
         (
-            {"blocks": {"part": {"register": 90, "coil": 2}}},
+            {"blocks": {"part": {"register": 200, "coil": 2}}},
             "(coils 0 to 2) and block part (from",
         ),
         ({"trigger_register": 20}, "overlap"),
