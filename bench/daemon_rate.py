@@ -44,21 +44,21 @@ FRAMES = int(os.environ.get("EDGE_QC_BENCH_FRAMES", "20000"))
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def figures() -> list[dict[str, Any]]:
+def figures() -> Iterator[dict[str, Any]]:
     """daemon_rate (views of 224 pixels, as ``edge-qc train`` makes them), daemon_rate_48 (an engine
     so quick that the station around it weighs as much), and daemon_frame_to_puback,
     daemon_idle_cpu and daemon_memory."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _edge_qc(folder, "synth", "data", "--train", "240", "--test", "40")
-        found = []
         for size, figure, goal in ((224, "daemon_rate", ">= 0.85"), (48, "daemon_rate_48", "")):
             bundle = _trained(folder, size)
             images = _images(folder, bundle)
-            found.append(_rate(figure, goal, folder, bundle, images))
+            yield _rate(figure, goal, folder, bundle, images)
             if size == 224:
-                found += [_latency(folder, bundle, images), _idle(folder, bundle, images)]
-        return [*found, _memory(folder)]
+                yield _latency(folder, bundle, images)
+                yield _idle(folder, bundle, images)
+        yield _memory(folder)
 
 
 def _edge_qc(folder: Path, *arguments: object) -> None:

@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "deploy" / "demo"))
 
 from broker import free_port, running_broker  # noqa: E402
+from peers import beside  # noqa: E402
 
 STATIONS, RATE, SECONDS, RUNS = 50, 10, 20, 2
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -105,6 +106,9 @@ def _measured(command: list[str], port: int) -> dict[str, float]:
 
 def figures() -> list[dict[str, Any]]:
     """Both sides in turn on one broker under one load."""
+    needed = ("mosquitto", "chromium", "chromedriver", "nicegui")
+    if not all(beside(peer, "dashboard_server_cpu") for peer in needed):
+        return []
     sides: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
     with running_broker("mosquitto", None, ["max_queued_messages 0"]) as (host, port):
         load = subprocess.Popen(

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from typing import Any
 
+from peers import beside
+
 IMAGES, RUNS = 120, 3
 
 _COMMON = """
@@ -61,6 +63,8 @@ print(time.perf_counter() - began, kilobytes("VmHWM") - before)
 
 def figures() -> list[dict[str, Any]]:
     """fit_speed (theirs over ours) and fit_memory (ours over theirs)."""
+    if not beside("anomalib", "fit_speed", "fit_memory"):
+        return []
     mine: list[tuple[float, float]] = []
     other: list[tuple[float, float]] = []
     for _ in range(RUNS):

@@ -1,8 +1,7 @@
 """One pass against its bare classifier in the same engine, and what it costs in memory and disk;
 and what another engine on the CPU would gain.
 
-ResNet50 at 224, 100 channels per class, on 28 x 28 and on 56 x 56. Needs ``pip install -r
-bench/requirements.txt``.
+ResNet50 at 224, 100 channels per class, on 28 x 28 and on 56 x 56.
 """
 
 from __future__ import annotations
@@ -11,10 +10,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
+from peers import beside
 from sides import graphs
 from timing import paired
 
@@ -35,10 +36,10 @@ print(resident() - before)
 """
 
 
-def figures() -> list[dict[str, Any]]:
+def figures() -> Iterator[dict[str, Any]]:
     """one_pass_28, one_pass_56, and for each the memory and the size of PaDiM's parameters;
     one_pass_openvino."""
-    found = []
+    with_openvino = beside("openvino", "one_pass_openvino")
     network, features = graphs.random_network("resnet50")
     with tempfile.TemporaryDirectory() as folder:
         bare_file = Path(folder) / "bare.onnx"
@@ -49,38 +50,32 @@ def figures() -> list[dict[str, Any]]:
             module = graphs.fused(network, features, rows)
             file = graphs.write(module, OUTPUTS, Path(folder) / f"fused-{name}.onnx")
             session = graphs.session(file)
-            found.append(
-                paired(
-                    f"one_pass_{name}",
-                    lambda session=session: session.run(None, view),
-                    lambda: bare.run(None, view),
-                    runs=RUNS,
-                    ratio="ours/theirs",
-                    goal=goal,
-                    note=f"fused ResNet50 with PaDiM on {name}x{name} against the bare "
-                    "classifier, ONNX Runtime, 2 threads",
-                )
+            yield paired(
+                f"one_pass_{name}",
+                lambda session=session: session.run(None, view),
+                lambda: bare.run(None, view),
+                runs=RUNS,
+                ratio="ours/theirs",
+                goal=goal,
+                note=f"fused ResNet50 with PaDiM on {name}x{name} against the bare "
+                "classifier, ONNX Runtime, 2 threads",
             )
             mine, other = _resident(file), _resident(bare_file)
-            found.append(
-                _sizes(
-                    f"one_pass_memory_{name}", mine, other, "<= 1.3", "resident memory of a session"
-                )
+            yield _sizes(
+                f"one_pass_memory_{name}", mine, other, "<= 1.3", "resident memory of a session"
             )
             parameters = float(
                 sum(buffer.nbytes for n, buffer in module.named_buffers() if n.startswith("padim"))
             )
-            found.append(
-                _sizes(
-                    f"padim_parameters_{name}",
-                    parameters,
-                    1.24e9,
-                    "<= 35 MB",
-                    "PaDiM's parameters against the benchmark's (550 channels on 32x32)",
-                )
+            yield _sizes(
+                f"padim_parameters_{name}",
+                parameters,
+                1.24e9,
+                "<= 35 MB",
+                "PaDiM's parameters against the benchmark's (550 channels on 32x32)",
             )
-        found.append(_in_openvino(file, session))
-    return found
+        if with_openvino:
+            yield _in_openvino(file, session)
 
 
 def _in_openvino(file: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from peers import beside
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -282,6 +283,9 @@ def _asked(engine: sa.Engine, ask: Callable[[], Any]) -> tuple[list[float], str]
 
 
 def figures() -> list[dict[str, Any]]:
+    """records_queries."""
+    if not beside("initdb", "records_queries"):
+        return []
     with running_postgres(_SETTINGS) as url:
         engine = open_database(url)
         began = time.perf_counter()

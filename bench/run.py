@@ -1,8 +1,10 @@
 """Run every benchmark here and write ``bench/results/latest.json`` and ``docs/figures.md``.
 
-A benchmark is a module of this folder with ``figures()``: a list of dictionaries with name, ratio,
-ours_median_s, theirs_median_s, runs and note. Both sides of a ratio are timed in turn in one run,
-since machines are shared and noisy. ``python bench/run.py NAME …`` runs some.
+A benchmark is a module of this folder whose ``figures()`` yields dictionaries with name, ratio,
+ours_median_s, theirs_median_s, runs and note. Each is written as soon as it is measured. One whose
+peer is not installed is left out, and what was measured of it before stays. Both sides of a ratio
+are timed in turn in one run, since machines are shared and noisy. ``python bench/run.py NAME …``
+runs some.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from typing import Any
 from page import page
 
 HERE = Path(__file__).parent
-_NOT_ONE = ("run", "timing", "page")
+# fleet and startup take arguments of their own and keep results of their own.
+_NOT_ONE = ("run", "timing", "page", "peers", "fleet", "startup")
 _PACKAGES = (
     "numpy",
     "opencv-python",
@@ -63,9 +66,17 @@ def _version(package: str) -> str | None:
 
 
 def main() -> int:
-    """Run what was named, all by default; 1 where a benchmark failed."""
-    wanted = set(sys.argv[1:])
+    """Run what was named, all by default; 1 where a benchmark failed, 2 where there is none."""
     modules = sorted(path for path in HERE.glob("*.py") if path.stem not in _NOT_ONE)
+    known = {path.stem for path in modules}
+    wanted = set(sys.argv[1:]) or known
+    if wanted - known:
+        print(
+            f"no benchmark {', '.join(sorted(wanted - known))}; there are "
+            f"{', '.join(sorted(known))}",
+            file=sys.stderr,
+        )
+        return 2
     sys.path.insert(0, str(HERE))
     results = HERE / "results"
     results.mkdir(exist_ok=True)
@@ -73,9 +84,18 @@ def main() -> int:
     kept: dict[str, Any] = {}
     if target.exists():
         kept = {figure["name"]: figure for figure in json.loads(target.read_text())["figures"]}
+
+    def keep(figure: dict[str, Any]) -> None:
+        taken = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        kept[figure["name"]] = {**figure, "taken": taken, "machine": machine()}
+        print(f"  {figure['name']}: {figure['ratio']:.3g}", file=sys.stderr, flush=True)
+        document = {"figures": [kept[name] for name in sorted(kept)]}
+        target.write_text(json.dumps(document, indent=2) + "\n")
+        (HERE.parent / "docs" / "figures.md").write_text(page(document["figures"]))
+
     failed = []
     for path in modules:
-        if wanted and path.stem not in wanted:
+        if path.stem not in wanted:
             continue
         print(f"{path.stem} …", file=sys.stderr, flush=True)
         spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -86,15 +106,10 @@ def main() -> int:
         try:
             spec.loader.exec_module(module)
             for figure in module.figures():
-                taken = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                kept[figure["name"]] = {**figure, "taken": taken, "machine": machine()}
-                print(f"  {figure['name']}: {figure['ratio']:.3g}", file=sys.stderr, flush=True)
+                keep(figure)
         except Exception as error:  # one benchmark that fails must not take the others with it
             failed.append(path.stem)
             print(f"  failed: {error}", file=sys.stderr, flush=True)
-        document = {"figures": [kept[name] for name in sorted(kept)]}
-        target.write_text(json.dumps(document, indent=2) + "\n")
-        (HERE.parent / "docs" / "figures.md").write_text(page(document["figures"]))
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import gc
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
+from peers import beside
 from sides import anomalib_padim, graphs
 from timing import paired
 
@@ -30,10 +32,17 @@ WRN50_BYTES = 16 * 2**30
 """Free memory that exporting anomalib's WideResNet50-2 with 550 channels wants."""
 
 
-def figures() -> list[dict[str, Any]]:
+def figures() -> Iterator[dict[str, Any]]:
     """vs_anomalib_{r18,wrn50}_{ort,torch} and padim_r18_{ort,openvino}."""
+    if not beside(
+        "anomalib",
+        *(f"vs_anomalib_{p}_{e}" for p in PEERS for e in ("torch", "ort")),
+        "padim_r18_ort",
+        "padim_r18_openvino",
+    ):
+        return
+    with_openvino = beside("openvino", "padim_r18_openvino")
     torch.set_num_threads(graphs.THREADS)
-    found = []
     view = {"view": graphs.a_view()}
     network, features = graphs.random_network("resnet50")
     bare_module = graphs.Bare(network, features).eval()
@@ -77,7 +86,7 @@ def figures() -> list[dict[str, Any]]:
             alone = paired("", lambda: bare.run(None, view), one_pass, runs=RUNS, rest_s=REST_S)
             floor = alone["ours_median_s"] / figure["theirs_median_s"]
             figure["note"] += f"; the bare classifier in ONNX Runtime alone would be {floor:.3f}"
-            found.append(figure)
+            yield figure
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 file = anomalib_padim.write(theirs, Path(place))
                 del theirs, both_in_torch
@@ -88,27 +97,29 @@ def figures() -> list[dict[str, Any]]:
                     bare.run(None, view)
                     session.run(None, {"input": image})
 
-                found.append(
-                    paired(
-                        f"vs_anomalib_{peer}_ort",
-                        one_pass,
-                        both,
-                        runs=RUNS,
-                        ratio="ours/theirs",
-                        goal=goal_ort,
-                        note=f"{note}, both in ONNX Runtime, spinning off",
-                    )
+                yield paired(
+                    f"vs_anomalib_{peer}_ort",
+                    one_pass,
+                    both,
+                    runs=RUNS,
+                    ratio="ours/theirs",
+                    goal=goal_ort,
+                    note=f"{note}, both in ONNX Runtime, spinning off",
                 )
                 if peer == "r18":
-                    found += _alone(folder, file, session, image)
+                    yield from _alone(folder, file, session, image, with_openvino=with_openvino)
                 del session, both
                 gc.collect()
-    return found
 
 
 def _alone(
-    folder: Path, file: Path, theirs: onnxruntime.InferenceSession, image: Any
-) -> list[dict[str, Any]]:
+    folder: Path,
+    file: Path,
+    theirs: onnxruntime.InferenceSession,
+    image: Any,
+    *,
+    with_openvino: bool,
+) -> Iterator[dict[str, Any]]:
     """PaDiM alone on a ResNet18 with 100 channels, in both engines."""
     _, features = graphs.random_network("resnet18")
     alone = graphs.write(
@@ -116,28 +127,25 @@ def _alone(
     )
     mine, view = graphs.session(alone), {"view": graphs.a_view()}
     note = "PaDiM alone, ResNet18, 100 channels, 56x56, pooled"
-    found = [
-        paired(
-            "padim_r18_ort",
-            lambda: mine.run(None, view),
-            lambda: theirs.run(None, {"input": image}),
-            runs=RUNS,
-            goal=">= 1.8",
-            note=f"{note}, ONNX Runtime",
-        )
-    ]
-    requests = [graphs.openvino_request(one) for one in (alone, file)]
-    found.append(
-        paired(
-            "padim_r18_openvino",
-            lambda: requests[0].infer([graphs.a_view()]),
-            lambda: requests[1].infer([image]),
-            runs=RUNS,
-            goal=">= 1.8",
-            note=f"{note}, OpenVINO in FP32",
-        )
+    yield paired(
+        "padim_r18_ort",
+        lambda: mine.run(None, view),
+        lambda: theirs.run(None, {"input": image}),
+        runs=RUNS,
+        goal=">= 1.8",
+        note=f"{note}, ONNX Runtime",
     )
-    return found
+    if not with_openvino:
+        return
+    requests = [graphs.openvino_request(one) for one in (alone, file)]
+    yield paired(
+        "padim_r18_openvino",
+        lambda: requests[0].infer([graphs.a_view()]),
+        lambda: requests[1].infer([image]),
+        runs=RUNS,
+        goal=">= 1.8",
+        note=f"{note}, OpenVINO in FP32",
+    )
 
 
 def _free_bytes() -> int:

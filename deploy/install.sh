@@ -181,7 +181,16 @@ pip_of() { # VENV ARGUMENTS…
 }
 
 pycuda() { # VENV: where TensorRT is; built once, since it takes minutes
-  [ -n "$(gpu_kind)" ] && "$1/bin/python" -c 'import tensorrt' 2>/dev/null || return 0
+  [ -n "$(gpu_kind)" ] || return 0
+  local found get="pip install 'edge-qc[tensorrt]' with $1/bin/python"
+  if [ "$(gpu_kind)" = jetson ]; then get="apt install python3-libnvinfer, JetPack's own"; fi
+  if ! found=$("$1/bin/python" -c 'import tensorrt as t; print(t.__version__, "of", t.__file__)' 2>/dev/null); then
+    say "no TensorRT is seen, so the engine is ONNX Runtime on the CPU until then: $get, then run this again"
+    return 0
+  fi
+  # pip's does not serve a Jetson.
+  say "TensorRT $found is used; none is fetched"
+  if "$1/bin/python" -c 'import pycuda' 2>/dev/null; then return 0; fi
   local wheels=$CACHE/wheels lock=$HERE/constraints/pycuda.txt
   if ! compgen -G "$wheels/pycuda-*.whl" >/dev/null; then
     if compgen -G "$HERE/wheels/pycuda-*.whl" >/dev/null; then
@@ -201,7 +210,10 @@ pycuda() { # VENV: where TensorRT is; built once, since it takes minutes
 
 build_version() { # ID WHEEL LOCK
   local venv=$OPT/versions/$1
-  [ ! -e "$venv/.complete" ] || return 0
+  if [ -e "$venv/.complete" ]; then
+    pycuda "$venv" # TensorRT may have come since
+    return
+  fi
   rm -rf "$venv"
   say "installing $1 into $venv"
   "$python" -m venv --system-site-packages "$venv"

@@ -8,8 +8,7 @@
     ├── DataError               an image or a table must be mended         exit 1
     ├── DeviceError             hardware or its driver; retried            exit 1, restart
     │   ├── CameraError         a camera
-    │   ├── EngineError         an inference engine
-    │   └── OutputError         a controller or a pin; its parts are rejected
+    │   └── EngineError         an inference engine
     ├── PublishError            broker or outbox; never stops inspection   exit 1
     └── RecordError             the plant's records and their database     exit 1
 
@@ -61,10 +60,6 @@ class CameraError(DeviceError):
 
 class EngineError(DeviceError):
     """An inference engine could not be opened, or answered with something unusable."""
-
-
-class OutputError(DeviceError):
-    """A controller or a pin did not take what it was told, or does not answer."""
 
 
 class PublishError(EdgeQCError):

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "deploy" / "demo"))
+from tests.rig.brokers import KINDS, running_broker
 
-from broker import KINDS, missing, running_broker
-
-pytest_plugins = ["tests.rig.trained", "tests.rig.database_fixtures", "tests.rig.compilers"]
+pytest_plugins = [
+    "tests.rig.end_of_run",
+    "tests.rig.trained",
+    "tests.rig.database_fixtures",
+    "tests.rig.compilers",
+]
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.broker) for kind in KINDS])
 def broker(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
     """Host and port of a running broker, of each kind that is installed."""
-    if (why := missing(request.param)) is not None:
-        pytest.skip(why)
     with running_broker(request.param) as address:
         yield address
 
@@ -27,8 +26,6 @@ def broker(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
 @pytest.fixture
 def mosquitto() -> Iterator[tuple[str, int]]:
     """Host and port of a running mosquitto. Mark the test with ``broker``."""
-    if (why := missing("mosquitto")) is not None:
-        pytest.skip(why)
     with running_broker("mosquitto") as address:
         yield address
 

@@ -68,7 +68,7 @@ def tensorrt(spared: str | None) -> Iterator[Finding]:
             "TensorRT",
             f"cannot be imported: {failure}",
             "on a Jetson: sudo apt install python3-libnvinfer; on a workstation: pip install "
-            "tensorrt",
+            "'edge-qc[tensorrt]'",
         )
         return
     version, file, builds, said = answer
@@ -95,8 +95,8 @@ def cuda(spared: str | None) -> Iterator[Finding]:
         yield bad(
             "CUDA",
             f"pycuda finds no device: {failure}",
-            "pip install pycuda, with nvcc on the PATH; then: may this user open the GPU (group "
-            "video or render)?",
+            "pip install 'edge-qc[pycuda]', with nvcc on the PATH; then: may this user open the "
+            "GPU (group video or render)?",
         )
         return
     pycuda, driver, name, capability, memory = answer

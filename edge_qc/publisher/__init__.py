@@ -1,5 +1,4 @@
-"""Publishes what the station reports: the messages, the outbox on disk, the connection to the
-broker."""
+"""Verdicts out of the station: messages, the outbox that keeps them, the way to the broker."""
 
 from __future__ import annotations
 
@@ -20,7 +19,6 @@ from edge_qc.publisher.messages import (
     Kind,
     Message,
     OutboxHealth,
-    OutputHealth,
     PartContent,
     PartMessage,
     Severity,
@@ -51,7 +49,6 @@ __all__ = [
     "Outbox",
     "OutboxHealth",
     "OutboxStatus",
-    "OutputHealth",
     "PartContent",
     "PartMessage",
     "Publisher",

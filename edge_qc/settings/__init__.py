@@ -4,7 +4,6 @@ Every fault is reported at once, unknown keys with the nearest known one. What t
 in the bundle, not here.
 """
 
-from edge_qc.settings.outputs import PART, OutputTable
 from edge_qc.settings.reading import known_keys, read_settings
 from edge_qc.settings.tables import (
     BundleTable,
@@ -20,7 +19,6 @@ from edge_qc.settings.tables import (
 )
 
 __all__ = [
-    "PART",
     "BundleTable",
     "CameraTable",
     "EngineTable",
@@ -29,7 +27,6 @@ __all__ = [
     "MetricsTable",
     "MqttTable",
     "OutboxTable",
-    "OutputTable",
     "Settings",
     "StationTable",
     "known_keys",

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.type_stubs import repaired
+from tests.rig.programs import need
 
 _FORM = "1"
 """Raised when what is made from a wheel changes."""
@@ -68,8 +69,7 @@ def cache() -> Path:
 
 def bindings(name: str, version: str, manylinux: str) -> Bindings:
     """The bindings of the distribution ``name``; skips the test where they cannot be had."""
-    if shutil.which("gcc") is None:
-        pytest.skip("stub libraries need gcc: apt install gcc")
+    need("cc")
     folder = cache() / f"{version}-py{sys.version_info[0]}{sys.version_info[1]}-{_FORM}"
     made = Bindings(version, folder / "site", folder / "lib", folder / "stubs")
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def download(folder: Path, *arguments: str) -> None:
         check=False,
     )
     if done.returncode:
-        pytest.skip(f"pip download {arguments[-1]}: {done.stderr.strip()[-300:]}")
+        pytest.skip(f"needs pip download {arguments[-1]}: {done.stderr.strip()[-300:]}")
 
 
 def _fetch(name: str, version: str, manylinux: str, folder: Path) -> None:
@@ -149,7 +149,7 @@ def _stub_library(folder: Path, soname: str, functions: tuple[str, ...]) -> None
     source = folder / f"{soname}.c"
     source.write_text("".join(f"void *{name}(void) {{ return 0; }}\n" for name in functions))
     subprocess.run(
-        ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", "-o", folder / soname, source],
+        ["cc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", "-o", folder / soname, source],
         check=True,
     )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.rig.programs import need
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,9 +15,7 @@ def fetched(name: str, package: str, program: str) -> Path:
     cannot give it."""
     folder = ROOT / ".venv" / name
     if not (folder / "node_modules" / program).exists():
-        npm = shutil.which("npm")
-        if npm is None or shutil.which("node") is None:
-            pytest.skip(f"{package} needs node and npm: apt install nodejs npm")
+        npm = need("npm", "node")
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(
             [npm, "install", "--no-audit", "--no-fund", "--prefix", folder, package],

@@ -43,7 +43,7 @@ def pycuda_site() -> Path:
     """
     for tool in ("gcc", "g++", "nm"):
         if shutil.which(tool) is None:
-            pytest.skip(f"building pycuda needs {tool}: apt install build-essential")
+            pytest.skip(f"needs {tool}: apt install build-essential")
     python = f"py{sys.version_info[0]}{sys.version_info[1]}"
     folder = cache() / f"pycuda-{PYCUDA}-{python}-{_FORM}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def rtx_site() -> Path:
     """A folder for PYTHONPATH in which ``tensorrt_rtx_bindings`` lies; skips the test where it
     cannot be had. 80 MB to fetch, once."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        pytest.skip("TensorRT for RTX is fetched for Linux on x86-64 alone")
+        pytest.skip("needs Linux on x86-64, for TensorRT for RTX")
     folder = cache() / f"rtx-{VERSION}-py{sys.version_info[0]}{sys.version_info[1]}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:

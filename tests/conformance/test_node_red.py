@@ -14,10 +14,10 @@ import pytest
 
 from tests.conformance.npm import fetched
 from tests.edge_qc.cli.test_watch import RUNNING, publish, verdict
+from tests.rig.brokers import free_port, running_broker
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "demo"))
 
-from broker import free_port, missing, running_broker
 
 ROOT = Path(__file__).parents[2]
 FLOW = ROOT / "deploy" / "dashboards" / "node-red-flow.json"
@@ -75,8 +75,6 @@ def running(program: Path, folder: Path, port: int) -> Iterator[Log]:
 def test_the_flow_tells_what_did_not_pass_and_what_did_not_come(
     node_red: Path, tmp_path: Path
 ) -> None:
-    if (why := missing("mosquitto")) is not None:
-        pytest.skip(why)
     with (
         running_broker("mosquitto") as broker,
         running(node_red, tmp_path, broker[1]) as log,

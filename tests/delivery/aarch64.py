@@ -37,9 +37,9 @@ def unavailable() -> str | None:
     """Why no aarch64 root can be had here."""
     for tool in ("apt-get", "dpkg-deb", "unshare"):
         if shutil.which(tool) is None:
-            return f"an aarch64 root needs {tool}"
+            return f"needs {tool}, for a root of aarch64"
     if not Path(_KEYS).exists():
-        return f"an aarch64 root needs {_KEYS}: apt install debian-archive-keyring"
+        return f"needs {_KEYS}: apt install debian-archive-keyring"
     return None
 
 
@@ -110,7 +110,8 @@ def _fetch(folder: Path, suite: str, machine: str, *packages: str) -> None:
     for command in ([*apt, "update"], install):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"Debian's packages cannot be fetched: {done.stderr.strip()[-300:]}")
+            why = done.stderr.strip()[-300:]
+            pytest.skip(f"needs Debian's packages, which cannot be fetched: {why}")
     folder.mkdir()
     for package in sorted((work / "archives").glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)

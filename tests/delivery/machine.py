@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from tests.rig.programs import lacking
 
 # nspawn's own system-call filter and capabilities would hide what a unit's own settings deny.
 _BOOT = """
@@ -31,11 +32,8 @@ _BOOT_S = 60.0
 def missing() -> str | None:
     """Why no machine can be booted here; None where one can."""
     if os.geteuid() != 0:
-        return "booting a machine needs root"
-    for tool in ("systemd-nspawn", "unshare", "nsenter"):
-        if shutil.which(tool) is None:
-            return f"booting a machine needs {tool}: apt install systemd-container util-linux"
-    return None
+        return "needs root, to boot a machine"
+    return lacking("systemd-nspawn", "unshare", "nsenter")
 
 
 class Machine:

@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from broker import missing, running_broker
 
 from deploy.wheelhouse import CONSTRAINTS, ROOT, fetch, requirements
 from edge_qc.publisher import Subscription
 from edge_qc.settings import MqttTable
 from tests.delivery import aarch64
+from tests.rig.brokers import running_broker
 from tests.rig.tiny_bundle import make_bundle
 
 pytestmark = [pytest.mark.aarch64, pytest.mark.xdist_group("aarch64")]
@@ -96,8 +96,6 @@ def test_the_golden_answers_come_out_there(place: tuple[Path, Path, Path]) -> No
 def test_the_daemon_judges_there(place: tuple[Path, Path, Path]) -> None:
     """From images through its camera process, ONNX Runtime and outbox to a broker of this machine,
     with the verdicts that this machine gives too."""
-    if (why := missing("mosquitto")) is not None:
-        pytest.skip(why)
     root, qemu, shared = place
     with running_broker("mosquitto") as (host, port):
         (shared / "station.toml").write_text(

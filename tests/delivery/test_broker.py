@@ -17,13 +17,14 @@ import cv2
 import numpy as np
 import paho.mqtt.client as paho
 import pytest
-from broker import free_port, missing
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.rig.brokers import free_port
+from tests.rig.programs import need
 from tests.rig.tiny_bundle import make_bundle
 from tests.rig.trained import EDGE_QC
 
@@ -101,8 +102,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 @contextlib.contextmanager
 def mosquitto(settings: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert program is not None
+    program = need("mosquitto")
     with settings.with_suffix(".log").open("ab") as log:
         process = subprocess.Popen([program, "-c", settings], stdout=log, stderr=log)
     try:
@@ -147,11 +147,7 @@ def settings_of(folder: Path, pki_folder: Path, port: int, web_port: int, *more:
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    for tool in ("openssl", "mosquitto_passwd"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not here: apt install openssl mosquitto")
-    if (why := missing("mosquitto")) is not None:
-        pytest.skip(why)
+    need("openssl", "mosquitto", "mosquitto_passwd")
     folder = tmp_path_factory.mktemp("plant")
     made = folder / "pki"
     for arguments in (
@@ -200,7 +196,7 @@ CASES = {
     "expired": Case("late", "certificate expired", identity="pki/plant_late"),
     "revoked": Case("stolen", "certificate revoked", identity="thief"),
     "no certificate": Case("line-1", "certificate required", identity=None),
-    "plaintext": Case("line-1", "may require TLS", ca=None, identity=None),
+    "plaintext": Case("line-1", "may speak TLS alone", ca=None, identity=None),
     "a broker of another name": Case("line-1", "Hostname mismatch", host="localhost"),
     "a broker of a stranger": Case("line-1", "verify failed", ca="strangers/ca.pem"),
 }

@@ -21,10 +21,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from broker import free_port, missing, running_broker
 
 from tests.delivery import machine as machines
 from tests.delivery.machine import Machine, booted
+from tests.rig.brokers import free_port, running_broker
+from tests.rig.programs import need
 from tests.rig.tiny_bundle import make_bundle
 
 pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("machine")]
@@ -125,13 +126,11 @@ def serve_ssh(machine: Machine, port: int, public_key: str) -> None:
 
 @pytest.fixture(scope="module")
 def fleet(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    if (why := machines.missing() or missing("mosquitto")) is not None:
+    if (why := machines.missing()) is not None:
         pytest.skip(why)
-    for tool in ("ssh", "sshd", "ssh-keygen"):
-        if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin") is None:
-            pytest.skip(f"{tool} is not here: apt install openssh-client openssh-server")
+    need("mosquitto", "ssh", "sshd", "ssh-keygen")
     if not (BIN / "ansible-playbook").exists():
-        pytest.skip("ansible-playbook is not here: pip install ansible-core")
+        pytest.skip("needs ansible-playbook: pip install ansible-core")
     folder = tmp_path_factory.mktemp("fleet")
     key = folder / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)

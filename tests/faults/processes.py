@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import IO
 
 import paho.mqtt.client as paho
-from broker import HOST, find_mosquitto, free_port
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tests.faults.referee import Book
 from tests.faults.sabotage import MISARMED
+from tests.rig.brokers import HOST, free_port
+from tests.rig.programs import find
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 120.0
@@ -79,7 +80,7 @@ class Broker:
         self.start()
 
     def start(self) -> None:
-        executable = find_mosquitto()
+        executable = find("mosquitto")
         assert executable is not None
         self._process = start([executable, "-c", self._settings], self._log)
         until_s = time.monotonic() + PATIENCE_S

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broker import missing
 
 from edge_qc.bundle.verification import open_bundle
 from edge_qc.engine import open_engine
@@ -19,11 +18,12 @@ from tests.faults.mutants import MUTANTS, Mutant, seeded
 from tests.faults.processes import ROOT
 from tests.faults.rounds import first_breach
 from tests.faults.world import BATCH, open_world, wait
+from tests.rig.programs import needs
 from tests.rig.tiny_bundle import CLASSES, make_bundle
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.skipif(missing("mosquitto") is not None, reason=str(missing("mosquitto"))),
+    needs("mosquitto"),
 ]
 
 

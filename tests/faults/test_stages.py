@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from broker import missing
 
 from tests.faults.load import CODES, shown
 from tests.faults.world import World, open_world, wait
+from tests.rig.programs import needs
 
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.faults,
-    pytest.mark.skipif(missing("mosquitto") is not None, reason=str(missing("mosquitto"))),
+    needs("mosquitto"),
 ]
 
 

@@ -11,16 +11,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from broker import missing
 
 from tests.faults.disks import SickDisk, copy_ledger, flip_bits, put_back, small_disk
 from tests.faults.sabotage import RARE_POINTS
 from tests.faults.world import World, open_world, wait
+from tests.rig.programs import need, needs
 
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.faults,
-    pytest.mark.skipif(missing("mosquitto") is not None, reason=str(missing("mosquitto"))),
+    needs("mosquitto"),
 ]
 
 MB = 2**20
@@ -57,7 +57,7 @@ def test_a_disk_that_fills_and_is_relieved(quick_folder: Path) -> None:
     without a single free byte, through a restart on it; and then it goes on."""
     with small_disk(quick_folder / "disk", 64) as disk:
         if disk is None:
-            pytest.skip("this user may not mount a tmpfs in a namespace of its own")
+            pytest.skip("needs the right to mount a tmpfs in a namespace of its own")
         with open_world(
             quick_folder / "world",
             state_dir=disk.path / "state",
@@ -85,10 +85,7 @@ def test_a_disk_that_fills_and_is_relieved(quick_folder: Path) -> None:
 def test_a_disk_that_fails_and_recovers(quick_folder: Path, how: str) -> None:
     """EIO from the outbox's files for seconds: a station that cannot write says so and ends, its
     service manager starts it until it can, and it is itself again without a person."""
-    try:
-        disk = SickDisk(quick_folder)
-    except FileNotFoundError:
-        pytest.skip("there is no C compiler")
+    disk = SickDisk(quick_folder, need("cc"))
     with open_world(quick_folder / "world", environment=lambda: disk.environment) as world:
         world.station.begin()
         for _ in range(2):

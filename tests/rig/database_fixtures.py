@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -9,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.rig import databases
+from tests.rig.programs import need
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL that is there for this run of the tests."""
-    if (why := databases.missing()) is not None:
-        pytest.skip(why)
+    need("initdb")
+    if os.geteuid() == 0:
+        need("setpriv")
     with databases.running_postgres({"fsync": "off"}) as url:
         yield url
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import os
 import shutil
 import signal
@@ -15,35 +14,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.rig.programs import find
+
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
-
-
-@functools.cache
-def find_postgres() -> Path | None:
-    """The folder of PostgreSQL's programs; None where there is none. Debian keeps them off the
-    PATH."""
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    on_path = shutil.which("initdb")
-    if on_path is not None:
-        folders.append(Path(on_path).parent)
-    return next((folder for folder in folders if (folder / "initdb").exists()), None)
-
-
-def missing() -> str | None:
-    """Why PostgreSQL cannot be started here; None where it can."""
-    if find_postgres() is None:
-        return "PostgreSQL is not installed; install Debian's package postgresql"
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        return "PostgreSQL refuses to run as root, and setpriv is missing"
-    return None
 
 
 @contextlib.contextmanager
 def running_postgres(settings: dict[str, str] | None = None) -> Iterator[str]:
     """The URL of a database, empty, on the loopback; gone behind the ``with`` block."""
-    programs = find_postgres()
-    assert programs is not None
+    initdb = find("initdb")
+    assert initdb is not None
+    programs = Path(initdb).parent
     with tempfile.TemporaryDirectory(prefix="edge-qc-pg-") as name:
         folder = Path(name)
         as_user: list[str] = []

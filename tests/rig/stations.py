@@ -77,9 +77,8 @@ class Station:
 
 
 @contextmanager
-def running_station(settings: Settings, *states: State) -> Iterator[Station]:
-    """Stopped and drained behind the block, so that what it said is all there. states: that it may
-    come to, by default those in which it judges."""
+def running_station(settings: Settings) -> Iterator[Station]:
+    """Stopped and drained behind the block, so that what it said is all there."""
     camera = HandCamera()
     stop = threading.Event()
     with (
@@ -90,7 +89,7 @@ def running_station(settings: Settings, *states: State) -> Iterator[Station]:
         thread.start()
         runs = Station(line, camera, settings.station.state_dir)
         try:
-            runs.wait_until(lambda: line.state in (states or (State.RUNNING, State.DEGRADED)))
+            runs.wait_until(lambda: line.state in (State.RUNNING, State.DEGRADED))
             yield runs
         finally:
             stop.set()

@@ -61,7 +61,7 @@ def make_bundle(
 
 def _model(batch: int, seed: int) -> bytes:
     """Means over quadrants, and things made of them by one matrix each."""
-    onnx = pytest.importorskip("onnx", reason="tiny bundles need onnx: pip install onnx")
+    onnx = pytest.importorskip("onnx", reason="needs onnx: pip install onnx")
     from onnx import TensorProto, helper, numpy_helper
 
     draw = np.random.default_rng(seed)

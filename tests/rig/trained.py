@@ -53,7 +53,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """What the README's synth, train and export make."""
-    pytest.importorskip("torch", reason="training needs torch: pip install ./export")
+    pytest.importorskip("torch", reason="needs torch: pip install ./export")
     root = tmp_path_factory.getbasetemp()
     if root.name.startswith("popen-"):  # a worker of pytest-xdist
         root = root.parent

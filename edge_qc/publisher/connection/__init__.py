@@ -1,1 +1,1 @@
-"""The connection to the broker, and everything that passes over it."""
+"""What the publisher has on the wire: the connection to the broker, and what passes over it."""

@@ -1,1 +1,1 @@
-"""The outbox on disk: its SQLite file, its writer, its recovery and its audit."""
+"""What the publisher keeps on disk: the outbox, its SQLite file, its recovery and its audit."""

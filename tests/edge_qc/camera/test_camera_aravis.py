@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -17,20 +16,21 @@ from edge_qc.camera.sources import open_named
 from edge_qc.errors import SettingsError
 from edge_qc.parts import Frame, Reason
 from tests.rig.cameras import Start, wait_until
+from tests.rig.programs import find, lacking
 
 
 def _missing() -> str:
     """Why no camera can be played here; empty where one can."""
-    if FAKE is None:
-        return "apt install aravis-tools gir1.2-aravis-0.8 python3-gi"
+    if (why := lacking("arv-fake-gv-camera-0.8")) is not None:
+        return why
     try:
         check_source(SourceRequest("aravis://any", "Die01"))
     except SettingsError as error:
-        return str(error)
+        return f"needs Aravis in Python: {error}"
     return ""
 
 
-FAKE = shutil.which("arv-fake-gv-camera-0.8")
+FAKE = find("arv-fake-gv-camera-0.8")
 URI = "aravis://127.0.0.1?width=256&height=128"
 # One at a time: GigE Vision has one port.
 real = [

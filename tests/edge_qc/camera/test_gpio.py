@@ -17,7 +17,7 @@ from edge_qc.errors import SettingsError
 from edge_qc.settings.triggering import Pin
 from tests.rig.publishing import wait_until
 
-gpiod = pytest.importorskip("gpiod", reason="pip install 'edge-qc[gpio]'")
+gpiod = pytest.importorskip("gpiod", reason="needs gpiod: pip install 'edge-qc[gpio]'")
 
 
 class Request:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
-from broker import running_broker
 from rich.console import Console
 
 from edge_qc.cli.screen import picture
@@ -26,6 +25,7 @@ from edge_qc.publisher import Kind, part_content
 from edge_qc.publisher.messages import EventContent, Severity, StateContent
 from edge_qc.publisher.wire import as_sent, stamped
 from edge_qc.system.state import State
+from tests.rig.brokers import running_broker
 from tests.rig.publishing import TIME, content, good
 
 ROOT = Path(__file__).parents[3]
@@ -132,7 +132,7 @@ def test_json_is_the_messages_line_by_line(mosquitto: tuple[str, int]) -> None:
         output, _ = watch.communicate(timeout=20)
     event, unreadable, told = map(json.loads, output.splitlines())
     assert event == json.loads(LOST)
-    assert "does not match its schema" in unreadable["unreadable"]
+    assert "breaks its schema" in unreadable["unreadable"]
     assert told == json.loads(verdict(1))
 
 

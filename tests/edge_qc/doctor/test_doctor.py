@@ -8,7 +8,6 @@ import getpass
 import ipaddress
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import missing, running_broker
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -39,6 +37,8 @@ from edge_qc.doctor import (
 from edge_qc.doctor import surroundings as around
 from edge_qc.settings import Settings
 from edge_qc.system.machine import this_machine
+from tests.rig.brokers import running_broker
+from tests.rig.programs import need
 from tests.rig.stations import put_in
 from tests.rig.tiny_bundle import make_bundle
 
@@ -372,10 +372,7 @@ def test_a_broker_without_rules_is_told_as_such(tmp_path: Path, mosquitto: tuple
 
 @pytest.mark.broker
 def test_a_brokers_rules_are_probed_and_accounts_checked(tmp_path: Path) -> None:
-    if (why := missing("mosquitto")) is not None:
-        pytest.skip(why)
-    if (tool := shutil.which("mosquitto_passwd")) is None:
-        pytest.skip("mosquitto_passwd is not on the PATH")
+    tool = need("mosquitto_passwd")
     (tmp_path / "passwords").touch(mode=0o600)
     subprocess.run([tool, "-b", tmp_path / "passwords", "line", "right"], check=True)
     (tmp_path / "rules").write_text("user line\ntopic readwrite edge-qc/v1/s/n/#\n")
@@ -435,8 +432,6 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 @pytest.mark.broker
 def test_tls_is_checked_against_the_stations_authority(tmp_path: Path) -> None:
-    if (why := missing("mosquitto")) is not None:
-        pytest.skip(why)
     own, key = certificate(tmp_path, "broker")
     stranger, _ = certificate(tmp_path, "stranger")
     with running_broker("mosquitto", extra=[f"certfile {own}", f"keyfile {key}"]) as (host, port):
@@ -533,7 +528,7 @@ def test_a_station_toml_that_is_wrong_is_red(tmp_path: Path) -> None:
 
 
 def test_the_pin_of_a_trigger_is_looked_for(tmp_path: Path) -> None:
-    pytest.importorskip("gpiod", reason="pip install 'edge-qc[gpio]'")
+    pytest.importorskip("gpiod", reason="needs gpiod: pip install 'edge-qc[gpio]'")
     (tmp_path / "a.png").touch()
     source = {"source": f"file://{tmp_path}/", "die": "Die01"}
     triggered = [

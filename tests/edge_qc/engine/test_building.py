@@ -12,7 +12,7 @@ from edge_qc.engine.plan import nodes_without_kernel
 from edge_qc.errors import EngineError
 from tests.rig.compilers import Compiler
 
-onnx = pytest.importorskip("onnx", reason="graphs need onnx: pip install onnx")
+onnx = pytest.importorskip("onnx", reason="needs onnx: pip install onnx")
 
 from onnx import TensorProto, helper  # noqa: E402
 

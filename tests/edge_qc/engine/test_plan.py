@@ -118,13 +118,13 @@ def test_a_link_is_not_followed(cache: PlanCache, tmp_path: Path) -> None:
     assert "symbolic links" in refusal(cache)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
 def test_a_plan_of_another_user_is_refused(cache: PlanCache) -> None:
     os.chown(cache.keep(key(), PLAN, {}), 12345, 12345)
     assert "belongs to another user" in refusal(cache)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
 def test_a_folder_that_root_makes_belongs_to_its_parents_owner(tmp_path: Path) -> None:
     """After `sudo edge-qc build` the station's own user can build as well, and root's plan is
     root's: whoever owns the folder cannot make root run another."""

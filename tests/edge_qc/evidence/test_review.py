@@ -6,7 +6,6 @@ import csv
 import http.client
 import json
 import os
-import shutil
 import subprocess
 import threading
 import uuid
@@ -26,6 +25,7 @@ from edge_qc.evidence.dataset import export_dataset
 from edge_qc.evidence.page import Desk, ReviewServer
 from edge_qc.evidence.pictures import heat_picture
 from tests.rig.cameras import picture
+from tests.rig.programs import need
 from tests.rig.publishing import wait_until
 from tests.rig.trained import EDGE_QC
 
@@ -274,11 +274,9 @@ def browser() -> Iterator[Any]:
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
-    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
-    if None in programs:
-        pytest.skip("needs Chromium and its driver: apt install chromium chromium-driver")
+    programs = [need("chromium", "chromedriver"), need("chromedriver")]
     options = webdriver.ChromeOptions()
-    options.binary_location = str(programs[0])
+    options.binary_location = programs[0]
     for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from broker import missing, running_broker
 
 pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
 
@@ -31,6 +29,8 @@ from edge_qc.publisher.wire import as_sent, stamped
 from edge_qc.system.state import State
 from tests.edge_qc.cli.test_watch import publish, verdict
 from tests.edge_qc.plant.test_dashboard_server import PASSWORD, dashboard
+from tests.rig.brokers import running_broker
+from tests.rig.programs import need
 from tests.rig.publishing import content, good
 from tests.rig.tiny_bundle import make_bundle
 from tests.rig.trained import EDGE_QC
@@ -86,9 +86,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
-    if None in programs:
-        pytest.skip("needs Chromium and its driver: apt install chromium chromium-driver")
+    programs = [need("chromium", "chromedriver"), need("chromedriver")]
     options = webdriver.ChromeOptions()
     options.binary_location = programs[0]
     for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
@@ -209,8 +207,6 @@ def test_a_rejected_part_is_shown_where_its_station_shares_what_it_kept(
 
 def test_a_broker_that_is_away_is_told_of_until_it_is_back(page: Page) -> None:
     """What is shown stays, and a banner says from when it is."""
-    if (why := missing("mosquitto")) is not None:
-        pytest.skip(why)
     with ExitStack() as stack:
         with running_broker("mosquitto") as broker:
             running = stack.enter_context(dashboard(broker))

@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from broker import free_port
 
 from edge_qc.errors import SettingsError, UsageError
 from edge_qc.plant.dashboard.login import SESSION_S, Login, is_loopback, require_login
 from tests.edge_qc.cli.test_watch import publish, verdict
+from tests.rig.brokers import free_port
 from tests.rig.trained import EDGE_QC
 
 PASSWORD = "a long password"

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from broker import HOST, find_mosquitto, free_port
 from sqlalchemy import func, select
 
 from edge_qc.errors import PublishError
@@ -19,12 +18,14 @@ from edge_qc.plant.recorder import Store, open_database, tables
 from edge_qc.plant.recorder.arrivals import Source
 from edge_qc.publisher import Kind
 from edge_qc.system.state import State
+from tests.rig.brokers import HOST, free_port
+from tests.rig.programs import find, needs
 from tests.rig.publishing import judge, open_outbox, open_publisher, wait_until
 from tests.rig.recording import recording
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs("mosquitto"),
 ]
 
 SHIPPED = Path(__file__).parents[3] / "deploy" / "mosquitto" / "edge-qc.conf"
@@ -57,7 +58,7 @@ class Broker:
         self.start()
 
     def start(self) -> None:
-        executable = find_mosquitto()
+        executable = find("mosquitto")
         assert executable is not None
         self._process = subprocess.Popen(
             [executable, "-c", self._file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

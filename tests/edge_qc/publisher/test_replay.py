@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import running_broker
 from click.testing import CliRunner
 
 from edge_qc.cli.outbox import command
 from edge_qc.errors import PublishError
 from edge_qc.publisher import Outbox
+from tests.rig.brokers import running_broker
 from tests.rig.publishing import Ear, judge, open_outbox, open_publisher, wait_until
 
 pytestmark = pytest.mark.broker

@@ -4,56 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shutil
 import subprocess
-import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.rig.real_images import deeppcb
 from tests.rig.trained import EDGE_QC
-
-PCB = os.environ.get("EDGE_QC_DEEPPCB", "")
 
 pytestmark = [pytest.mark.deeppcb, pytest.mark.broker, pytest.mark.torch]
 
 TRAIN, TEST = 600, 100
 
 
-def _subset(whole: Path, part: Path) -> None:
-    """The first rows of the set, in its own layout, so that the test takes seconds."""
-    for folder, tables, count in (
-        ("input_train", ["Y_train.csv"], TRAIN),
-        ("input_test", ["win_and_lib.csv", "Y_test_truth.csv"], TEST),
-    ):
-        (part / folder).mkdir(parents=True)
-        for table in tables:
-            with (whole / table).open(newline="") as file:
-                header, *rows = list(csv.reader(file))
-            with (part / table).open("w", newline="") as file:
-                csv.writer(file).writerows([header, *rows[:count]])
-            for row in rows[:count]:
-                name = row[header.index("filename")]
-                shutil.copy(whole / folder / name, part / folder / name)
-
-
 def test_real_images_become_verdicts(any_broker: tuple[str, int], tmp_path: Path) -> None:
     """train, export and run with a die table and costs of the set's own: every test image gets
     its verdict on the broker, and none is refused."""
-    if not PCB:
-        pytest.skip(
-            "needs real images, not ours: EDGE_QC_DEEPPCB is the folder of the script in "
-            "docs/training.md, or a tar of it"
-        )
-    pytest.importorskip("torch", reason="training needs torch: pip install ./export")
-    whole, data = Path(PCB), tmp_path / "data"
-    if whole.is_file():
-        with tarfile.open(whole) as archive:
-            archive.extractall(tmp_path / "whole", filter="data")
-        (whole,) = (tmp_path / "whole").iterdir()
-    _subset(whole, data)
+    pytest.importorskip("torch", reason="needs torch: pip install ./export")
+    data = deeppcb(tmp_path, TRAIN, TEST)
     run, bundle = tmp_path / "run", tmp_path / "bundle"
 
     def edge_qc(*arguments: object) -> None:
@@ -64,7 +33,7 @@ def test_real_images_become_verdicts(any_broker: tuple[str, int], tmp_path: Path
 
     edge_qc(
         "train", data, "--network", "cnn-basic", "--size", 32, "--epochs", 2, "--out", run,
-        "--dies", whole / "dies.json", "--costs", whole / "costs.json",
+        "--dies", data / "dies.json", "--costs", data / "costs.json",
     )  # fmt: skip
     edge_qc("export", run, "--out", bundle)
     (tmp_path / "station.toml").write_text(

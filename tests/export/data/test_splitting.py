@@ -27,8 +27,7 @@ from edge_qc_export.data.splitting import (
 )
 from edge_qc_export.data.view_store import make_views
 from tests.rig.pictures import DIES, write_challenge, write_picture
-
-DEEPPCB = Path(__file__).parents[4] / "shared" / "data" / "deeppcb.tar"
+from tests.rig.real_images import deeppcb
 
 
 def sample(number: int, label: str, die: str = "Die01", window: str = "2003") -> Sample:
@@ -162,19 +161,8 @@ def test_a_split_that_is_none_is_told_line_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.deeppcb
-@pytest.mark.skipif(not DEEPPCB.exists(), reason=f"{DEEPPCB} is not beside the project")
 def test_real_crops_of_one_board_picture_stay_together(tmp_path: Path) -> None:
-    import tarfile
-
-    with tarfile.open(DEEPPCB) as tar:
-        names = [m for m in tar.getmembers() if Path(m.name).suffix in (".csv", ".json")]
-        tar.extractall(tmp_path, names, filter="data")
-    (table,) = tmp_path.rglob("Y_train.csv")
-    root = table.parent
-    folder = root / "input_train"
-    folder.mkdir(exist_ok=True)
-    for line in table.read_text().splitlines()[1:]:
-        (folder / line.split(",")[1]).touch()
+    root = deeppcb(tmp_path, pictures=False)
     samples = read_samples(root, "train", read_dies(root / "dies.json"))
     hashes = np.random.default_rng(0).random((len(samples), 256)) < 0.5
     held_out = split(list(samples), near_groups(samples, hashes), seed=0)

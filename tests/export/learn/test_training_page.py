@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="training needs torch: pip install ./export")
+pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 import edge_qc.cli
 from edge_qc.bundle.dies import read_dies

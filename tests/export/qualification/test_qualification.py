@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-pytest.importorskip("torch", reason="qualifying needs the workstation: pip install ./export")
+pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 from edge_qc.errors import UsageError
 from edge_qc.parts import GOOD, Disposition, DriftFinding, Reason, Verdict

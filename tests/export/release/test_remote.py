@@ -23,6 +23,7 @@ TESTS = Path(__file__).parents[2]
 from edge_qc import cli  # noqa: E402
 from edge_qc.errors import AcceptanceError, BundleError, DeviceError, EngineError, UsageError  # noqa: E402
 from edge_qc_export.release.remote import RemoteRelease, release_on  # noqa: E402
+from tests.rig.programs import need  # noqa: E402
 from tests.rig.tiny_bundle import make_bundle  # noqa: E402
 from tests.rig.trained import EDGE_QC, Trained  # noqa: E402
 
@@ -44,14 +45,10 @@ class Station:
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, tuple[str, ...]]]:
     """A user-owned sshd with keys of its own; nothing of the machine's ssh is touched."""
-    server = shutil.which("sshd") or "/usr/sbin/sshd"
-    if not Path(server).exists() or shutil.which("ssh") is None:
-        pytest.skip("needs an ssh server: apt install openssh-server")
+    server, keygen = need("sshd", "ssh", "ssh-keygen"), need("ssh-keygen")
     folder = tmp_path_factory.mktemp("ssh")
     for name in ("host", "user"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True
-        )
+        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     with socket.socket() as probe:
@@ -74,7 +71,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, tuple[
                     break
             time.sleep(0.05)
         else:
-            pytest.skip("sshd does not start here")
+            pytest.skip("needs an sshd that starts")
         yield f"{getpass.getuser()}@127.0.0.1", (
             "ssh", "-F", "none", "-p", str(port), "-i", str(folder / "user"),
             "-oBatchMode=yes", "-oStrictHostKeyChecking=no", "-oIdentitiesOnly=yes",

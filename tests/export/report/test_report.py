@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 import subprocess
 from html import escape
 from pathlib import Path
@@ -14,7 +13,7 @@ import cv2
 import pytest
 from click.testing import CliRunner
 
-pytest.importorskip("torch", reason="reports need torch: pip install ./export")
+pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 
 from edge_qc.errors import EdgeQCError, UsageError
@@ -26,6 +25,7 @@ from edge_qc_export.measurement import measure
 from edge_qc_export.progress import Reporter
 from edge_qc_export.report import Report, write_report
 from tests.rig.pictures import write_challenge
+from tests.rig.programs import need
 from tests.rig.tiny_bundle import make_bundle
 from tests.rig.trained import Trained
 
@@ -60,9 +60,7 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def chromium(options: list[str], page: Path) -> str:
     """Standard output of headless Chromium on a page; skips where there is none."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("rendering needs Chromium: apt install chromium")
+    program = need("chromium")
     done = subprocess.run(
         [program, "--headless", "--no-sandbox", "--disable-gpu", *options, page.as_uri()],
         capture_output=True,

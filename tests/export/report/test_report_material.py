@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="reports need torch: pip install ./export")
+pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 from safetensors.torch import load_file, save_file
 

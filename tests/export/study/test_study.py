@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-pytest.importorskip("torch", reason="studies need torch: pip install ./export")
+pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 from safetensors.torch import load_file, save_file
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest.importorskip("torch", reason="studies need torch: pip install ./export")
+pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 
 from edge_qc.parts import GOOD
@@ -16,10 +15,9 @@ from edge_qc_export.data.dataset import CHALLENGE_CLASSES
 from edge_qc_export.figures.costs import cost_matrix
 from edge_qc_export.study import CONFIGURATIONS, StudySettings, run_study
 from edge_qc_export.study.configurations import loss_costs
+from tests.rig.real_images import deeppcb
 
 pytestmark = pytest.mark.torch
-
-DEEPPCB = Path(__file__).parents[4] / "shared" / "data" / "deeppcb.tar"
 
 
 def test_the_configurations_are_the_report_s() -> None:
@@ -58,15 +56,7 @@ def test_the_matrix_serves_classes_of_any_name() -> None:
 @pytest.mark.deeppcb
 def test_real_pictures_with_their_own_dies_and_costs(tmp_path: Path) -> None:
     """A few hundred of DeepPCB."""
-    if not DEEPPCB.exists():
-        pytest.skip(f"needs {DEEPPCB.name} in ../shared/data beside the checkout")
-    with tarfile.open(DEEPPCB) as tar:
-        tar.extractall(tmp_path, filter="data")
-    (data,) = (file.parent for file in tmp_path.glob("**/Y_train.csv"))
-    for name in ("Y_train.csv", "win_and_lib.csv", "Y_test_truth.csv"):
-        lines = (data / name).read_text().splitlines()
-        kept = lines[:400] if name == "Y_train.csv" else lines[:150]
-        (data / name).write_text("\n".join(kept) + "\n")
+    data = deeppcb(tmp_path, 399, 149)
     study = run_study(
         StudySettings(
             data=data,
