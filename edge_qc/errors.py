@@ -8,7 +8,8 @@
     ├── DataError               an image or a table must be mended         exit 1
     ├── DeviceError             hardware or its driver; retried            exit 1, restart
     │   ├── CameraError         a camera
-    │   └── EngineError         an inference engine
+    │   ├── EngineError         an inference engine
+    │   └── OutputError         a controller or a pin; its parts are rejected
     ├── PublishError            broker or outbox; never stops inspection   exit 1
     └── RecordError             the plant's records and their database     exit 1
 
@@ -60,6 +61,10 @@ class CameraError(DeviceError):
 
 class EngineError(DeviceError):
     """An inference engine could not be opened, or answered with something unusable."""
+
+
+class OutputError(DeviceError):
+    """A controller or a pin did not take what it was told, or does not answer."""
 
 
 class PublishError(EdgeQCError):

@@ -39,6 +39,7 @@ _STATION = {
     "fleet": "Show what runs on which station, and how often one rejects.",
     "review": "Label kept images on a page of this machine.",
     "evidence": "Count kept images, or export the labelled ones as a data set.",
+    "output": "Print an output's register map, try it, acknowledge its fault.",
     "outbox": "Show, export or verify what has not been delivered.",
 }
 

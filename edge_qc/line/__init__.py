@@ -1,7 +1,7 @@
-"""The line: what cameras and triggers bring is made durable, judged and told, in one loop.
+"""The line: one loop that records, judges and publishes what cameras and triggers deliver.
 
-``intake`` and ``dispatch`` bring work in, ``loop`` goes round, ``judging`` makes verdicts of it,
-``assembly`` joins views to parts, and ``heartbeat`` says how the station is.
+``intake`` and ``dispatch`` bring work in, ``loop`` runs, ``judging`` produces verdicts,
+``assembly`` joins views to parts, and ``heartbeat`` publishes state and health.
 """
 
 from edge_qc.line.loop import Line

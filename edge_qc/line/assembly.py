@@ -1,6 +1,6 @@
-"""Views joined to parts as they are judged, and what is said of each part.
+"""Joins judged views to parts and publishes the part verdicts.
 
-The joining is ``part``'s; here is which views take part in it, and what goes to the outbox.
+``inspection.part`` holds the joining rule; this file selects the views and writes to the outbox.
 """
 
 from __future__ import annotations
@@ -11,27 +11,32 @@ from datetime import datetime, timezone
 
 from edge_qc.camera import Fault
 from edge_qc.inspection.part import PartJoiner, worse
+from edge_qc.line.outgoing import Origin, Outgoing
 from edge_qc.parts import Disposition, Frame, PartVerdict, Verdict
 from edge_qc.publisher import Outbox, Severity, part_content
 
 
 class Assembly:
-    """Used from the loop's thread alone. dies: those that a part must show; where there are none,
-    views are not joined."""
+    """For the loop's thread only. dies: those that a complete part shows; if empty, views are not
+    joined."""
 
-    def __init__(self, dies: Sequence[str], deadline_s: float, outbox: Outbox) -> None:
+    def __init__(
+        self, dies: Sequence[str], deadline_s: float, outbox: Outbox, outgoing: Outgoing
+    ) -> None:
         self._dies = frozenset(dies)
         self._joiner = PartJoiner(dies, deadline_s)
-        self._outbox = outbox
+        self._outbox, self._outgoing = outbox, outgoing
+        self._first: dict[str, Origin] = {}
 
     def said(self, event: Frame | Fault) -> Disposition | None:
-        """What was said of this view's part already: the view is late. None where it is not."""
+        """The disposition already published for this view's part, so that the view is late;
+        otherwise None."""
         if event.part_id is None or event.die not in self._dies:
             return None
         return self._joiner.said(event.part_id)
 
-    def add(self, verdict_id: str, event: Frame | Fault, verdict: Verdict) -> None:
-        """Take a view whose verdict is on its way; say what follows for its part."""
+    def add(self, verdict_id: str, event: Frame | Fault, verdict: Verdict, origin: Origin) -> None:
+        """Add a view whose verdict is recorded, and publish what follows for its part."""
         if event.part_id is None or event.die is None or event.die not in self._dies:
             return
         said = self._joiner.said(event.part_id)
@@ -39,6 +44,11 @@ class Assembly:
             if worse(verdict.disposition, said):
                 self._tell_late(event, verdict, said)
             return
+        first = self._first.setdefault(event.part_id, origin)
+        if origin.triggered_s is not None and (
+            first.triggered_s is None or origin.triggered_s < first.triggered_s
+        ):
+            self._first[event.part_id] = origin
         whole = self._joiner.add(
             event.part_id, event.die, verdict_id, verdict, time.monotonic(), _now()
         )
@@ -46,23 +56,24 @@ class Assembly:
             self._tell([whole])
 
     def close_overdue(self) -> None:
-        """Say INCOMPLETE of the parts whose deadline has passed."""
+        """Publish INCOMPLETE for the parts whose deadline has passed."""
         self._tell(self._joiner.overdue(time.monotonic(), _now()))
 
     def close_all(self) -> None:
-        """The line stops: no further view will come."""
+        """Publish all open parts: the line stops, and no further view will come."""
         self._tell(self._joiner.flush(_now()))
 
     def _tell(self, parts: Sequence[PartVerdict]) -> None:
         for part in parts:
-            self._outbox.part(part_content(part))
+            origin = self._first.pop(part.part_id, Origin(""))
+            self._outgoing.part(part_content(part, lot=origin.lot, serial=origin.serial), origin)
 
     def _tell_late(self, event: Frame | Fault, verdict: Verdict, said: Disposition) -> None:
-        """A part that was let through may be bad after all: somebody has to fetch it."""
+        """Warn that a part that passed may be bad after all, so that somebody can fetch it."""
         self._outbox.event(
             "late-view",
-            f"part {event.part_id}: {said.value} was said of it before the view of {event.die}, "
-            f"which is {verdict.label} ({verdict.disposition.value})",
+            f"part {event.part_id} was published as {said.value} before the view of {event.die} "
+            f"arrived, which is {verdict.label} ({verdict.disposition.value})",
             severity=Severity.ALARM if said is Disposition.PASS else Severity.WARNING,
             camera=event.camera,
         )

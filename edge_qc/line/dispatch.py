@@ -1,14 +1,12 @@
-"""Triggers from outside, by message or at a pin, brought to the cameras that they are meant for.
+"""Dispatches triggers from outside, by message, pin or controller, to their cameras.
 
-A trigger is accepted when it is durable in the outbox, before any camera is asked; from then on
-each of its cameras owes it one verdict. Its verdicts' ids are made of its own id, so that a trigger
-that comes again, after a restart too, is known for what it is. When a picture is taken is
-``camera``'s, what comes of it ``line``'s.
+A trigger is accepted when it is durable in the outbox, before any camera is asked. From then on
+each of its cameras owes one verdict. Verdict ids derive from the trigger id, so that a repeated
+trigger is recognised, even after a restart. ``camera`` takes the picture, ``judging`` judges it.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import uuid
@@ -19,13 +17,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from edge_qc.camera import Camera, Fault
-from edge_qc.camera.gpio import PinWatch
 from edge_qc.errors import CameraError, PublishError
 from edge_qc.line.intake import Intake
+from edge_qc.line.outgoing import Origin
+from edge_qc.output import ControllerTrigger
 from edge_qc.parts import Reason
-from edge_qc.publisher import Outbox, Publisher, Severity, TriggerRecord
+from edge_qc.publisher import Outbox, TriggerRecord
 from edge_qc.publisher.requests import (
-    TRIGGER_LEVEL,
     ReplyStatus,
     TriggerReply,
     TriggerRequest,
@@ -33,15 +31,12 @@ from edge_qc.publisher.requests import (
     trigger_id_of,
 )
 from edge_qc.settings import CameraTable, StationTable
-from edge_qc.settings.triggering import Pin
 from edge_qc.system.state import State
-
-log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
 _CLOSE_S = 5.0
 _OWED = 16
-"""Triggers that may wait for one camera: the pictures of more would come too late."""
+"""How many triggers may wait for one camera; more would be photographed too late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +48,8 @@ class Post:
 
 
 class Dispatch:
-    """Accepts or refuses triggers. Any thread may call it; one trigger is taken in at a time, so
-    that the cameras of one are not told apart from those of the next."""
+    """Accepts or refuses triggers. Safe from any thread. It handles one trigger at a time, so that
+    all cameras of one trigger fire before those of the next."""
 
     def __init__(
         self,
@@ -66,8 +61,8 @@ class Dispatch:
         *,
         part_per_trigger: bool = False,
     ) -> None:
-        """state: what the station is doing; triggers are accepted while it judges.
-        part_per_trigger: a part that nobody names takes its id from the trigger."""
+        """state: returns the station's state; triggers are accepted while it judges.
+        part_per_trigger: a part without an id takes the trigger's id."""
         self._posts = tuple(posts)
         self._station, self._outbox, self._intake, self._state = station, outbox, intake, state
         self._part_per_trigger = part_per_trigger
@@ -76,8 +71,8 @@ class Dispatch:
         self._closed = False
 
     def message(self, payload: bytes, came_s: float | None = None) -> TriggerReply:
-        """A trigger as a message has it; what to answer. came_s: when it came
-        (``time.monotonic``), None for now."""
+        """Handle a trigger message and return the reply. came_s: its arrival (``time.monotonic``),
+        None for now."""
         if came_s is None:
             came_s = time.monotonic()
         try:
@@ -97,25 +92,34 @@ class Dispatch:
                 return self._reply(request.trigger_id, ReplyStatus.REFUSED, detail=str(error))
             if before is not None:
                 return self._reply(request.trigger_id, ReplyStatus.DUPLICATE, before)
-            return self._accept(request.trigger_id, request.part_id, meant, came_s)
+            origin = Origin(request.trigger_id, came_s, request.lot, request.serial)
+            return self._accept(origin, request.part_id, meant)
 
     def edge(self, posts: Sequence[Post], age_s: float = 0.0) -> TriggerReply:
-        """An edge at the pin of these cameras: a trigger without a part, its id made here. age_s:
-        how long ago it was."""
+        """Handle an edge at the pin of these cameras: a trigger without a part, with a new id.
+        age_s: how long ago it happened."""
         came_s = time.monotonic() - age_s
         with self._lock:
-            return self._accept(uuid.uuid4().hex, None, posts, came_s)
+            return self._accept(Origin(uuid.uuid4().hex, came_s), None, posts)
+
+    def counted(self, posts: Sequence[Post], trigger: ControllerTrigger) -> TriggerReply:
+        """A trigger that a controller counted. Its id ends in the count, and no restart of either
+        side gives it out again."""
+        trigger_id = f"{uuid.uuid4().hex[:16]}.{trigger.count}"
+        origin = Origin(trigger_id, trigger.came_s, trigger.lot, trigger.serial)
+        with self._lock:
+            return self._accept(origin, trigger.part, posts)
 
     def close(self) -> None:
-        """Accept no more; returns when those accepted before are with their cameras, or where the
-        disk holds one up."""
+        """Accept no more triggers. Returns when the accepted ones are with their cameras, or after
+        a few seconds if the disk delays one."""
         self._closed = True
         if self._lock.acquire(timeout=_CLOSE_S):
             self._lock.release()
 
-    def _accept(
-        self, trigger_id: str, part_id: str | None, posts: Sequence[Post], came_s: float
-    ) -> TriggerReply:
+    def _accept(self, origin: Origin, part_id: str | None, posts: Sequence[Post]) -> TriggerReply:
+        trigger_id, came_s = origin.trigger_id, origin.triggered_s
+        assert came_s is not None
         state = self._state()
         if self._closed or state not in (State.RUNNING, State.DEGRADED):
             return self._reply(
@@ -134,6 +138,8 @@ class Dispatch:
                 trigger_id=trigger_id,
                 part_id=part_id,
                 time=now,
+                lot=origin.lot,
+                serial=origin.serial,
             )
             try:
                 done = self._outbox.trigger(verdict_ids[post.camera.name], record)
@@ -150,11 +156,12 @@ class Dispatch:
             else:
                 durable.append(post)
         accepted = {post.camera.name: verdict_ids[post.camera.name] for post in durable}
-        # Only now, and one right after the other: the cameras of one trigger see one moment.
+        # Fire only now, one right after the other, so that all cameras of a trigger see the same
+        # moment.
         faults = []
         for post in durable:
             name = post.camera.name
-            self._intake.expect(name, trigger_id, verdict_ids[name])
+            self._intake.expect(name, verdict_ids[name], origin)
             fault = self._fire(post, trigger_id, part_id, time.monotonic() - came_s)
             if fault is not None:
                 faults.append(
@@ -182,13 +189,14 @@ class Dispatch:
     def _fire(
         self, post: Post, trigger_id: str, part_id: str | None, age_s: float
     ) -> tuple[Reason, str] | None:
-        """Ask the camera; why it cannot be asked, since it owes a verdict all the same."""
+        """Ask the camera for a picture. Returns the reason and detail if that fails, since the
+        camera still owes a verdict."""
         if age_s > post.settings.timeout_s:
-            # Another part may lie there by now.
+            # By now another part may lie there.
             return Reason.CAMERA, f"recorded only {age_s:.1f} s after the trigger; no picture taken"
         owed = self._intake.owed(post.camera.name)
         if owed > _OWED:
-            return Reason.OVERRUN, f"{owed - 1} triggers wait for this camera already"
+            return Reason.OVERRUN, f"{owed - 1} triggers already wait for this camera"
         try:
             post.camera.trigger(trigger_id, part_id)
         except CameraError as error:
@@ -196,7 +204,7 @@ class Dispatch:
         return None
 
     def _known(self, trigger_id: str, posts: Sequence[Post]) -> Mapping[str, str] | None:
-        """The verdicts of a trigger that was accepted before; None for a new one."""
+        """The verdict ids of a trigger that was accepted before; None for a new one."""
         if trigger_id in self._recent:
             return self._recent[trigger_id]
         ids = {post.camera.name: self._verdict_id(trigger_id, post) for post in posts}
@@ -226,64 +234,6 @@ class Dispatch:
         )
 
 
-class Inputs:
-    """The topic and the pins of a station's triggers, open until ``close``."""
-
-    def __init__(
-        self,
-        dispatch: Dispatch,
-        posts: Sequence[Post],
-        outbox: Outbox,
-        publisher: Publisher,
-        troubles: dict[str, str],
-    ) -> None:
-        """Listens at once. troubles: by name, why a pin cannot be watched, for as long as it
-        cannot. Raises SettingsError where it never will be."""
-        self._dispatch, self._outbox, self._publisher = dispatch, outbox, publisher
-        self._troubles = troubles
-        if any(post.settings.triggering.kind == "mqtt" for post in posts):
-            publisher.listen(TRIGGER_LEVEL, self._hear)
-        by_pin: dict[Pin, list[Post]] = {}
-        for post in posts:
-            if post.settings.triggering.pin is not None:
-                by_pin.setdefault(post.settings.triggering.pin, []).append(post)
-        self._watches = [self._watch(pin, meant) for pin, meant in by_pin.items()]
-        for watch in self._watches:
-            watch.start()
-
-    def close(self) -> None:
-        """Accept no more triggers."""
-        self._dispatch.close()
-        for watch in self._watches:
-            watch.stop()
-
-    def _hear(self, payload: bytes, came_s: float) -> None:
-        reply = self._dispatch.message(payload, came_s)
-        self._publisher.reply(reply.model_dump(mode="json", by_alias=True))
-
-    def _watch(self, pin: Pin, posts: Sequence[Post]) -> PinWatch:
-        def lost(count: int) -> None:
-            self._outbox.event(
-                "trigger-lost",
-                f"{count} edges at {pin} came faster than they could be taken in; their parts have "
-                "no verdict",
-                severity=Severity.ALARM,
-            )
-
-        def trouble(why: str | None) -> None:
-            if why is None:
-                self._troubles.pop(str(pin), None)
-            else:
-                self._troubles[str(pin)] = why
-
-        def edge(age_s: float) -> None:
-            reply = self._dispatch.edge(posts, age_s)
-            if reply.status is ReplyStatus.REFUSED:
-                log.warning("an edge at %s is refused: %s", pin, reply.detail)
-
-        return PinWatch(pin, edge, lost, trouble)
-
-
 def _is_meant(post: Post, request: TriggerRequest) -> bool:
     if request.camera is not None:
         return post.camera.name == request.camera
@@ -293,4 +243,4 @@ def _is_meant(post: Post, request: TriggerRequest) -> bool:
 def _nobody(request: TriggerRequest, posts: Sequence[Post]) -> str:
     asked = f"camera {request.camera!r}" if request.camera is not None else f"die {request.die!r}"
     names = ", ".join(f"{post.camera.name} ({post.settings.die or 'by table'})" for post in posts)
-    return f'{asked} has no trigger = "mqtt" here; these have: {names or "none"}'
+    return f'{asked} has no trigger = "mqtt" at this station; cameras that have: {names or "none"}'

@@ -1,6 +1,6 @@
-"""What the station knows about itself: rates, latencies, memory, temperatures.
+"""The station's own figures: rates, latencies, memory, temperatures.
 
-It counts and reads; what is done about it is decided by the line and by people.
+It only counts and reads; the line and people decide what follows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WINDOW_VERDICTS = 2_000
 
 
 class Health:
-    """Counts verdicts; used from one thread."""
+    """Counts verdicts, from one thread."""
 
     def __init__(self) -> None:
         self._started_s = time.monotonic()
@@ -26,13 +26,13 @@ class Health:
         self._last_s: float | None = None
 
     def count(self, label: str, total_ms: float) -> None:
-        """Note one verdict; total_ms: from the frame to the verdict."""
+        """Count one verdict. total_ms: from frame to verdict."""
         self._last_s = time.monotonic()
         self._labels[label] += 1
         self._recent.append((self._last_s, total_ms))
 
     def snapshot(self) -> dict[str, object]:
-        """The figures of now: verdicts by label since the start; rate (1/s) and latency (ms) over
+        """The current figures: verdicts by label since the start; rate (1/s) and latency (ms) over
         the last minute; age of the last verdict (s, None before the first); resident memory
         (bytes); temperatures (degrees Celsius, by zone)."""
         now = time.monotonic()
@@ -59,7 +59,7 @@ class Health:
 
 
 def resident_memory() -> int:
-    """This process's resident memory in bytes; 0 where /proc does not tell."""
+    """This process's resident memory in bytes; 0 if /proc does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -68,7 +68,8 @@ def resident_memory() -> int:
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that this process may still take: what the machine has left, or its control group."""
+    """How many bytes this process may still allocate: the smaller of the machine's free memory and
+    its control group's limit."""
     meminfo = _text(root / "proc/meminfo").splitlines()
     left = [int(line.split()[1]) * 1024 for line in meminfo if line.startswith("MemAvailable:")]
     group = _text(root / "proc/self/cgroup").partition("0::/")[2]
@@ -87,7 +88,7 @@ def _text(file: Path) -> str:
 
 
 def temperatures(root: Path = Path("/sys/class/thermal")) -> dict[str, float]:
-    """Degrees Celsius by thermal zone, as the kernel tells; empty where it does not."""
+    """Degrees Celsius by thermal zone, as the kernel reports them; may be empty."""
     found = {}
     for zone in sorted(root.glob("thermal_zone*")):
         try:

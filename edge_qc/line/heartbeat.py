@@ -1,6 +1,6 @@
-"""The heartbeat: the station's state and health, made of what its rooms say and told to the broker.
+"""The heartbeat: collects the station's state and health from its rooms and publishes both.
 
-What follows from a situation is ``state``'s to decide; counting is ``health``'s.
+``system.state`` derives the state from the situation; ``health`` counts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from edge_qc.bundle.verification import Bundle
 from edge_qc.camera import Camera, CameraState, CameraStats
 from edge_qc.evidence import Evidence
 from edge_qc.line.health import Health
+from edge_qc.output import Outputs
 from edge_qc.publisher import (
     BundleRef,
     CameraHealth,
@@ -22,6 +23,7 @@ from edge_qc.publisher import (
     HealthContent,
     Outbox,
     OutboxHealth,
+    OutputHealth,
     Publisher,
     Space,
 )
@@ -33,9 +35,9 @@ _LOST = (CameraState.LOST, CameraState.FAILED)
 
 
 class Heartbeat:
-    """state: what the station is doing. troubles: by name, what any room wants said as long as it
-    stays here; may be set from any thread, all else is the loop's alone. picture_of: a camera's
-    figures for its health. tell: who else is told the figures; must return at once."""
+    """state: the station's state. troubles: by name, what makes the station DEGRADED while it is
+    listed here; any thread may change it, all else belongs to the loop. picture_of: returns a
+    camera's process monitoring figures. tell: also receives the figures; must return at once."""
 
     def __init__(
         self,
@@ -45,8 +47,9 @@ class Heartbeat:
         health: Health,
         every_s: float,
         evidence: Evidence | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
-        """every_s: how often health is told; the state is told whenever it changes."""
+        """every_s: how often to publish health; the state is published whenever it changes."""
         self.state = State.READY
         self.troubles: dict[str, str] = {}
         self.picture_of: Callable[[str], Mapping[str, float]] = lambda camera: {}
@@ -54,13 +57,16 @@ class Heartbeat:
         self._why = ""
         self._cameras, self._outbox, self._publisher = cameras, outbox, publisher
         self._health, self._every_s, self._evidence = health, every_s, evidence
+        self._outputs = outputs
         self._told_s = 0.0
 
     def beat(self, *, queue: int, failure: str | None, stopping: bool) -> None:
-        """Once in each turn of the loop. queue: how many frames wait. failure: why the loop gave
-        up."""
+        """Call it once in each turn of the loop. queue: how many frames wait. failure: why the loop
+        gave up, or None."""
         before = self.state, self._why
         self.state, self._why = next_state(self.state, self._situation(failure, stopping))
+        if self._outputs is not None:
+            self._outputs.station(self.state)
         if (self.state, self._why) != before:
             self._publisher.state(self.state, self._why)
             log.info("%s: %s", self.state.value, self._why)
@@ -72,7 +78,7 @@ class Heartbeat:
             self.tell(figures)
 
     def name_bundle(self, bundle: Bundle) -> None:
-        """Says which bundle judges from now on."""
+        """Publish which bundle judges from now on."""
         self._publisher.bundle = BundleRef(id=bundle.id, version=bundle.manifest.version)
         self._publisher.state(self.state, self._why)
 
@@ -84,11 +90,14 @@ class Heartbeat:
         elif status.fault is not None:
             faults.append(f"outbox: {status.fault}")
         if status.space is Space.FULL:
-            faults.append("the disk is full, triggers are refused")
+            faults.append("the disk is full, so triggers are refused")
         troubles = []
+        if self._outputs is not None:
+            faults += self._outputs.faults()
+            troubles += self._outputs.troubles()
         lost = [camera.name for camera in self._cameras if camera.stats.state in _LOST]
         if lost:
-            troubles.append(f"without a picture: {', '.join(lost)}")
+            troubles.append(f"no picture from {', '.join(lost)}")
         if status.space is Space.LOW:
             troubles.append("the disk is nearly full")
         if self._publisher.connected and self._publisher.trouble is not None:
@@ -123,6 +132,10 @@ class Heartbeat:
                     free_bytes=status.free_bytes,
                     space=status.space.value,
                 ),
+                "outputs": {
+                    name: OutputHealth.model_validate(asdict(figures))
+                    for name, figures in (self._outputs.figures() if self._outputs else {}).items()
+                },
                 "evidence": None
                 if self._evidence is None
                 else EvidenceHealth.model_validate(asdict(self._evidence.stats)),

@@ -1,7 +1,7 @@
-"""The intake: what cameras deliver, made durable and then queued for the loop.
+"""The intake: records what cameras deliver, then queues it for the loop.
 
-Every frame and every fault is a trigger. It is recorded in the outbox before it waits here, so that
-it has a verdict whatever happens next. What becomes of the work is ``line``'s.
+Every frame and every fault is a trigger. It is durable in the outbox before it waits here, so that
+it gets a verdict whatever happens next.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from edge_qc.camera import Ended, Fault
 from edge_qc.errors import PublishError
+from edge_qc.line.outgoing import Origin
 from edge_qc.parts import Frame, Reason
 from edge_qc.publisher import Outbox, TriggerRecord
 
@@ -23,27 +24,28 @@ log = logging.getLogger(__name__)
 
 _TURN_S = 0.1
 _UNSYNCED = 64
-"""How many overruns of one camera may wait for the disk together: nothing more comes of a dropped
-frame, and a sync for each would hold up the frames behind it until all of them are stale."""
+"""How many overruns of one camera may share one sync. A dropped frame has no further work, and a
+sync for each would delay the frames behind it until all are stale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One accepted trigger: what there is to judge, and the verdict's id."""
+    """One accepted trigger: the event to judge, the verdict's id, and where it comes from."""
 
     verdict_id: str
     event: Frame | Fault
+    origin: Origin
 
 
 class Intake:
-    """refused: how many triggers could not be recorded, and so were not accepted."""
+    """refused: how many triggers were not accepted, because they could not be recorded."""
 
     def __init__(self, outbox: Outbox, room: int) -> None:
         """room: how many may wait."""
         self.refused = 0
         self._outbox = outbox
         self._queue: queue.Queue[Work] = queue.Queue(room)
-        self._expected: dict[tuple[str, str], str] = {}
+        self._expected: dict[tuple[str, str], tuple[str, Origin]] = {}
         self._owed: Counter[str] = Counter()
         self._held: set[str] = set()
         self._unsynced: dict[str, deque[Future[None]]] = defaultdict(deque)
@@ -53,29 +55,29 @@ class Intake:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    def expect(self, camera: str, trigger_id: str, verdict_id: str) -> None:
-        """A trigger that is recorded already: what its camera delivers is not recorded again."""
+    def expect(self, camera: str, verdict_id: str, origin: Origin) -> None:
+        """Announce a trigger that is already recorded, so that its frame is not recorded again."""
         with self._lock:
-            self._expected[camera, trigger_id] = verdict_id
+            self._expected[camera, origin.trigger_id] = verdict_id, origin
             self._owed[camera] += 1
 
     def owed(self, camera: str) -> int:
-        """How many triggers the camera has not answered."""
+        """How many announced triggers the camera has not answered."""
         with self._lock:
             return self._owed[camera]
 
     def refuse(self, why: str) -> None:
-        """A trigger could not be recorded, so that nobody waits for its verdict."""
+        """Count a trigger that could not be recorded and will have no verdict."""
         self.refused += 1
         if self.refused == 1:
             log.error("triggers are refused: %s", why)
 
     def holds(self, camera: str) -> bool:
-        """Whether the camera's thread waits here: for the disk, or for room in the queue."""
+        """Whether the camera's thread waits here for the disk or for room in the queue."""
         return camera in self._held
 
     def deliver(self, event: Frame | Fault | Ended) -> None:
-        """Called from the cameras' threads; blocks while the queue is full."""
+        """Accept an event on its camera's thread; blocks while the queue is full."""
         self._held.add(event.camera)
         try:
             self._deliver(event)
@@ -84,14 +86,15 @@ class Intake:
 
     def _deliver(self, event: Frame | Fault | Ended) -> None:
         if isinstance(event, Ended):
-            log.info("camera %s has come to its end", event.camera)
+            log.info("camera %s has reached the end of its source", event.camera)
             return
         with self._lock:
             expected = self._expected.pop((event.camera, event.trigger_id), None)
             if expected is not None:
                 self._owed[event.camera] -= 1
         if expected is not None:
-            self._queue.put(Work(expected, event))
+            verdict_id, origin = expected
+            self._queue.put(Work(verdict_id, event, origin))
             return
         verdict_id = str(uuid.uuid4())
         record = TriggerRecord(
@@ -114,10 +117,10 @@ class Intake:
         except PublishError as error:
             self.refuse(str(error))
             return
-        self._queue.put(Work(verdict_id, event))
+        self._queue.put(Work(verdict_id, event, Origin(event.trigger_id)))
 
     def take(self, at_most: int) -> list[Work]:
-        """What waits; empty after a turn without any."""
+        """Take up to this many; empty if none came within a turn."""
         try:
             work = [self._queue.get(timeout=_TURN_S)]
         except queue.Empty:

@@ -1,11 +1,12 @@
-"""Judging: what waits becomes verdicts on disk.
+"""Judging: turns queued work into verdicts on disk.
 
-Each trigger is completed with its one verdict, which goes to whoever makes something of it: parts,
-evidence, those who look on. Where none of them can do its work, the verdict stands.
+Each trigger gets its one verdict, which then goes to the part, to evidence and to observers. If one
+of them fails, the verdict stands.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -16,39 +17,40 @@ from edge_qc.inspection.inspecting import Inspected, Inspection
 from edge_qc.line.assembly import Assembly
 from edge_qc.line.health import Health
 from edge_qc.line.intake import Work
+from edge_qc.line.outgoing import Outgoing
 from edge_qc.parts import Frame, Reason, Verdict
-from edge_qc.publisher import Outbox, VerdictContent, verdict_content
+from edge_qc.publisher import VerdictContent, verdict_content
 
 log = logging.getLogger(__name__)
 
 _ENGINE_FAILURES = 5
-"""Engine errors in a row after which a restart is worth more than another try."""
+"""After this many engine errors in a row, a restart helps more than another try."""
 
 Observer = Callable[[Frame, Verdict], None]
 
 
 class Judging:
-    """Used from the loop's thread alone, but for ``observe``. inspection: what judges at the
-    moment. failure: why another try is not worth it, None while one is."""
+    """For the loop's thread only, except ``observe``. inspection: the one that judges now. failure:
+    why the station should restart, or None."""
 
     def __init__(
         self,
         inspection: Inspection,
-        outbox: Outbox,
+        outgoing: Outgoing,
         assembly: Assembly,
         health: Health,
         evidence: Evidence | None,
     ) -> None:
         self.inspection = inspection
         self.failure: str | None = None
-        self._outbox, self._assembly, self._health = outbox, assembly, health
+        self._outgoing, self._assembly, self._health = outgoing, assembly, health
         self._evidence = evidence
         self._observers: tuple[Observer, ...] = ()
         self._engine_failures = 0
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Has ``observer`` called on the loop's thread with each frame, once its verdict is
-        recorded; call what is returned to end that. It must be quick; an error of its is logged."""
+        """Call ``observer`` on the loop's thread with each frame once its verdict is recorded. It
+        must be quick; its errors are logged. Returns a function that ends the observation."""
         self._observers = (*self._observers, observer)
 
         def end() -> None:
@@ -57,14 +59,15 @@ class Judging:
         return end
 
     def replace(self, inspection: Inspection) -> Inspection:
-        """Judge with this one from now on; the one before."""
+        """Judge with this inspection from now on. Returns the previous one."""
         before, self.inspection = self.inspection, inspection
+        self._outgoing.labels = inspection.bundle.manifest.labels
         self._engine_failures = 0
         return before
 
     def judge(self, work: Sequence[Work], *, running: bool) -> None:
-        """Record one verdict for each. running: the station may judge; else all are NOT_JUDGED.
-        Raises PublishError where a verdict cannot be recorded."""
+        """Record one verdict for each item. running: whether the station may judge; if not, all
+        become NOT_JUDGED. Raises PublishError if a verdict cannot be recorded."""
         frames = [item.event for item in work if isinstance(item.event, Frame)]
         inspected = self.inspection.inspect(frames, running=running)
         self._watch_engine([one.verdict for one in inspected])
@@ -96,17 +99,19 @@ class Judging:
                 item.verdict_id, item.event, seen.view, seen.reading, seen.verdict, described
             )
         except Exception:
-            log.exception("an image could not be kept; the verdicts stand")
+            log.exception("an image could not be kept as evidence; the verdicts stand")
 
     def _show(self, frame: Frame, verdict: Verdict) -> None:
         for observer in self._observers:
             try:
                 observer(frame, verdict)
             except Exception:
-                log.exception("what only looks on failed; the verdicts stand")
+                log.exception("an observer failed; the verdicts stand")
 
     def _complete(self, item: Work, verdict: Verdict) -> VerdictContent:
-        event = item.event
+        event, origin = item.event, item.origin
+        if isinstance(event, Frame) and origin.triggered_s is None:
+            origin = dataclasses.replace(origin, triggered_s=event.monotonic_s)
         bundle = self.inspection.bundle
         content = verdict_content(
             verdict,
@@ -119,19 +124,21 @@ class Judging:
             bundle_version=bundle.manifest.version,
             engine=self.inspection.engine.name,
             late=self._assembly.said(event) is not None,
+            lot=origin.lot,
+            serial=origin.serial,
         )
-        self._outbox.verdict(item.verdict_id, content)
+        self._outgoing.verdict(item.verdict_id, content, origin)
         total_ms = 0.0
         if isinstance(event, Frame):
             total_ms = (time.monotonic() - event.monotonic_s) * 1e3
         self._health.count(verdict.label, total_ms)
         log.debug("%s %s %s", event.camera, event.image or event.trigger_id, verdict.label)
-        self._assembly.add(item.verdict_id, event, verdict)
+        self._assembly.add(item.verdict_id, event, verdict, origin)
         return content
 
     def _watch_engine(self, verdicts: Sequence[Verdict]) -> None:
-        """Counts calls: one that fails takes its whole batch along, and one frame's NaN is not
-        the engine's end."""
+        """Count failed calls, not frames: a failed call costs its whole batch, and one frame's NaN
+        does not mean a broken engine."""
         asked = [verdict for verdict in verdicts if verdict.reason is not Reason.FRAME]
         if not asked:
             return

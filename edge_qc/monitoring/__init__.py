@@ -1,8 +1,8 @@
-"""Is it the parts that drift, or the station? Each camera's pictures on control charts.
+"""Process monitoring: control charts of each camera's pictures tell station drift from part drift.
 
-A reference is learnt from the first good frames under a bundle and kept in the state folder; then a
-moved camera, an ageing lamp, a lost focus and a creeping drift score are told as events, and make
-the station DEGRADED. Nothing here stops it or changes a verdict: people look after the station.
+A camera's reference is learned from the first good frames under a bundle and stored in the state
+folder. After that a moved camera, an ageing lamp, lost focus or a creeping drift score each raise
+an event and make the station DEGRADED. Nothing here stops the station or changes a verdict.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from edge_qc.parts import GOOD, Frame, Reason, Verdict
 log = logging.getLogger(__name__)
 
 LEARNT = 100
-"""How many good frames make a reference: the first half its picture, the rest its scatter."""
+"""How many good frames make a reference: the first half its picture, the second half its
+scatter."""
 
 _EVERY_S = 0.5
 
@@ -37,11 +38,11 @@ _LEAST = {
     "likeness": 0.4,
     "drift": 0.2,
 }
-"""The smallest change that matters: a ratio, a ratio, per cent of the picture, the same, a
-correlation, and the root of the score."""
+"""The smallest relevant change: two ratios, two percentages of the picture, a correlation, and the
+cube root of the score."""
 
 Tell = Callable[[str, str, str], None]
-"""Called with a camera, an event's name and its detail."""
+"""Receives a camera, an event name and its detail."""
 
 
 class _Watched:
@@ -56,7 +57,7 @@ class _Watched:
             self._use(kept)
 
     def add(self, picture: Picture, good_drift: float | None) -> None:
-        """good_drift: the root of the drift score where the verdict is GOOD."""
+        """good_drift: the cube root of the drift score, if the verdict is GOOD."""
         if not self._charts:
             if good_drift is None:
                 return
@@ -65,7 +66,11 @@ class _Watched:
                 try:
                     learnt.keep(self._file)
                 except OSError as error:
-                    log.warning("%s: not kept, it is learnt again: %s", self._file, error)
+                    log.warning(
+                        "%s: the reference cannot be stored, so the next start learns it again: %s",
+                        self._file,
+                        error,
+                    )
                 self._use(learnt)
             return
         for name, value in figures_of(picture, self._small).items():
@@ -74,36 +79,37 @@ class _Watched:
             self._charts["drift"].add(good_drift)
 
     def findings(self) -> dict[str, str]:
-        """What has left its limits: events by name, in words."""
+        """The events for figures outside their limits, by name, in words."""
         found: dict[str, str] = {}
         charts = self._charts
         if not charts:
             return found
         if charts["likeness"].out and charts["likeness"].deviation < 0:
-            found["camera-moved"] = "the picture is not like what it was"
+            found["camera-moved"] = "the picture no longer resembles the reference"
         elif charts["right"].out or charts["down"].out:
             found["camera-moved"] = (
-                f"the picture lies {charts['right'].deviation:+.1f} % to the right of and "
-                f"{charts['down'].deviation:+.1f} % below where it was"
+                f"the picture has moved {charts['right'].deviation:+.1f} % to the right and "
+                f"{charts['down'].deviation:+.1f} % down"
             )
         if charts["brightness"].out:
             ratio = math.exp(charts["brightness"].deviation)
             name = "lamp-ageing" if ratio < 1 else "picture-brighter"
-            found[name] = f"the picture is {ratio:.0%} as bright as it was"
+            found[name] = f"the picture has {ratio:.0%} of the reference brightness"
         if charts["sharpness"].out:
             ratio = math.exp(charts["sharpness"].deviation)
             name = "focus-lost" if ratio < 1 else "picture-sharper"
-            found[name] = f"the picture has {ratio:.0%} of the sharpness that it had"
+            found[name] = f"the picture has {ratio:.0%} of the reference sharpness"
         if charts["drift"].out and charts["drift"].deviation > 0:
             now = charts["drift"].average
             before = now - charts["drift"].deviation
             found["good-parts-creep"] = (
-                f"the drift score of good parts is about {now**3:.2f}, it was {before**3:.2f}"
+                f"the drift score of good parts is about {now**3:.2f}; the reference is "
+                f"{before**3:.2f}"
             )
         return found
 
     def shown(self) -> dict[str, float]:
-        """For the heartbeat."""
+        """The figures for the heartbeat."""
         charts = self._charts
         if not charts:
             return {}
@@ -123,7 +129,7 @@ class _Watched:
 
 
 class Steadiness:
-    """All cameras. ``look`` is the loop's; troubles: by name, for the station's state."""
+    """Monitors all cameras. The loop calls ``look``. troubles: by name, for the station's state."""
 
     def __init__(
         self,
@@ -135,8 +141,8 @@ class Steadiness:
         every_s: float = _EVERY_S,
         learnt: int = LEARNT,
     ) -> None:
-        """folder: of the references. cameras: which are watched. every_s: the least time between
-        two measurements of a camera."""
+        """folder: where references are stored. cameras: the monitored ones. every_s: the least time
+        between two measurements of a camera."""
         self._folder, self._cameras, self._tell = folder, cameras, tell
         self._troubles, self._every_s, self._learnt = troubles, every_s, learnt
         self._measured_s: dict[tuple[str, str], float] = {}
@@ -145,7 +151,7 @@ class Steadiness:
         self._last_die: dict[str, str] = {}
 
     def look(self, frame: Frame, verdict: Verdict) -> None:
-        """Measure a judged frame where it is time to."""
+        """Measure a judged frame, if a measurement is due."""
         key = frame.camera, frame.die
         now_s = time.monotonic()
         if (
@@ -167,19 +173,19 @@ class Steadiness:
         self._report(key, watched.findings())
 
     def shown(self, camera: str) -> dict[str, float]:
-        """A camera's figures, relative to its reference; empty while that is learnt."""
+        """A camera's figures relative to its reference; empty while that is being learned."""
         watched = self._watched.get((camera, self._last_die.get(camera, "")))
         return {} if watched is None else watched.shown()
 
     def forget(self, camera: str | None = None) -> list[str]:
-        """Learn the references anew, of one camera or of all; the cameras that this concerns. Call
-        it when a camera was mounted again, a lamp changed."""
+        """Relearn the reference of one camera, or of all, for example after a camera was mounted
+        again or a lamp changed. Returns the cameras concerned."""
         concerned = [name for name in sorted(self._cameras) if camera in (None, name)]
         for name in concerned:
             for file in self._folder.glob(f"{name}@*.npz"):
                 file.unlink(missing_ok=True)
         for key in [key for key in self._watched if key[0] in concerned]:
-            # A value of its own and not a missing key: the loop may be at it.
+            # Replace the value and keep the key: the loop may be using it.
             self._watched[key] = _Watched(self._file(*key), "", self._learnt)
         return concerned
 
@@ -189,7 +195,7 @@ class Steadiness:
             for event in findings.keys() - before:
                 self._tell(key[0], event, findings[event])
             for event in before - findings.keys():
-                self._tell(key[0], f"{event}-over", "within its limits again, or learnt anew")
+                self._tell(key[0], f"{event}-over", "within its limits again, or relearned")
             self._told[key] = frozenset(findings)
         name = f"picture {key[0]} {key[1]}"
         if findings:
@@ -203,6 +209,6 @@ class Steadiness:
 
 
 def _root_of(score: float) -> float:
-    """The cube root: a score is -ln p, and its root scatters nearly like a normal figure (Wilson
-    and Hilferty 1931)."""
+    """The cube root: a score is -ln p, and its cube root is nearly normal (Wilson and Hilferty
+    1931)."""
     return float(max(score, 0.0) ** (1 / 3))

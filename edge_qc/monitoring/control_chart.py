@@ -1,7 +1,6 @@
-"""Control charts: has a figure moved for good, or does it only scatter?
+"""Control charts: they tell a lasting change of a figure from its scatter.
 
-Exponentially weighted moving averages (Roberts 1959) against a baseline that was learnt while all
-was well. Pure.
+Exponentially weighted moving averages (Roberts 1959) against a baseline from a normal period. Pure.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ from dataclasses import dataclass
 
 WEIGHT = 0.03
 _WIDTH = 6.0
-"""Limits in standard deviations: wide, since every false alarm costs trust. With these
-none came in 1 000 runs over 5 000 values, normal ones or with heavy tails (t of 3 degrees)."""
+"""Limits in standard deviations; wide, because every false alarm costs trust. In 1 000 runs of 5
+000 values, normal or heavy-tailed (t with 3 degrees of freedom), no alarm came."""
 
 _BOUND = 4.0
-"""One value moves the average as far as one so many standard deviations off, or twice as many
-deviations that matter, and no further."""
+"""A single value counts at most as one this many standard deviations off, or as twice the smallest
+relevant change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """mean and spread (standard deviation) of ``count`` single values while all was well."""
+    """mean and spread (standard deviation) of ``count`` single values in a normal period."""
 
     mean: float
     spread: float
@@ -36,22 +35,22 @@ class Baseline:
 
 
 class Chart:
-    """One figure. average: moving, from the baseline's mean on. out: whether it has left its
-    limits; it is in again when it has come back half of the way."""
+    """The chart of one figure. average: the moving average, starting at the baseline's mean. out:
+    whether it is outside its limits; it is inside again after it has returned half of the way."""
 
     def __init__(self, baseline: Baseline, least: float) -> None:
-        """least: the smallest deviation that matters, however little the figure scatters."""
+        """least: the smallest relevant deviation, however little the figure scatters."""
         self.average = baseline.mean
         self.out = False
         self._mean = baseline.mean
         self._bound = max(_BOUND * baseline.spread, 2 * _BOUND * least)
-        # The average scatters, and so does the mean that was learnt of few values.
+        # Both the average and the mean of few baseline values scatter.
         scatter = baseline.spread * math.sqrt(WEIGHT / (2 - WEIGHT) + 1 / baseline.count)
         self.limit = max(least, _WIDTH * scatter)
 
     @property
     def deviation(self) -> float:
-        """Of the average from the baseline."""
+        """The average's deviation from the baseline."""
         return self.average - self._mean
 
     def add(self, value: float) -> None:

@@ -1,6 +1,7 @@
-"""What a camera's pictures looked like while all was well, and how it is learnt and kept.
+"""A camera's reference: how its pictures look in a normal period, and how that is learned and
+stored.
 
-What is odd against it is ``steadiness``'s to say.
+``monitoring`` compares pictures with it.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ log = logging.getLogger(__name__)
 FIGURES = ("brightness", "sharpness", "right", "down", "likeness", "drift")
 
 _ALIKE = 0.5
-"""A picture less like the reference than this has no place in it."""
+"""Below this correlation with the reference a picture's shift is not defined."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """Of one camera and die under one bundle. baselines: by figure; brightness and sharpness are
-    logarithms."""
+    """The reference of one camera and die under one bundle. baselines: by figure; brightness and
+    sharpness are logarithms."""
 
     bundle_id: str
     small: NDArray[np.float32]
@@ -51,7 +52,7 @@ class Reference:
 
     @classmethod
     def read(cls, file: Path, bundle_id: str) -> Reference | None:
-        """None where there is none of this bundle."""
+        """Return the stored reference; None if there is none for this bundle."""
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 if str(arrays["bundle_id"]) != bundle_id:
@@ -66,12 +67,12 @@ class Reference:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
-            log.warning("%s: is no reference, it is learnt anew: %s", file, error)
+            log.warning("%s: not a readable reference, so it is learned again: %s", file, error)
             return None
 
 
 class Learner:
-    """Good frames on their way to a reference."""
+    """Collects good frames for a reference."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -94,7 +95,7 @@ class Learner:
         if self._small is None or self._pictures < self._count:
             return None
         enough = self._count // 4
-        # Parts that look or lie anyhow have no place that could be left.
+        # If parts lie or look different each time, a shift is not defined.
         baselines = {
             name: Baseline.of(values) if len(values) >= enough else Baseline(0.0, math.inf, 1)
             for name, values in self._values.items()
@@ -103,7 +104,8 @@ class Learner:
 
 
 def figures_of(picture: Picture, reference: NDArray[np.float32] | None) -> dict[str, float]:
-    """Of one picture; without its place where there is no reference yet, or it is not like it."""
+    """The figures of one picture; without its shift if there is no reference yet, or the picture
+    does not resemble it."""
     figures = {
         "brightness": math.log(max(picture.brightness, 1e-3)),
         "sharpness": math.log(max(picture.sharpness, 1e-6)),

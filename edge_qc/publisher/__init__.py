@@ -1,4 +1,5 @@
-"""Verdicts out of the station: messages, the outbox that keeps them, the way to the broker."""
+"""Publishes what the station reports: the messages, the outbox on disk, the connection to the
+broker."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from edge_qc.publisher.messages import (
     Kind,
     Message,
     OutboxHealth,
+    OutputHealth,
     PartContent,
     PartMessage,
     Severity,
@@ -49,6 +51,7 @@ __all__ = [
     "Outbox",
     "OutboxHealth",
     "OutboxStatus",
+    "OutputHealth",
     "PartContent",
     "PartMessage",
     "Publisher",

@@ -1,13 +1,13 @@
 """The MQTT contract: topics, messages, and the JSON Schemas made from them.
 
-A message of the outbox (verdict, part, event) has three layers. Its *content* is what the line
-says. The *stamp* in front (``schema``, ``epoch``, ``seq``, ``site``, ``station``, for a verdict
-also ``verdict_id``) is set when the outbox commits it; content and stamp are then an immutable
-JSON text with its hash. ``historical`` alone is added behind at each sending, since whether a
-message comes late is known only then. State and health describe the moment and pass no outbox.
+A message of the outbox (verdict, part, event) has three layers. The line provides its *content*.
+The outbox puts the *stamp* in front (``schema``, ``epoch``, ``seq``, ``site``, ``station``, for a
+verdict also ``verdict_id``) when it commits; from then on both are an immutable JSON text with its
+hash. Only ``historical`` is appended at each sending, since only then is it known whether a message
+is late. State and health describe the moment and bypass the outbox.
 
-Sending and storing are elsewhere. The compatibility rule: fields are added, none renamed or
-dropped, so every reader ignores fields that it does not know.
+Compatibility: new versions may add fields, never rename or remove one. Every reader ignores fields
+that it does not know.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Kind(str, enum.Enum):
 
 
 class Severity(str, enum.Enum):
-    """How soon a person should look at an event."""
+    """How urgently a person should look at an event."""
 
     INFO = "info"
     WARNING = "warning"
@@ -62,15 +62,16 @@ class DriftFields(_Model):
 
 
 class BundleRef(_Model):
-    """Which model judged. version is None where only the id is known."""
+    """Which bundle judged. version: None if only the id is known."""
 
     id: str
     version: int | None = None
 
 
 class VerdictContent(_Model):
-    """What the line says of one view. time: UTC, when the frame was taken or the trigger came.
-    late: the verdict on its part was given before, without it."""
+    """The verdict on one view. time: UTC, when the frame was taken or the trigger arrived. late:
+    the part verdict was published before, without this view. lot, serial: of the part, from its
+    trigger."""
 
     camera: str
     die: str | None
@@ -89,18 +90,20 @@ class VerdictContent(_Model):
     image: str | None = None
     detail: str = ""
     late: bool = False
+    lot: str | None = None
+    serial: str | None = None
 
     @model_validator(mode="after")
     def _never_wrongly_good(self) -> VerdictContent:
         if (self.label == NOT_JUDGED) is (self.reason is Reason.DECIDED):
-            raise ValueError(f"label {self.label!r} does not go with reason {self.reason.value!r}")
+            raise ValueError(f"label {self.label!r} contradicts reason {self.reason.value!r}")
         if self.disposition is Disposition.PASS and self.label != GOOD:
-            raise ValueError(f"only GOOD passes, got label {self.label!r}")
+            raise ValueError(f"only GOOD may pass, got label {self.label!r}")
         return self
 
 
 class PartContent(_Model):
-    """The verdict on a whole part, see ``parts.PartVerdict``. labels: by die."""
+    """The verdict on a part; see ``parts.PartVerdict``. labels: by die."""
 
     part_id: str
     time: datetime
@@ -110,10 +113,12 @@ class PartContent(_Model):
     labels: Mapping[str, str]
     missing: tuple[str, ...]
     verdict_ids: tuple[str, ...]
+    lot: str | None = None
+    serial: str | None = None
 
 
 class EventContent(_Model):
-    """Something that happened to the station. event: a short name with hyphens."""
+    """Something that happened at the station. event: a short name with hyphens."""
 
     event: str
     severity: Severity = Severity.INFO
@@ -123,8 +128,8 @@ class EventContent(_Model):
 
 
 class CameraHealth(_Model):
-    """One camera as the station sees it. picture: figures by name, against the reference that was
-    learnt of it; empty until then."""
+    """One camera. picture: process monitoring figures by name, relative to the camera's reference;
+    empty until the reference is learned."""
 
     state: str
     frames: Count = 0
@@ -135,8 +140,8 @@ class CameraHealth(_Model):
 
 
 class OutboxHealth(_Model):
-    """waiting: messages not yet acknowledged. open_triggers: accepted, no verdict yet. unheard:
-    messages since the start that the broker took while nobody had subscribed to them."""
+    """waiting: messages in the outbox, not yet acknowledged. open_triggers: accepted, no verdict
+    yet. unheard: messages since the start that the broker accepted without a subscriber."""
 
     waiting: Count
     unheard: Count = 0
@@ -146,13 +151,30 @@ class OutboxHealth(_Model):
 
 
 class EvidenceHealth(_Model):
-    """Images kept for people. dropped: since the start, those that came faster than they could be
-    written. failed: those that the disk refused."""
+    """Images kept as evidence. dropped: since the start, images that came faster than they could be
+    written. failed: images that the disk refused."""
 
     images: Count
     bytes: Count
     dropped: Count
     failed: Count
+
+
+class OutputHealth(_Model):
+    """One output to the machine, since the start. results: handed to it; passed: shown as PASS.
+    late: after their deadline. superseded: replaced before it took them. unsent: while it was away.
+    unconfirmed: the ejector was silent, or moved unasked. All but ``passed`` were rejected.
+    latency_ms: from trigger to output, ``p50`` and ``p99`` of the last ones, ``worst`` since the
+    start; at a pin with a delay, how much later than meant."""
+
+    connected: bool
+    results: Count = 0
+    passed: Count = 0
+    late: Count = 0
+    superseded: Count = 0
+    unsent: Count = 0
+    unconfirmed: Count = 0
+    latency_ms: Mapping[str, Finite] = {}
 
 
 class HealthContent(_Model):
@@ -170,12 +192,14 @@ class HealthContent(_Model):
     cameras: Mapping[str, CameraHealth] = {}
     outbox: OutboxHealth | None = None
     evidence: EvidenceHealth | None = None
+    outputs: Mapping[str, OutputHealth] = {}
     memory_bytes: Count = 0
     temperatures_c: Mapping[str, Finite] = {}
 
 
 class StateContent(_Model):
-    """time: since when; in the last will (DEAD), when the connection was made. why: in words."""
+    """The station's state. time: since when; in the last will (DEAD), when the connection was
+    opened. why: in words."""
 
     state: State
     time: datetime
@@ -190,9 +214,9 @@ class _Stamp(_Model):
 
 
 class _Sequenced(_Stamp):
-    """seq counts from 1 without a gap within an epoch, for each topic on its own. after: given
-    where the station holds nothing between that number and seq: what a consumer has not had of
-    those will not come by itself any more."""
+    """seq counts from 1 without a gap within an epoch, for each topic. after: present if the
+    station no longer holds any message between that number and seq: a consumer that misses some of
+    those will not receive them by itself."""
 
     seq: Annotated[int, Field(ge=1)]
     historical: bool
@@ -231,7 +255,8 @@ class HealthMessage(HealthContent, _Stamp):
 
 
 class AckMessage(_Model):
-    """``…/ack``, from the recorder: all of a kind in an epoch up to a number is recorded."""
+    """``…/ack``, from the recorder: every message of a kind in an epoch up to a number is
+    recorded."""
 
     schema_: Literal["edge-qc/ack/1"] = Field(alias="schema", default="edge-qc/ack/1")
     epoch: str

@@ -1,8 +1,8 @@
-"""What comes in: triggers and commands, and what the station answers on ``…/reply``.
+"""Requests to the station (triggers and commands) and its replies on ``…/reply``.
 
-Only what is named here is taken, and only as it is described: unknown fields, wrong types and
-oversized messages are refused. Who may write to the topic is the broker's access rules' matter.
-What a trigger leads to is ``dispatch``'s, what a command leads to ``commands``'s.
+The station accepts only these requests and refuses unknown fields, wrong types and oversized
+messages. The broker's access rules decide who may write to the topics. ``line.dispatch`` handles
+triggers, ``station.commands`` handles commands.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_qc.system.state import State
 TRIGGER_LEVEL = "trigger"
 COMMAND_LEVEL = "command"
 TRIGGER_BYTES = 4096
-"""More than any trigger or command needs; a longer one is refused unread."""
+"""More than any request needs; a longer one is refused unread."""
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
@@ -32,9 +32,9 @@ Name = Annotated[str, Field(max_length=64, pattern=_PRINTABLE)]
 
 
 class TriggerRequest(BaseModel):
-    """``…/trigger``: take a picture now. trigger_id: new for each, since one that was seen before
-    does nothing. camera, or die: which of the cameras with ``trigger = "mqtt"``; without either,
-    all of them."""
+    """``…/trigger``: take a picture now. trigger_id: new for each trigger; a known one does
+    nothing. camera or die: selects among the cameras with ``trigger = "mqtt"``; without either, all
+    of them. lot, serial: of the part, copied to its verdicts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
 
@@ -43,6 +43,8 @@ class TriggerRequest(BaseModel):
     part_id: PartId | None = None
     camera: Name | None = None
     die: Name | None = None
+    lot: PartId | None = None
+    serial: PartId | None = None
 
     @model_validator(mode="after")
     def _one_address(self) -> TriggerRequest:
@@ -52,7 +54,7 @@ class TriggerRequest(BaseModel):
 
 
 class ReplyStatus(str, enum.Enum):
-    """DUPLICATE: the trigger id was seen before; nothing is done, the first answer is repeated."""
+    """DUPLICATE: the trigger id is known; the station does nothing and repeats its first answer."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -60,8 +62,8 @@ class ReplyStatus(str, enum.Enum):
 
 
 class TriggerReply(BaseModel):
-    """``…/reply`` to a trigger. verdict_ids: by camera, the verdicts that will come, one for each.
-    detail: why it was refused. trigger_id: None where the message could not be read."""
+    """``…/reply`` to a trigger. verdict_ids: by camera, the one verdict that each will produce.
+    detail: why it was refused. trigger_id: None if the message could not be read."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True)
 
@@ -78,10 +80,10 @@ class TriggerReply(BaseModel):
 
 
 class CommandRequest(BaseModel):
-    """``…/command``: one of the few things that the plant may ask of a station; none of them
-    changes what it judges with, or makes a verdict. ``status``: what is it doing. ``golden-part``:
-    the check of a shift, with the part ``name``, from the next view of each die, or only of the
-    part ``part_id``, within ``within_s``. request_id: comes back in the reply."""
+    """``…/command``: one of the few requests that the plant may send; none changes the bundle or
+    makes a verdict. ``status``: report the state. ``golden-part``: check the golden part ``name``
+    on the next view of each die, or only on views of the part ``part_id``, within ``within_s``.
+    request_id: repeated in the reply."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
 
@@ -94,7 +96,7 @@ class CommandRequest(BaseModel):
 
 
 class GoldenView(BaseModel):
-    """One die of a golden part. label: None where no view came in time."""
+    """One die of a golden part. label: None if no view came in time."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -106,8 +108,8 @@ class GoldenView(BaseModel):
 
 
 class CommandReply(BaseModel):
-    """``…/reply`` to a command. detail: why it was refused; else why the station is in its state.
-    passed and views: of a golden part."""
+    """``…/reply`` to a command. detail: why it was refused, otherwise why the station is in its
+    state. passed and views: of a golden part."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True)
 
@@ -127,25 +129,25 @@ class CommandReply(BaseModel):
 
 
 class Reply(RootModel[Annotated[TriggerReply | CommandReply, Field(discriminator="request")]]):
-    """``…/reply``: what the station says to a trigger or a command."""
+    """``…/reply``: the station's answer to a trigger or a command."""
 
 
 _Request = TypeVar("_Request", TriggerRequest, CommandRequest)
 
 
 def read_trigger(payload: bytes) -> TriggerRequest:
-    """The trigger in a message. Raises PublishError that says what is wrong with it."""
+    """Parse a trigger. Raises PublishError with the fault."""
     return _read(payload, TriggerRequest, "trigger")
 
 
 def read_command(payload: bytes) -> CommandRequest:
-    """The command in a message. Raises PublishError that says what is wrong with it."""
+    """Parse a command. Raises PublishError with the fault."""
     return _read(payload, CommandRequest, "command")
 
 
 def _read(payload: bytes, model: type[_Request], what: str) -> _Request:
     if len(payload) > TRIGGER_BYTES:
-        raise PublishError(f"a {what} of {len(payload)} bytes, wanted at most {TRIGGER_BYTES}")
+        raise PublishError(f"a {what} of {len(payload)} bytes; the limit is {TRIGGER_BYTES}")
     try:
         return model.model_validate_json(payload)
     except ValidationError as error:
@@ -153,17 +155,17 @@ def _read(payload: bytes, model: type[_Request], what: str) -> _Request:
             f"{'.'.join(map(str, fault['loc'])) or what}: {fault['msg']}"
             for fault in error.errors(include_url=False, include_input=False)[:5]
         )
-        raise PublishError(f"the {what} breaks its schema: {faults}") from error
+        raise PublishError(f"the {what} does not match its schema: {faults}") from error
 
 
 def trigger_id_of(payload: bytes) -> str | None:
-    """The id in a message that is no trigger, so that whoever sent it knows the answer for its;
-    None where there is none."""
+    """The id in a message that is not a valid trigger, so that its sender can match the reply; None
+    if there is none."""
     return _id_of(payload, "trigger_id")
 
 
 def request_id_of(payload: bytes) -> str | None:
-    """The same of a message that is no command."""
+    """As ``trigger_id_of``, for a command."""
     return _id_of(payload, "request_id")
 
 

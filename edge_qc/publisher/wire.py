@@ -1,6 +1,6 @@
-"""Content to wire and back: topics, stamps, JSON texts and JSON Schemas.
+"""Converts content to wire format and back: topics, stamps, JSON texts and JSON Schemas.
 
-What the messages hold is ``messages``'s. Nothing is sent from here.
+``messages`` defines the content. Nothing here sends.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ def verdict_content(
     bundle_version: int | None = None,
     engine: str | None = None,
     late: bool = False,
+    lot: str | None = None,
+    serial: str | None = None,
 ) -> VerdictContent:
-    """A verdict and where its frame came from, as the message says it.
+    """The message content for a verdict and the frame it came from.
 
-    Raises PublishError where a number in the verdict is not finite.
+    Raises PublishError if a number in the verdict is not finite.
     """
     drift = verdict.drift
     try:
@@ -74,6 +76,8 @@ def verdict_content(
             image=image,
             detail=verdict.detail[:DETAIL_LIMIT],
             late=late,
+            lot=lot,
+            serial=serial,
         )
     except ValidationError as error:
         raise PublishError(
@@ -81,8 +85,10 @@ def verdict_content(
         ) from error
 
 
-def part_content(part: PartVerdict) -> PartContent:
-    """A part's verdict as the message says it."""
+def part_content(
+    part: PartVerdict, *, lot: str | None = None, serial: str | None = None
+) -> PartContent:
+    """The message content for a part verdict."""
     return PartContent(
         part_id=part.part_id,
         time=part.time,
@@ -92,11 +98,13 @@ def part_content(part: PartVerdict) -> PartContent:
         labels=dict(part.labels),
         missing=part.missing,
         verdict_ids=part.verdict_ids,
+        lot=lot,
+        serial=serial,
     )
 
 
 def utc_now() -> datetime:
-    """Now, with its time zone."""
+    """The current time with its time zone."""
     return datetime.now(timezone.utc)
 
 
@@ -110,7 +118,7 @@ def stamped(
     seq: int | None = None,
     verdict_id: str | None = None,
 ) -> str:
-    """The JSON text of content with its stamp in front."""
+    """The content's JSON text with its stamp in front."""
     stamp: dict[str, str | int] = {"schema": f"edge-qc/{kind.value}/1"}
     if verdict_id is not None:
         stamp["verdict_id"] = verdict_id
@@ -122,25 +130,25 @@ def stamped(
 
 
 def as_sent(payload: str, historical: bool, after: int | None = None) -> bytes:
-    """What goes to the broker: a stored payload, whether it comes late, and which number is before
-    it where that is not the one below."""
+    """The bytes for the broker: a stored payload, whether it is late, and the number before it if
+    that is not ``seq - 1``."""
     behind = "" if after is None else f',"after":{after}'
     return f'{payload[:-1]},"historical":{json.dumps(historical)}{behind}}}'.encode()
 
 
 def read_ack(payload: bytes) -> AckMessage:
-    """A recorder's acknowledgement. Raises PublishError that says what is wrong with it."""
+    """Parse a recorder's acknowledgement. Raises PublishError with the fault."""
     try:
         return AckMessage.model_validate_json(payload)
     except ValidationError as error:
-        raise PublishError(f"an ack message breaks its schema: {_faults(error)}") from error
+        raise PublishError(f"an ack message does not match its schema: {_faults(error)}") from error
 
 
 _TOPIC = re.compile(r"edge-qc/v1/([A-Za-z0-9._-]{1,64})/([A-Za-z0-9._-]{1,64})/([a-z]+)")
 
 
 def parse_topic(topic: str) -> tuple[str, str, Kind] | None:
-    """Site, station and kind of a topic; None for a topic that is none of these."""
+    """Site, station and kind of a topic; None for any other topic."""
     match = _TOPIC.fullmatch(topic)
     if match is None or match[3] not in {kind.value for kind in Kind}:
         return None
@@ -148,11 +156,13 @@ def parse_topic(topic: str) -> tuple[str, str, Kind] | None:
 
 
 def read_message(kind: Kind, payload: bytes) -> Message:
-    """A received message. Raises PublishError that says what is wrong with it."""
+    """Parse a received message. Raises PublishError with the fault."""
     try:
         return MESSAGES[kind].model_validate_json(payload)
     except ValidationError as error:
-        raise PublishError(f"a {kind.value} message breaks its schema: {_faults(error)}") from error
+        raise PublishError(
+            f"a {kind.value} message does not match its schema: {_faults(error)}"
+        ) from error
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ Every fault is reported at once, unknown keys with the nearest known one. What t
 in the bundle, not here.
 """
 
+from edge_qc.settings.outputs import PART, OutputTable
 from edge_qc.settings.reading import known_keys, read_settings
 from edge_qc.settings.tables import (
     BundleTable,
@@ -19,6 +20,7 @@ from edge_qc.settings.tables import (
 )
 
 __all__ = [
+    "PART",
     "BundleTable",
     "CameraTable",
     "EngineTable",
@@ -27,6 +29,7 @@ __all__ = [
     "MetricsTable",
     "MqttTable",
     "OutboxTable",
+    "OutputTable",
     "Settings",
     "StationTable",
     "known_keys",

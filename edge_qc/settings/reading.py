@@ -61,6 +61,7 @@ _PATHS = {
     "evidence": ("folder",),
     "metrics": ("textfile",),
     "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+    "output": ("password_file", "cert_file", "key_file", "server_cert_file"),
 }
 
 
@@ -87,7 +88,7 @@ def _resolved(folder: Path, path: str) -> Path:
 def _fields_of(annotation: object) -> list[str]:
     for candidate in (annotation, *getattr(annotation, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return list(candidate.model_fields)
+            return [info.alias or name for name, info in candidate.model_fields.items()]
     return []
 
 

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from edge_qc.errors import SettingsError
+from edge_qc.settings.fields import NonEmpty, Port, Seconds, Table, TopicLevel
+from edge_qc.settings.outputs import PART, OutputTable
 from edge_qc.settings.source import Source
 from edge_qc.settings.triggering import Triggering, triggering
 
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-TopicLevel = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-Port = Annotated[int, Field(ge=1, le=65_535)]
-NonEmpty = Annotated[str, Field(min_length=1)]
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class StationTable(_Table):
+class StationTable(Table):
     """[station]: who this is, and where it keeps what must not be lost. power_mode: nvpmodel's, by
     name, in which the station was commissioned; None where nobody has said."""
 
@@ -43,7 +29,7 @@ class StationTable(_Table):
         return f"edge-qc/v1/{self.site}/{self.name}"
 
 
-class BundleTable(_Table):
+class BundleTable(Table):
     """[bundle]: the model, and whose signature it must carry. path: a folder that is always taken;
     without it the bundle that was installed."""
 
@@ -51,7 +37,7 @@ class BundleTable(_Table):
     public_key: Path | None = None
 
 
-class EngineTable(_Table):
+class EngineTable(Table):
     """[engine]: what runs the model. threads is of onnxruntime, the rest of tensorrt.
 
     build_at_start: build a plan before the line starts where none serves; without it such a station
@@ -70,7 +56,7 @@ class EngineTable(_Table):
     timeout_s: Seconds = 2.0
 
 
-class CameraTable(_Table):
+class CameraTable(Table):
     """[[camera]]: one source of frames. die: the die that it sees; None where ``table`` names the
     die of each image. loop: start a folder or video again at its end. trigger: see ``triggering``.
     timeout_s: a read that takes longer is a camera that hangs; with a trigger, how long its picture
@@ -104,7 +90,7 @@ class CameraTable(_Table):
         return self
 
 
-class MqttTable(_Table):
+class MqttTable(Table):
     """[mqtt]: the broker. Passwords are read from a file, never written here. recorder: keep each
     message until ``edge-qc record`` has acknowledged it, and say so where it is silent for
     recorder_silent_s."""
@@ -138,7 +124,7 @@ class MqttTable(_Table):
             raise SettingsError(f"mqtt.password_file: {error}. Correct the path") from error
 
 
-class OutboxTable(_Table):
+class OutboxTable(Table):
     """[outbox]: what the disk has to hold. keep_days, keep_mb: how long and how much of what was
     delivered is kept for replay. late_s: sent later than this, a message is marked historical.
     Below low_mb of free disk evidence goes, below full_mb triggers are refused; ballast_mb keeps
@@ -158,7 +144,7 @@ class OutboxTable(_Table):
         return self
 
 
-class EvidenceTable(_Table):
+class EvidenceTable(Table):
     """[evidence]: images kept for people, below ``folder``, by default in ``state_dir``.
     megabytes: of all; images_per_label, per_minute: of each label. With less than min_free_mb left
     on the disk, images go rather than come."""
@@ -171,7 +157,7 @@ class EvidenceTable(_Table):
     min_free_mb: int = Field(default=1024, ge=0, le=10_000_000)
 
 
-class LineTable(_Table):
+class LineTable(Table):
     """[line]: how much may wait, and how long. part_dies: the dies that a whole part shows; every
     die of the bundle where it is not given, none where views are not joined to parts.
     part_per_trigger: what one trigger photographs is one part, which takes the trigger's id where
@@ -186,7 +172,7 @@ class LineTable(_Table):
     drain_s: Seconds = 10.0
 
 
-class MetricsTable(_Table):
+class MetricsTable(Table):
     """[metrics]: the heartbeat's figures for Prometheus, as a file that ends in .prom."""
 
     textfile: Path | None = None
@@ -198,7 +184,7 @@ class MetricsTable(_Table):
         return self
 
 
-class Settings(_Table):
+class Settings(Table):
     """All of ``station.toml``. Relative paths are taken from the file's own folder."""
 
     station: StationTable
@@ -210,6 +196,7 @@ class Settings(_Table):
     evidence: EvidenceTable = EvidenceTable()
     line: LineTable = LineTable()
     metrics: MetricsTable = MetricsTable()
+    output: tuple[OutputTable, ...] = ()
 
     @property
     def evidence_dir(self) -> Path:
@@ -218,8 +205,45 @@ class Settings(_Table):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Settings:
-        names = [camera.name for camera in self.camera]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two cameras are named {name!r}")
+        for what, names in (
+            ("cameras", [camera.name for camera in self.camera]),
+            ("outputs", [output.name for output in self.output]),
+        ):
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"two {what} are named {name!r}")
         return self
+
+    @model_validator(mode="after")
+    def _outputs_fit(self) -> Settings:
+        cameras = [camera.name for camera in self.camera]
+        if self.output and PART in cameras:
+            raise ValueError(f"a camera is named {PART!r}, which is the outputs' block of parts")
+        for output in self.output:
+            for block in (*(output.of or ()), *output.blocks):
+                if block not in (*cameras, PART):
+                    raise ValueError(
+                        f"output {output.name}: {block!r} is neither {PART} nor a camera; cameras "
+                        f"are {', '.join(cameras)}"
+                    )
+        kinds = {output.name: output.where.kind for output in self.output}
+        for camera in self.camera:
+            named = camera.triggering.output
+            if named is not None and kinds.get(named) not in ("modbus", "opcua"):
+                raise ValueError(
+                    f"camera {camera.name}: trigger = {camera.trigger!r}, and there is no "
+                    f"[[output]] {named!r} with a controller"
+                )
+        return self
+
+    def blocks_of(self, output: OutputTable) -> tuple[str, ...]:
+        """The blocks that an output shows, in the order of their addresses."""
+        if output.of is not None:
+            return output.of
+        if output.where.kind == "gpio":
+            return (PART,)
+        return (*(camera.name for camera in self.camera), PART)
+
+    def triggers_of(self, output: OutputTable) -> bool:
+        """Whether a camera is triggered by what this output's controller counts."""
+        return any(camera.triggering.output == output.name for camera in self.camera)

@@ -4,6 +4,7 @@
     mqtt                      a message on the station's topic …/trigger
     gpio:/dev/gpiochip0/17    an edge at a pin (?edge=falling&debounce_ms=5&bias=pull-up)
     line:Line1                the camera's own input, by the name that the camera gives it
+    output:plc                what the controller of the output ``plc`` counts
 
 ``KINDS`` is the table of them. Nothing is opened here: pins live in ``camera.gpio``, messages in
 ``publisher.requests``, and ``dispatch`` brings both to their cameras.
@@ -39,16 +40,18 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Triggering:
-    """kind: as in ``KINDS``. pin: of ``gpio``. line: the camera's input, of ``line``."""
+    """kind: as in ``KINDS``. pin: of ``gpio``. line: the camera's input, of ``line``. output: the
+    name of an ``[[output]]``, of ``output``."""
 
-    kind: Literal["free", "mqtt", "gpio", "line"]
+    kind: Literal["free", "mqtt", "gpio", "line", "output"]
     pin: Pin | None = None
     line: str | None = None
+    output: str | None = None
 
     @property
     def asked(self) -> bool:
         """The station asks the camera for each picture, rather than taking what comes."""
-        return self.kind in ("mqtt", "gpio")
+        return self.kind in ("mqtt", "gpio", "output")
 
     @property
     def idle_is_health(self) -> bool:
@@ -61,7 +64,8 @@ def triggering(text: str) -> Triggering:
     kind, _, rest = text.partition(":")
     if kind not in KINDS:
         raise ValueError(
-            f"unknown trigger {text!r}, wanted free, mqtt, gpio:/dev/gpiochip0/17 or line:Line1"
+            f"unknown trigger {text!r}, wanted free, mqtt, gpio:/dev/gpiochip0/17, line:Line1 or "
+            "output:NAME"
         )
     return KINDS[kind](rest)
 
@@ -90,29 +94,39 @@ def _line(rest: str) -> Triggering:
     return Triggering("line", line=rest)
 
 
+def _output(rest: str) -> Triggering:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", rest):
+        raise ValueError(
+            f"trigger 'output:' wants the name of an [[output]], such as output:plc, got {rest!r}"
+        )
+    return Triggering("output", output=rest)
+
+
 def _gpio(rest: str) -> Triggering:
+    return Triggering("gpio", pin_of("trigger", rest))
+
+
+def pin_of(key: str, rest: str) -> Pin:
+    """The pin behind ``gpio:``; key: whose it is, for the message. Raises ValueError."""
     place, _, options = rest.partition("?")
     match = re.fullmatch(r"(/dev/[A-Za-z0-9._/-]+)/([A-Za-z0-9._-]{1,64})", place)
     if match is None:
         raise ValueError(
-            f"trigger 'gpio:' wants a chip and a pin, such as gpio:/dev/gpiochip0/17, got {rest!r}"
+            f"{key} 'gpio:' wants a chip and a pin, such as gpio:/dev/gpiochip0/17, got {rest!r}"
         )
     line: int | str = int(match[2]) if match[2].isdigit() else match[2]
     known: dict[str, str] = {}
-    for key, value in parse_qsl(options, keep_blank_values=True):
-        if key not in _OPTIONS or not re.fullmatch(_OPTIONS[key], value):
+    for option, value in parse_qsl(options, keep_blank_values=True):
+        if option not in _OPTIONS or not re.fullmatch(_OPTIONS[option], value):
             wanted = ", ".join(f"{name}={what}" for name, what in _OPTIONS.items())
-            raise ValueError(f"trigger 'gpio:': option {key}={value}, wanted {wanted}")
-        known[key] = value
-    return Triggering(
-        "gpio",
-        Pin(
-            match[1],
-            line,
-            known.get("edge", "rising"),  # type: ignore[arg-type]
-            float(known.get("debounce_ms", "1")),
-            known.get("bias", "as-is"),  # type: ignore[arg-type]
-        ),
+            raise ValueError(f"{key} 'gpio:': option {option}={value}, wanted {wanted}")
+        known[option] = value
+    return Pin(
+        match[1],
+        line,
+        known.get("edge", "rising"),  # type: ignore[arg-type]
+        float(known.get("debounce_ms", "1")),
+        known.get("bias", "as-is"),  # type: ignore[arg-type]
     )
 
 
@@ -123,6 +137,6 @@ _OPTIONS = {
 }
 
 KINDS: Mapping[str, Callable[[str], Triggering]] = MappingProxyType(
-    {"free": _free, "mqtt": _mqtt, "gpio": _gpio, "line": _line}
+    {"free": _free, "mqtt": _mqtt, "gpio": _gpio, "line": _line, "output": _output}
 )
 """Kinds of triggers, and what reads the rest of the key behind the colon."""

@@ -76,6 +76,7 @@ def _families(health: HealthContent) -> Iterator[tuple[str, str, str, list[Sampl
         ]
     for name, words, value in gauges:
         yield name, "gauge", words, [({}, value)]
+    yield from _outputs(health)
     cameras = sorted(health.cameras.items())
     yield (
         *("camera_frames_total", "counter", "Frames since the start."),
@@ -97,6 +98,39 @@ def _families(health: HealthContent) -> Iterator[tuple[str, str, str, list[Sampl
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _outputs(health: HealthContent) -> Iterator[tuple[str, str, str, list[Sample]]]:
+    outputs = sorted(health.outputs.items())
+    yield (
+        *("output_connected", "gauge", "1 where the output takes what it is told."),
+        [({"output": name}, float(output.connected)) for name, output in outputs],
+    )
+    for field, words in _OUTPUT_COUNTS.items():
+        yield (
+            *(f"output_{field}_total", "counter", words),
+            [({"output": name}, getattr(output, field)) for name, output in outputs],
+        )
+    yield (
+        *("output_latency_seconds", "gauge", "From trigger to output; quantile 1 is the worst."),
+        [
+            ({"output": name, "quantile": _QUANTILES[key]}, value / 1000)
+            for name, output in outputs
+            for key, value in output.latency_ms.items()
+            if key in _QUANTILES
+        ],
+    )
+
+
+_QUANTILES = {"p50": "0.50", "p99": "0.99", "worst": "1"}
+_OUTPUT_COUNTS = {
+    "results": "Results handed to the output.",
+    "passed": "Results shown as PASS; all others were rejected.",
+    "late": "Results that came after their deadline.",
+    "superseded": "Results replaced before the output took them.",
+    "unsent": "Results while the output was away.",
+    "unconfirmed": "Times that the ejector was silent, or moved unasked.",
+}
 
 
 class MetricsFile:

@@ -10,11 +10,13 @@ from typing import Any
 
 from edge_qc.camera import Camera
 from edge_qc.engine import BuildStep
-from edge_qc.errors import DeviceError, EdgeQCError
+from edge_qc.errors import DeviceError, EdgeQCError, PublishError
 from edge_qc.evidence import Evidence, Store
 from edge_qc.line import Line
-from edge_qc.line.dispatch import Dispatch, Inputs, Post
+from edge_qc.line.dispatch import Dispatch, Post
+from edge_qc.line.inputs import Inputs
 from edge_qc.monitoring import Steadiness
+from edge_qc.output import Outputs
 from edge_qc.publisher import BundleRef, Outbox, Publisher, Severity, Space
 from edge_qc.settings import Settings
 from edge_qc.station.changeover import (
@@ -66,6 +68,8 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
         publisher.start()
         stack.callback(publisher.close)
         publisher.state(State.STARTING, "verifying the bundle")
+        outputs = open_outputs(settings, control, outbox)
+        stack.callback(outputs.close)
 
         def told(step: BuildStep) -> None:
             if stop.is_set():
@@ -114,11 +118,12 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
             publisher=publisher,
             settings=settings.line,
             evidence=evidence,
+            outputs=outputs,
         )
         # From here on it is the line's to close, or another's.
         first.pop_all()
         stack.callback(line.close)
-        open_triggers(settings, cameras, outbox, publisher, line)
+        open_triggers(settings, cameras, outbox, publisher, line, outputs)
         tell_standing_trouble(settings, line)
         steadiness = watch_pictures(settings, outbox, line)
         if settings.metrics.textfile is not None:
@@ -128,6 +133,27 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
         golden = open_commands(settings, control, outbox, line, steadiness)
         Commands(settings.station, outbox, publisher, line, golden)
         yield line
+
+
+def open_outputs(settings: Settings, control: Control, outbox: Outbox) -> Outputs:
+    """The way out to the machine, at REJECT from now on. Raises SettingsError."""
+
+    def tell(event: str, detail: str, severity: str) -> None:
+        try:
+            outbox.event(event, detail, severity=Severity(severity))
+        except PublishError as error:
+            log.error("%s: %s (not told: %s)", event, detail, error)
+
+    def acknowledge(talk: Conversation) -> dict[str, Any]:
+        ended = outputs.acknowledge()
+        for name, why in ended.items():
+            outbox.event("output-acknowledged", f"output {name}: {why}")
+        return {"acknowledged": ended}
+
+    outputs = Outputs(settings, tell)
+    outputs.start()
+    control.on("output-acknowledge", acknowledge)
+    return outputs
 
 
 def watch_pictures(settings: Settings, outbox: Outbox, line: Line) -> Steadiness:
@@ -184,6 +210,7 @@ def open_triggers(
     outbox: Outbox,
     publisher: Publisher,
     line: Line,
+    outputs: Outputs,
 ) -> None:
     """Listen to what triggers these cameras, until the line stops them. Raises SettingsError."""
     posts = [
@@ -200,5 +227,5 @@ def open_triggers(
             lambda: line.state,
             part_per_trigger=settings.line.part_per_trigger,
         )
-        inputs = Inputs(dispatch, posts, outbox, publisher, line.troubles)
+        inputs = Inputs(dispatch, posts, outbox, publisher, line.troubles, outputs)
         line.before_stop(inputs.close)

@@ -1,8 +1,9 @@
-"""How commands on this machine speak to the running station: a local socket in its state folder.
+"""The control socket: commands on this machine talk to the running station through its state
+folder.
 
-Datagrams, since the unit forbids its service to listen for connections; JSON, one request and then
-as many answers as there is to tell, the last marked ``final``. The folder is open to the station's
-user and root alone, and no port is. What a command does is its handler's; none can make a verdict.
+It uses datagrams, because the unit may not listen for connections. Messages are JSON: one request,
+then any number of answers, the last marked ``final``. Only the station's user and root can open the
+folder, and no port is open. Handlers carry out the commands; none can make a verdict.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ _CLIENT = re.compile(r"client-[0-9a-f]{32}")
 _LARGEST = 64 * 1024
 _ALIVE_S = 1.0
 _SILENCE_S = 20.0
-"""The station says every second that it is still at it; a command waits so long to hear that."""
+"""How long a command waits for the station's sign of life, which comes every second."""
 
 Handler = Callable[["Conversation"], dict[str, Any]]
 
 
 class Conversation:
-    """One request and what is said about it. gone: the one who asked has left."""
+    """One request and its answers. gone: the client has left."""
 
     def __init__(self, request: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -> None:
         self.request = request
@@ -46,12 +47,12 @@ class Conversation:
         self._send = send
 
     def tell(self, **fields: Any) -> None:
-        """One answer that is not the last."""
+        """Send one answer that is not the last."""
         if not self._send(fields):
             self.gone = True
 
     def listen(self, timeout_s: float) -> dict[str, Any] | None:
-        """What the one who asked says next; None where nothing comes, or nobody is there."""
+        """The client's next message; None if none comes in time, or the client has left."""
         until_s = time.monotonic() + timeout_s
         while not self.gone and time.monotonic() < until_s:
             with contextlib.suppress(queue.Empty):
@@ -60,10 +61,10 @@ class Conversation:
 
 
 class Control:
-    """The station's end. Commands that have no handler yet are answered so."""
+    """The station's end. A command without a handler gets an error as its answer."""
 
     def __init__(self, state_dir: Path) -> None:
-        """Raises EdgeQCError where the socket cannot be made."""
+        """Raises EdgeQCError if the socket cannot be created."""
         self._handlers: dict[str, Handler] = {}
         self._active: dict[str, Conversation] = {}
         self._closing = False
@@ -77,16 +78,16 @@ class Control:
             self._socket = _bound(self._folder, _SERVER)
         except OSError as error:
             raise EdgeQCError(
-                f"{folder}: the station's socket cannot be made there: {error}. See that the "
-                "folder is this user's"
+                f"{folder}: cannot create the station's socket: {error}. Check that this user owns "
+                "the folder"
             ) from error
         self._socket.settimeout(_ALIVE_S)
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
 
     def on(self, command: str, handler: Handler) -> None:
-        """Has ``handler`` called, on a thread of its own, with each conversation that ``command``
-        begins; what it returns is the last answer."""
+        """Call ``handler`` on its own thread with each conversation that ``command`` begins; its
+        return value is the last answer."""
         self._handlers[command] = handler
 
     def close(self) -> None:
@@ -111,7 +112,7 @@ class Control:
             except TimeoutError:
                 pass
             except (OSError, ValueError, RecursionError) as error:
-                log.warning("a request on the station's socket is not understood: %s", error)
+                log.warning("ignored an unreadable request on the station's socket: %s", error)
             if time.monotonic() - told_s >= _ALIVE_S:
                 told_s = time.monotonic()
                 for conversation in list(self._active.values()):
@@ -120,7 +121,7 @@ class Control:
     def _take(self, datagram: bytes) -> None:
         message = json.loads(datagram)
         if not isinstance(message, dict) or not _CLIENT.fullmatch(str(message.get("client"))):
-            raise ValueError("it names no client")
+            raise ValueError("it does not name its client")
         client = message["client"]
         if (conversation := self._active.get(client)) is not None:
             conversation.heard.put(message)
@@ -137,8 +138,8 @@ class Control:
             handler = self._handlers.get(command)
             if handler is None:
                 raise EdgeQCError(
-                    f"the station does not take {command!r} now: it is starting, or is another "
-                    "version of edge-qc; try again"
+                    f"the station cannot take {command!r} now: it is still starting, or runs "
+                    "another version of edge-qc. Try again in a moment"
                 )
             answer = handler(conversation)
         except EdgeQCError as error:
@@ -151,7 +152,7 @@ class Control:
         self._send(client, answer | {"final": True})
 
     def _send(self, client: str, fields: dict[str, Any]) -> bool:
-        """Whether it arrived: a client that died, or reads nothing any more, is gone."""
+        """Whether the datagram arrived. A client that died, or stopped reading, counts as gone."""
         try:
             self._socket.sendto(
                 json.dumps(fields, default=str).encode(), _address(self._folder, client)
@@ -162,17 +163,17 @@ class Control:
 
 
 class Client:
-    """A command's end of one conversation. Use ``connect``."""
+    """The command's end of one conversation. Use ``connect``."""
 
     def __init__(self, folder: int, name: str) -> None:
         self._folder, self._name = folder, name
         self._socket = _bound(folder, name)
-        # Root asks, the station's user answers.
+        # Root may ask, and the station's user answers.
         os.chmod(_address(folder, name), 0o666)
         self._socket.settimeout(_SILENCE_S)
 
     def send(self, **fields: Any) -> None:
-        """Raises EdgeQCError where the station is gone."""
+        """Raises EdgeQCError if the station is gone."""
         try:
             self._socket.sendto(
                 json.dumps(fields | {"client": self._name}).encode(),
@@ -182,14 +183,15 @@ class Client:
             raise EdgeQCError(f"the station does not answer: {error}") from error
 
     def answers(self) -> Iterator[dict[str, Any]]:
-        """What the station tells, to the last. Raises EdgeQCError where that is an error, or the
-        station falls silent."""
+        """The station's answers, up to the last. Raises EdgeQCError if that is an error, or the
+        station goes silent."""
         while True:
             try:
                 answer = json.loads(self._socket.recv(_LARGEST))
             except TimeoutError:
                 raise EdgeQCError(
-                    f"the station said nothing for {_SILENCE_S:.0f} s: it has stopped"
+                    f"no answer from the station for {_SILENCE_S:.0f} s. It has probably stopped: "
+                    "see journalctl -u edge-qc"
                 ) from None
             if "error" in answer:
                 error = EdgeQCError(answer["error"])
@@ -216,8 +218,8 @@ class Client:
 
 
 def connect(state_dir: Path, **request: Any) -> Client | None:
-    """A conversation that ``request`` begins; None where no station runs. Raises EdgeQCError where
-    this user may not speak to it."""
+    """Begin a conversation with ``request``; None if no station runs. Raises EdgeQCError if this
+    user may not talk to it."""
     try:
         folder = os.open(state_dir / "run", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -252,5 +254,5 @@ def _bound(folder: int, name: str) -> socket.socket:
 
 
 def _address(folder: int, name: str) -> str:
-    """A socket's address has room for 107 bytes, a state folder's path may be longer."""
+    """A socket's address holds 107 bytes, and the path of a state folder may be longer."""
     return f"/proc/self/fd/{folder}/{name}"

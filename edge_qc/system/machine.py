@@ -1,7 +1,7 @@
-"""What machine this is: board, operating system, JetPack, power mode, as its files say.
+"""Identifies the machine from its files: board, operating system, JetPack, power mode.
 
-Read by the acceptance report and by ``doctor``; everything works off a Jetson too. ``root`` stands
-for ``/`` so that tests can show another machine.
+The acceptance report and ``doctor`` use it, also on machines that are not a Jetson. ``root``
+replaces ``/`` in tests.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ ROOT = Path("/")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """l4t: the release of NVIDIA's Linux for Tegra, such as ``36.4.3``, None off a Jetson.
-    jetpack: in words, from it. power_mode: nvpmodel's, by name, None where nothing says."""
+    """l4t: the release of NVIDIA's Linux for Tegra, such as ``36.4.3``; None if this is no Jetson.
+    jetpack: derived from it, in words. power_mode: the name of nvpmodel's mode, or None."""
 
     model: str
     arch: str
@@ -38,7 +38,7 @@ class Machine:
 
 
 def this_machine(root: Path = ROOT) -> Machine:
-    """The facts about the machine whose files lie under ``root``; never fails."""
+    """Describe the machine whose files are under ``root``; never fails."""
     l4t = _l4t(root)
     model = _text(root / "proc/device-tree/model") or _text(root / "sys/class/dmi/id/product_name")
     return Machine(
@@ -57,7 +57,7 @@ def this_machine(root: Path = ROOT) -> Machine:
 
 
 def jetpack_of(l4t: str) -> str:
-    """The JetPack that a release of L4T belongs to; ``5 or older`` and ``6.0`` are too old."""
+    """The JetPack of an L4T release; ``5 or older`` and ``6.0`` are too old."""
     release = tuple(int(part) for part in l4t.split("."))
     if release < (36,):
         return "5 or older"
@@ -80,7 +80,7 @@ def _l4t(root: Path) -> str | None:
 
 
 def _power_mode(root: Path) -> str | None:
-    """nvpmodel keeps the mode's number in one file and its name in another."""
+    """nvpmodel stores the mode's number in one file and its name in another."""
     number = re.search(r"pmode:0*(\d+)", _text(root / "var/lib/nvpmodel/status"))
     if number is None:
         return None

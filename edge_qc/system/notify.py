@@ -1,4 +1,4 @@
-"""Messages to systemd: READY=1, WATCHDOG=1, STATUS=, STOPPING=1 (sd_notify(3)). Silent where no
+"""Messages to systemd: READY=1, WATCHDOG=1, STATUS=, STOPPING=1 (sd_notify(3)). Does nothing if no
 service manager listens."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def notify(*assignments: str) -> bool:
 
 
 def watchdog_interval_s() -> float | None:
-    """How often WATCHDOG=1 is due (half of what systemd waits), None where no watchdog runs."""
+    """How often WATCHDOG=1 is due, half of systemd's timeout; None without a watchdog."""
     raw, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
     if not raw.isdigit() or (pid and pid != str(os.getpid())):
         return None

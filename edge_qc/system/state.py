@@ -1,12 +1,12 @@
-"""The station's state, as a pure machine: what it is doing follows from its situation alone.
+"""The station's state, as a pure state machine: the next state follows from the situation alone.
 
     STARTING ─► BUILDING ─► READY ─► RUNNING ◄─► DEGRADED
         │           │         │         ▲            ▲
         └───────────┴─────────┴──► FAULT┴────────────┘      any ─► STOPPING ─► DEAD
 
-RUNNING and DEGRADED judge; STOPPING still judges what was triggered before; nothing else does. DEAD
-is never entered from here: the broker says it, as the last will. FAULT is left when its causes are
-gone, STOPPING never.
+RUNNING and DEGRADED judge, and STOPPING judges what was triggered before it; no other state does.
+The broker publishes DEAD as the last will; nothing here enters it. A station leaves FAULT when the
+causes are gone, STOPPING never.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+STOP_REQUESTED = "stop requested"
+"""The reason for a stop that no fault caused."""
+
 
 class State(str, enum.Enum):
-    """What the station is doing, as ``…/state`` says it."""
+    """The station's state, as published on ``…/state``."""
 
     STARTING = "STARTING"
     BUILDING = "BUILDING"
@@ -30,8 +33,8 @@ class State(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the state follows from. faults: why nothing may be judged. troubles: what is missing
-    while the rest is judged. Both in words for a person."""
+    """What determines the state. faults: why nothing may be judged. troubles: what is wrong while
+    the station still judges. Both in words for a person."""
 
     accepted: bool = False
     building: bool = False
@@ -42,11 +45,11 @@ class Situation:
 
 
 def next_state(now: State, situation: Situation) -> tuple[State, str]:
-    """The state that follows, and why, in words."""
+    """Return the next state and its reason, in words."""
     if now in (State.STOPPING, State.DEAD):
-        return now, "; ".join(situation.faults) or "asked to stop"
+        return now, "; ".join(situation.faults) or STOP_REQUESTED
     if situation.stopping:
-        return State.STOPPING, "; ".join(situation.faults) or "asked to stop"
+        return State.STOPPING, "; ".join(situation.faults) or STOP_REQUESTED
     if situation.faults:
         return State.FAULT, "; ".join(situation.faults)
     if situation.building:

@@ -1,5 +1,5 @@
-"""Which of the station's loops advance. What is done about one that hangs is ``daemon``'s: systemd
-is not told any more that the station lives, kills it and starts it again."""
+"""Detects which of the station's loops hang. ``station.daemon`` then stops notifying systemd, which
+kills the station and restarts it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ PUBLISHER = "publisher"
 
 _PATIENCE_S = 60.0
 _PUBLISHER_S = 300.0
-"""A name server that does not answer holds up the publisher for minutes, and no verdict."""
+"""A silent name server blocks the publisher for minutes, but delays no verdict."""
 
 
 class Watch:
-    """Remembers when each loop went round last."""
+    """Remembers when each loop last advanced."""
 
     def __init__(self, line_s: float, others_s: float = _PATIENCE_S) -> None:
-        """line_s: how long the line's own loop may stand still; others_s: any other."""
+        """line_s: how long the line's loop may stand still. others_s: any other loop."""
         self._line_s, self._others_s = line_s, others_s
         self._seen: dict[str, tuple[int | None, float]] = {}
 
     def hung(self, loops: Mapping[str, int | None], now_s: float) -> list[str]:
-        """The loops that stand still. loops: by name how often each went round, None for one that
-        may rest at the moment."""
+        """The loops that stand still. loops: by name, how many turns each has made; None for one
+        that may rest now."""
         for name, turns in loops.items():
             before, _ = self._seen.get(name, (None, now_s))
             if turns is None or turns != before:

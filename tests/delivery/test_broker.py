@@ -196,7 +196,7 @@ CASES = {
     "expired": Case("late", "certificate expired", identity="pki/plant_late"),
     "revoked": Case("stolen", "certificate revoked", identity="thief"),
     "no certificate": Case("line-1", "certificate required", identity=None),
-    "plaintext": Case("line-1", "may speak TLS alone", ca=None, identity=None),
+    "plaintext": Case("line-1", "may require TLS", ca=None, identity=None),
     "a broker of another name": Case("line-1", "Hostname mismatch", host="localhost"),
     "a broker of a stranger": Case("line-1", "verify failed", ca="strangers/ca.pem"),
 }

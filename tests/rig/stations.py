@@ -77,8 +77,9 @@ class Station:
 
 
 @contextmanager
-def running_station(settings: Settings) -> Iterator[Station]:
-    """Stopped and drained behind the block, so that what it said is all there."""
+def running_station(settings: Settings, *states: State) -> Iterator[Station]:
+    """Stopped and drained behind the block, so that what it said is all there. states: that it may
+    come to, by default those in which it judges."""
     camera = HandCamera()
     stop = threading.Event()
     with (
@@ -89,7 +90,7 @@ def running_station(settings: Settings) -> Iterator[Station]:
         thread.start()
         runs = Station(line, camera, settings.station.state_dir)
         try:
-            runs.wait_until(lambda: line.state in (State.RUNNING, State.DEGRADED))
+            runs.wait_until(lambda: line.state in (states or (State.RUNNING, State.DEGRADED)))
             yield runs
         finally:
             stop.set()

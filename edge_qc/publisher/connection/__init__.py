@@ -1,1 +1,1 @@
-"""What the publisher has on the wire: the connection to the broker, and what passes over it."""
+"""The connection to the broker, and everything that passes over it."""

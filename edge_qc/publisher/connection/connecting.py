@@ -1,6 +1,6 @@
-"""Making one connection of the station to its broker: CONNECT with the last will, and the answer.
+"""Opens one connection to the broker: sends CONNECT with the last will and reads the answer.
 
-What is said on it is ``session``'s; when to make the next one, ``mqtt``'s.
+``session`` uses the connection; ``mqtt`` decides when to open the next one.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ def connect(
     protocol: MQTTProtocolVersion,
     will: bytes,
 ) -> paho.Client:
-    """A client that has sent its CONNECT; its loop is not started. will: the state that the broker
-    publishes where the connection ends without a word.
+    """Return a client that has sent its CONNECT and whose loop has not started. will: the state
+    that the broker publishes when the connection is lost without a goodbye message.
 
-    Raises what ``open_client`` raises, and OSError where the broker cannot be reached.
+    Raises what ``open_client`` raises, and OSError if the broker cannot be reached.
     """
-    # The same name at each start: a broker that still holds a dead connection ends that first.
+    # The same client id at each start: a broker that still holds a dead connection closes that
+    # first.
     client = open_client(
         mqtt,
         f"edge-qc.{station.site}.{station.name}",
@@ -55,8 +56,8 @@ def connect(
     properties = None
     if protocol == MQTTProtocolVersion.MQTTv5:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        # Twice what is read, so that a message that is too long is told of; the broker drops what
-        # would fill the memory.
+        # Twice the limit of the inbox, so that the station can log a message that is too long; the
+        # broker drops larger ones before they fill the memory.
         properties.MaximumPacketSize = 2 * LARGEST_BYTES
     client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s, properties=properties)
     return client
@@ -65,7 +66,7 @@ def connect(
 def await_connack(
     client: paho.Client, notes: queue.Queue[Note], stopping: threading.Event
 ) -> Connected:
-    """The broker's answer, which may be a refusal. Raises Lost where there is none."""
+    """Return the broker's answer, which may be a refusal. Raises Lost if there is none."""
     until_s = time.monotonic() + CONNECT_S
     while True:
         try:

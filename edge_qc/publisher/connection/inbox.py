@@ -1,8 +1,7 @@
-"""What the plant says to the station: levels below its root that it listens to.
+"""Receives the plant's messages to the station, on the levels below its root that have a handler.
 
-Only the transport: sizes, threads, and that nothing heard can hurt the sender. What a message means
-is its handler's. Each level has a thread of its own, so that a command that takes minutes holds up
-no trigger.
+Transport only: it limits sizes, and no message can disturb the sender. Handlers interpret the
+content. Each level has its own thread, so that a command that takes minutes delays no trigger.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ _WAITING = 256
 log = logging.getLogger(__name__)
 
 Handler = Callable[[bytes, float], None]
-"""Takes a payload, and when it came (``time.monotonic``): it may have waited for the one before."""
+"""Takes a payload and its time of arrival (``time.monotonic``); it may have waited for an earlier
+one."""
 
 _Waiting = queue.Queue[tuple[bytes, float] | None]
 
 
 class Inbox:
-    """The levels listened to, and what waits for their handlers."""
+    """The levels with a handler, and the messages that wait for each."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -40,9 +40,9 @@ class Inbox:
         return tuple(self._queues)
 
     def listen(self, level: str, handler: Handler) -> None:
-        """Has ``handler`` called with each payload on ``<root>/<level>``."""
+        """Call ``handler`` with each payload on ``<root>/<level>``."""
         if level in self._queues:
-            raise ValueError(f"{level!r} has its handler")
+            raise ValueError(f"{level!r} already has a handler")
         waiting: _Waiting = queue.Queue(_WAITING)
         thread = threading.Thread(
             target=_serve, args=(level, waiting, handler), name=f"heard-{level}", daemon=True
@@ -52,9 +52,10 @@ class Inbox:
         self._queues[level] = waiting
 
     def take(self, note: Received) -> None:
-        """Hands a message over, or drops it and says so; never blocks, since paho calls it.
+        """Pass a message to its handler, or drop it and log that. Never blocks, because paho calls
+        it.
 
-        What the broker had retained is not said now: a trigger or a command out of the past.
+        Retained messages are dropped: they are triggers or commands out of the past.
         """
         root, _, level = note.topic.rpartition("/")
         waiting = self._queues.get(level) if root == self._root else None
@@ -62,17 +63,26 @@ class Inbox:
             return
         size = len(note.payload)
         if note.retained:
-            log.warning("%s: a retained message is not obeyed; publish it unretained", note.topic)
+            log.warning(
+                "%s: ignored a retained message; publish it without the retain flag", note.topic
+            )
         elif size > LARGEST_BYTES:
-            log.warning("%s: %d bytes, at most %d are read", note.topic, size, LARGEST_BYTES)
+            log.warning(
+                "%s: ignored a message of %d bytes; the limit is %d",
+                note.topic,
+                size,
+                LARGEST_BYTES,
+            )
         else:
             try:
                 waiting.put_nowait((note.payload, time.monotonic()))
             except queue.Full:
-                log.warning("%s: %d messages wait already, one is dropped", note.topic, _WAITING)
+                log.warning(
+                    "%s: dropped a message, because %d are waiting already", note.topic, _WAITING
+                )
 
     def close(self, timeout_s: float) -> None:
-        """Ends each thread after the message that it is at."""
+        """Stop each thread after its current message."""
         for waiting in self._queues.values():
             while True:
                 try:
@@ -97,4 +107,4 @@ def _serve(level: str, waiting: _Waiting, handler: Handler) -> None:
         try:
             handler(*message)
         except Exception:
-            log.exception("a message on …/%s could not be handled", level)
+            log.exception("the handler of …/%s failed", level)

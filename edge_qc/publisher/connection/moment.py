@@ -1,6 +1,6 @@
-"""What describes the moment and passes no outbox: the station's state, its health, its answers.
+"""What describes the moment and bypasses the outbox: the station's state, health and replies.
 
-Of the first two only the last counts, and is told once it changed. When to tell is ``mqtt``'s.
+Only the latest state and health count; each is sent when it changes. ``mqtt`` decides when to send.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edge_qc.publisher.messages import (
 )
 from edge_qc.publisher.wire import stamped, utc_now
 from edge_qc.settings import StationTable
-from edge_qc.system.state import State
+from edge_qc.system.state import STOP_REQUESTED, State
 
 HEALTH_EXPIRES_S = 60
 
@@ -28,8 +28,8 @@ _REPLIES = 256
 
 
 class Moment:
-    """Set from any thread, told from the sender's. bundle: what the state names; set it once the
-    bundle is accepted."""
+    """Any thread may set it; only the sender's thread sends. bundle: the bundle that the state
+    names; set it once the bundle is accepted."""
 
     def __init__(self, station: StationTable, epoch: str) -> None:
         self.bundle: BundleRef | None = None
@@ -53,27 +53,27 @@ class Moment:
             self._health = health
 
     def add_reply(self, document: dict[str, Any]) -> None:
-        """Raises ValueError where it is no JSON."""
+        """Raises ValueError if it is not JSON."""
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         self._replies.append(text.encode())
 
     def reachable(self, reachable: bool) -> None:
-        """Whether there is a broker to tell anything to."""
+        """Note whether a broker can be reached."""
         with self._lock:
             self._unreachable = not reachable
             self._lock.notify_all()
 
     def wait_told(self, timeout_s: float) -> None:
-        """Waits until the last state was told, or nobody is there to hear it."""
+        """Wait until the last state was sent, or no broker can be reached."""
         with self._lock:
             self._lock.wait_for(lambda: self._unreachable or self._told is self._state, timeout_s)
 
     def begin(self) -> None:
-        """A new connection, on which nothing was told yet."""
+        """Start a new connection, on which nothing was sent yet."""
         self._sent = None
 
     def tell(self, session: Session) -> None:
-        """Publishes state and health where they changed, and what was answered. While the broker
+        """Publish state and health if they changed, and all waiting replies. While the broker
         refuses a topic, READY and RUNNING go out as DEGRADED. Raises Lost."""
         with self._lock:
             asked = state = self._state
@@ -97,13 +97,16 @@ class Moment:
             self._replies.popleft()
 
     def will(self) -> bytes:
-        """What the broker says where the connection ends without a word."""
-        return self._dead("the connection ended without a word")
+        """The state that the broker publishes when the connection is lost without a goodbye
+        message."""
+        return self._dead("connection lost without a goodbye message")
 
     def goodbye(self) -> bytes:
-        """What the station says itself in its place."""
+        """The state that the station publishes itself when it stops."""
+        if self._state.why == STOP_REQUESTED:
+            return self._dead("stopped by an operator")
         before = f"{self._state.state.value} {self._state.why}".rstrip()
-        return self._dead(f"stopped in order; before: {before}")
+        return self._dead(f"stopped; state before: {before}")
 
     def _dead(self, why: str) -> bytes:
         dead = StateContent(state=State.DEAD, time=utc_now(), why=why, bundle=self.bundle)

@@ -1,9 +1,9 @@
-"""The outbox's way to the broker: paho-mqtt as transport, and nothing else of it.
+"""Sends the outbox to the broker, with paho-mqtt as transport only.
 
-Only the outbox retransmits. Each connection is a fresh client with a clean start, so that nothing
-lingers in a library's queue: what was not acknowledged is read from the outbox again, in order.
-paho's callbacks do nothing but enqueue; one sender thread does the rest, and survives its own
-errors. What happens on one connection is ``session``'s.
+Only the outbox retransmits. Each connection is a fresh client with a clean start, so that no
+message lingers in a library's queue: unacknowledged messages are read from the outbox again, in
+order. paho's callbacks only enqueue; one sender thread does the rest and survives its own errors.
+``session`` handles one connection.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Sends what the outbox holds, and the station's state and health."""
+    """Sends the outbox's messages and the station's state, health and replies."""
 
     def __init__(
         self, mqtt: MqttTable, station: StationTable, outbox: Outbox, *, late_s: float = LATE_S
     ) -> None:
-        """late_s: a message sent later than this after it was made is marked historical."""
+        """late_s: messages older than this when they are sent are marked historical."""
         self._mqtt, self._station, self._outbox, self._late_s = mqtt, station, outbox, late_s
         self._broker = f"broker {mqtt.host}:{mqtt.port}"
         self._protocol = paho.MQTTv5
@@ -75,7 +75,7 @@ class Publisher:
 
     @property
     def bundle(self) -> BundleRef | None:
-        """What the state names; set it once the bundle is accepted."""
+        """The bundle that the state names; set it once the bundle is accepted."""
         return self._moment.bundle
 
     @bundle.setter
@@ -88,57 +88,59 @@ class Publisher:
 
     @property
     def trouble(self) -> str | None:
-        """Why messages are not leaving, in words; None while they do."""
+        """Why messages cannot leave, in words; None while they can."""
         return self._why
 
     @property
     def unheard(self) -> int:
-        """How many messages the broker took while nobody had subscribed to them."""
+        """How many messages the broker accepted without a subscriber."""
         return self._unheard
 
     def start(self) -> None:
-        """Connects, now and after every loss, on a thread of its own. Never raises for the
-        broker's sake."""
+        """Connect, now and after every loss, on a thread of its own. A broker that fails never
+        raises here."""
         self._outbox.on_commit(self._wake)
         self._thread.start()
 
     def state(self, state: State, why: str = "") -> None:
-        """What the station is doing from now on; sent at once when connected, and at the start of
-        every connection. While the broker refuses a topic, READY and RUNNING go out as DEGRADED."""
+        """Set the station's state. It is sent at once when connected, and at the start of every
+        connection. While the broker refuses a topic, READY and RUNNING go out as DEGRADED."""
         self._moment.set_state(state, why)
         self._wake()
 
     def health(self, health: HealthContent) -> None:
-        """The heartbeat; of several that wait, the last is sent."""
+        """Set the heartbeat; of several that wait, only the last is sent."""
         self._moment.set_health(health)
         self._wake()
 
     def listen(self, level: str, handler: Handler) -> None:
-        """Has ``handler`` called with what comes on ``<root>/<level>`` while connected: at QoS 1,
-        so that it may come twice, at most 64 KiB, nothing that was retained. A thread of the
-        level's own calls it; what it raises is logged."""
+        """Call ``handler`` with each message on ``<root>/<level>``: at QoS 1, so a message may come
+        twice; at most 64 KiB; no retained ones. Each level has its own thread, which logs what a
+        handler raises."""
         self._inbox.listen(level, handler)
         self._wake()
 
     def reply(self, document: dict[str, Any]) -> None:
-        """Publishes to ``<root>/reply`` at QoS 1, now or when next connected. It passes no outbox:
-        a station that stops before then has not answered. Raises ValueError where it is no JSON."""
+        """Publish to ``<root>/reply`` at QoS 1, now or when next connected. Replies bypass the
+        outbox: a station that stops before then never answers. Raises ValueError if it is not
+        JSON."""
         self._moment.add_reply(document)
         self._wake()
 
     def drain(self, timeout_s: float) -> bool:
-        """Waits until the broker has acknowledged everything; False where the time was short."""
+        """Wait until the broker has acknowledged everything; False if the time ran out."""
         return self._outbox.wait_delivered(timeout_s)
 
     def close(self) -> None:
-        """Says DEAD in place of the last will, and disconnects. The outbox keeps what is left."""
+        """Publish DEAD in place of the last will, and disconnect. The outbox keeps what is left."""
         if self._thread.is_alive():
-            # A station that stops at once has still to say why.
+            # Even a station that stops at once must report why.
             self._moment.wait_told(_GOODBYE_S)
         self._stopping.set()
         self._wake()
         if self._thread.is_alive():
-            # An address that does not answer may hold the thread; the process may end without it.
+            # An address that does not answer may block the thread; the process ends without waiting
+            # for it.
             self._thread.join(2 * _GOODBYE_S)
         self._inbox.close(_GOODBYE_S)
 
@@ -146,8 +148,8 @@ class Publisher:
         self._notes.put("wake")
 
     def _forget_notes(self) -> None:
-        """Before a connection nobody reads them, and a broker may be away for weeks: what an outbox
-        that goes on writing has to say is read from it."""
+        """Without a connection nobody reads the notes, and a broker may be away for weeks. A new
+        connection reads the outbox itself."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._notes.get_nowait()
@@ -169,7 +171,7 @@ class Publisher:
             except (Lost, EdgeQCError, OSError, ValueError) as error:
                 self._why = f"{self._broker}: {error}"
             except Exception as error:
-                log.exception("the publisher failed and connects again")
+                log.exception("the publisher failed; it connects again")
                 self._why = f"{self._broker}: publisher: {error!r}"
             self._connected.clear()
             if self._stopping.is_set():
@@ -181,7 +183,8 @@ class Publisher:
             backoff_s = min(2 * backoff_s, _LAST_BACKOFF_S)
 
     def _serve(self) -> None:
-        """One connection from its start to its end, which is always an error but when stopping."""
+        """Run one connection until it ends. Unless the station stops, the end is always an
+        error."""
         try:
             client = connect(
                 self._mqtt,
@@ -214,7 +217,7 @@ class Publisher:
             client.loop_stop()
         except Lost as error:
             cut(client)
-            # A message that could not be sent tells less than the broker's own last word.
+            # The broker's last message explains more than a send that failed.
             said = session.finish(self._notes) if session is not None else None
             raise Lost(said or str(error)) from error
         finally:
@@ -237,7 +240,7 @@ class Publisher:
             try:
                 session.fill()
             except PublishError as error:
-                # The outbox cannot be read; the state that says so can still be sent.
+                # The outbox cannot be read, but the state that reports it can still be sent.
                 self._why = str(error)
             self.turns += 1
             session.listen(self._notes, _RECORDER_TURN_S if self._recorder is not None else _TURN_S)
@@ -255,7 +258,8 @@ class Publisher:
         self._wake()
 
     def _heed_recorder(self) -> list[str]:
-        """Lets go what the recorder has acknowledged; that it is silent, in words."""
+        """Release what the recorder has acknowledged. Return a warning if the recorder is
+        silent."""
         if self._recorder is None:
             return []
         now_s = time.monotonic()
@@ -264,24 +268,29 @@ class Publisher:
             if self._recorder.heard(ack, now_s):
                 self._outbox.acknowledged(ack.epoch, ack.kind, ack.upto)
             else:
-                log.warning("an ack of %s %d, which was never sent", ack.kind.value, ack.upto)
+                log.warning(
+                    "ignored an ack of %s %d, which this station never sent",
+                    ack.kind.value,
+                    ack.upto,
+                )
         silence = self._recorder.silence(now_s)
         return [silence] if silence is not None else []
 
     def _check(self, answer: Connected) -> None:
-        """Raises Lost where the broker refused, or is none for a station."""
+        """Raises Lost if the broker refused, or cannot serve a station."""
         if answer.wrong_protocol and self._protocol == paho.MQTTv5:
             self._step_down()
         if answer.refused is not None:
-            raise Lost(f"the connection is refused: {answer.refused}")
+            raise Lost(f"connection refused: {answer.refused}")
         if answer.lacks is not None:
-            raise Lost(f"the broker will not do: {answer.lacks}")
+            raise Lost(f"this broker cannot serve a station: {answer.lacks}")
 
     def _step_down(self) -> None:
         self._protocol = paho.MQTTv311
         self._outbox.event(
             "mqtt-3.1.1",
-            f"{self._broker} does not speak MQTT 5. Under 3.1.1 it acknowledges even what its "
-            "access rules drop: see that they allow this station's topics, or replace it",
+            f"{self._broker} does not support MQTT 5. Under MQTT 3.1.1 it acknowledges even "
+            "messages that its access rules drop. Check that the rules allow this station's "
+            "topics, or use another broker",
             severity=Severity.WARNING,
         )

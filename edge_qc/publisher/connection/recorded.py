@@ -1,8 +1,8 @@
-"""The recorder as its station sees it: what it has acknowledged, whether it is heard, and when to
-send again what it has not.
+"""The recorder as its station sees it: what it has acknowledged, whether it responds, and when to
+resend.
 
-A PUBACK says that the broker has a message, an acknowledgement of the recorder's that the plant's
-database has it, and every one before. Pure bookkeeping; the sending is ``session``'s.
+A PUBACK means that the broker has a message. The recorder's acknowledgement means that the plant's
+database has it and every one before it. Pure bookkeeping; ``session`` sends.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _LAST_RESEND_S = 300.0
 
 @dataclass(slots=True)
 class _Stream:
-    """sent: the highest number sent. moved_s: when the acknowledgement last moved, or when the
-    first number that it lacks was sent."""
+    """sent: the highest number sent. moved_s: when the acknowledgement last advanced, or when the
+    first unacknowledged number was sent."""
 
     sent: int
     upto: int
@@ -27,17 +27,17 @@ class _Stream:
 
 
 class RecorderWatch:
-    """Belongs to the sender's thread; outlives connections."""
+    """For the sender's thread only; outlives connections."""
 
     def __init__(self, epoch: str, silent_s: float) -> None:
-        """silent_s: how long the recorder may say nothing while the station is connected."""
+        """silent_s: how long the recorder may stay silent while the station is connected."""
         self._epoch, self._silent_s = epoch, silent_s
         self._streams: dict[tuple[str, Kind], _Stream] = {}
         self._heard_s: float | None = None
         self._patience_s = RESEND_S
 
     def connected(self, now_s: float) -> None:
-        """A new connection: everything that is not acknowledged will be sent again on it."""
+        """Start a new connection, on which everything unacknowledged is sent again."""
         self._streams = {key: stream for key, stream in self._streams.items() if self._mine(key)}
         for stream in self._streams.values():
             stream.moved_s = now_s
@@ -54,8 +54,8 @@ class RecorderWatch:
         stream.sent = max(stream.sent, message.seq)
 
     def heard(self, ack: AckMessage, now_s: float) -> bool:
-        """Whether an acknowledgement may be believed: nobody can have recorded what this run of the
-        station has not sent yet."""
+        """Whether an acknowledgement is plausible: nobody can have recorded what this run has not
+        sent yet."""
         key = ack.epoch, ack.kind
         stream = self._streams.get(key)
         if self._mine(key) and ack.upto > (stream.sent if stream is not None else 0):
@@ -69,8 +69,8 @@ class RecorderWatch:
         return True
 
     def wants_again(self, now_s: float) -> bool:
-        """Whether a recorder that is heard has stood still before what was sent, for so long that
-        it must have been lost on the way. Asks for one resend: the next takes longer."""
+        """Whether the recorder responds but has not advanced for so long that a message must have
+        been lost. Each True asks for one resend; the next one takes longer."""
         stalled = [
             stream
             for stream in self._streams.values()
@@ -86,12 +86,12 @@ class RecorderWatch:
         return True
 
     def silence(self, now_s: float) -> str | None:
-        """That the recorder is not heard, in words; None while it is."""
+        """A warning if the recorder is silent; None while it responds."""
         if self._heard_s is None or now_s - self._heard_s <= self._silent_s:
             return None
         return (
-            f"the recorder has said nothing for {now_s - self._heard_s:.0f} s: see that edge-qc "
-            "record runs and that its account may write to ack. Nothing is lost, the outbox grows"
+            f"the recorder has been silent for {now_s - self._heard_s:.0f} s: check that edge-qc "
+            "record runs and that its account may write to ack. Nothing is lost; the outbox grows"
         )
 
     def _mine(self, key: tuple[str, Kind]) -> bool:

@@ -1,8 +1,7 @@
-"""Sending again what was delivered before: for a plant whose broker or database lost it.
+"""Replay: sends delivered messages again, for a plant whose broker or database lost them.
 
-A client of its own beside the station's, which may run meanwhile: the outbox is only read, and each
-message goes out as it was, marked historical. What has not been delivered yet is the station's own
-to send, and left alone.
+It uses its own client, and the station may run meanwhile. It only reads the outbox and sends each
+message unchanged, marked historical. Undelivered messages are left to the station.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ class _Timed(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which messages: all that fit what is given. first, last: numbers, of ``epoch``. since, until:
-    when it was that the message speaks of, both inside."""
+    """Which messages to send: all that match every given field. first, last: numbers within
+    ``epoch``. since, until: the message's own ``time``, both inclusive."""
 
     kinds: tuple[Kind, ...] = (Kind.VERDICT, Kind.PART, Kind.EVENT)
     epoch: str | None = None
@@ -65,13 +64,14 @@ class Selection:
 
 
 def delivered(file: Path, selection: Selection) -> Iterator[tuple[Kind, str]]:
-    """The kind and payload of each delivered message that is whole, in the order of their commits.
-    Raises PublishError."""
+    """The kind and payload of each undamaged delivered message, in commit order. Raises
+    PublishError."""
     row, marks = 0, ",".join("?" * len(selection.kinds))
     with closing(open_outbox(file)) as reader:
         while True:
             try:
-                # Again and again, so that no long reading keeps the station's log from shrinking.
+                # In short transactions: one long read would keep the station's write-ahead log from
+                # shrinking.
                 found = reader.execute(
                     "SELECT row, kind, payload, sha256 FROM message WHERE row > ? AND state = ?"
                     f" AND kind IN ({marks}) AND (? IS NULL OR epoch = ?)"
@@ -104,10 +104,9 @@ def delivered(file: Path, selection: Selection) -> Iterator[tuple[Kind, str]]:
 
 
 def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind, str]]) -> int:
-    """Publishes messages again, in order, each acknowledged by the broker; how many.
+    """Publish messages again, in order, each acknowledged by the broker. Returns their number.
 
-    Raises PublishError where the broker refuses one or goes away; all may be sent again
-    then.
+    Raises PublishError if the broker refuses a message or goes away; it is safe to repeat the call.
     """
     notes: queue.Queue[Note] = queue.Queue()
     where = f"broker {mqtt.host}:{mqtt.port}"
@@ -124,12 +123,13 @@ def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind
         client.loop_start()
         answer = await_connack(client, notes, threading.Event())
         if answer.refused is not None:
-            raise PublishError(f"{where}: the connection is refused: {answer.refused}")
+            raise PublishError(f"{where}: connection refused: {answer.refused}")
         window = min(WINDOW, answer.receive_maximum)
         sent: set[int] = set()
         taken: set[Kind] = set()
         for kind, payload in messages:
-            # The first of each kind by itself, see ``session``: so that a refusal is heard.
+            # The first of each kind travels alone, as in ``session``, so that a refusal can be
+            # read.
             while sent and kind not in taken:
                 done += _heed(client, notes, sent)
             info = client.publish(f"{station.root}/{kind.value}", as_sent(payload, True), 1)
@@ -144,8 +144,8 @@ def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind
         client.disconnect()
     except (Lost, OSError, ValueError) as error:
         raise PublishError(
-            f"{where}: {error}. {done} messages were sent; all may be sent again, what was had "
-            "before is known by its verdict_id"
+            f"{where}: {error}. {done} messages were sent. Repeat the command: consumers recognise "
+            "duplicates by verdict_id"
         ) from error
     finally:
         cut(client)
@@ -153,7 +153,7 @@ def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind
 
 
 def _heed(client: paho.Client, notes: queue.Queue[Note], sent: set[int]) -> int:
-    """Waits for the broker's next word; how many messages it acknowledged. Raises Lost."""
+    """Wait for the broker's next note. Returns how many messages it acknowledged. Raises Lost."""
     try:
         note = notes.get(timeout=ACK_S)
     except queue.Empty:
@@ -166,5 +166,5 @@ def _heed(client: paho.Client, notes: queue.Queue[Note], sent: set[int]) -> int:
         return 0
     sent.remove(note.mid)
     if note.refused is not None:
-        raise Lost(f"it refuses a message: {note.refused}")
+        raise Lost(f"the broker refused a message: {note.refused}")
     return 1

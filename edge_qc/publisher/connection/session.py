@@ -1,10 +1,10 @@
-"""One connection to the broker: what is in flight on it, what came back, what rests.
+"""One connection to the broker: messages in flight, acknowledgements, and topics that pause.
 
-A message leaves the outbox at its PUBACK: success, and *no matching subscribers*, which MQTT counts
-as success. Where a recorder is expected, a PUBACK only makes room for the next message to be sent:
-messages leave when the recorder has acknowledged them (``recorded``). Where the broker refuses
-(*not authorized*, *quota exceeded*, …) the message stays, and its topic rests for a while so that
-its order is kept. Making connections, and again, is ``mqtt``'s.
+A message leaves the outbox at its PUBACK, also at *no matching subscribers*, which MQTT counts as
+success. Where a recorder is expected, a PUBACK only makes room for the next message; a message
+leaves when the recorder has acknowledged it (``recorded``). If the broker refuses a message (*not
+authorized*, *quota exceeded*, …) it stays in the outbox and its topic pauses, which keeps the
+order. ``mqtt`` opens and reopens connections.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _READ_AHEAD = 64
 _PACKET_BYTES = 256
 
 Resting = dict[Kind, tuple[float, str]]
-"""Kinds that the broker refused: until when they rest (``time.monotonic``), and its words."""
+"""Kinds that the broker refused: until when they pause (``time.monotonic``), and its words."""
 
 
 class Lost(Exception):
-    """The connection is of no more use; the message says why."""
+    """The connection can no longer be used; the message says why."""
 
 
 class Session:
-    """Belongs to the sender's thread alone. unheard: how many messages the broker took while nobody
-    had subscribed to them."""
+    """For the sender's thread only. unheard: how many messages the broker accepted without a
+    subscriber."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class Session:
         largest_bytes: int,
         recorder: RecorderWatch | None = None,
     ) -> None:
-        """root: of the station's topics. resting: outlives the session, since a broker may end a
-        connection on which it refused something. window: how many messages may be unacknowledged.
-        largest_bytes: of a packet that the broker takes.
-        recorder: the one whose word alone lets messages go; None where a PUBACK does.
+        """root: of the station's topics. resting: refused kinds; outlives the session, since a
+        broker may close the connection on which it refused a message. window: how many messages may
+        be unacknowledged. largest_bytes: the broker's packet limit. recorder: whose acknowledgement
+        releases messages; None where a PUBACK does.
         """
         self._client, self._root, self._outbox = client, root, outbox
         self._resting, self._window, self._late_s = resting, window, late_s
@@ -70,8 +70,9 @@ class Session:
         self._ready: deque[Stored] = deque()
         self._recorder, self._numbers = recorder, dict[tuple[str, Kind], int]()
         self._sent: dict[int, tuple[Stored, float]] = {}
-        # Kinds that the broker has taken here. Of any other one message goes by itself: a broker
-        # that hangs up on what it refuses is not heard if more was on its way to it.
+        # Kinds that the broker has accepted on this connection. The first message of any other kind
+        # travels alone: a broker that hangs up when it refuses cannot be heard while more data is
+        # on its way.
         self._taken: set[Kind] = set()
         self.unheard = 0
         self._asked: dict[str, int] = {}
@@ -79,12 +80,12 @@ class Session:
 
     @property
     def in_flight(self) -> int:
-        """How many messages of the outbox wait for their acknowledgement."""
+        """How many messages of the outbox are sent and unacknowledged."""
         return len(self._sent)
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """What the broker refuses at the moment, in words."""
+        """What the broker currently refuses, in words."""
         return tuple(
             f"the broker refuses {self._topic(kind.value)}: {reason}. Nothing is lost"
             for kind, (_, reason) in self._resting.items()
@@ -94,7 +95,7 @@ class Session:
         )
 
     def subscribe(self, levels: Iterable[str]) -> None:
-        """Has what comes on these levels delivered on this connection, once asked. Raises Lost."""
+        """Subscribe to these levels. Raises Lost."""
         for level in levels:
             if level in self._asked:
                 continue
@@ -110,7 +111,7 @@ class Session:
     def publish_now(
         self, kind: Kind, payload: bytes, expiry_s: int | None = None
     ) -> paho.MQTTMessageInfo:
-        """Publishes what describes the moment: retained, past the outbox. Raises Lost."""
+        """Publish state or health: retained, bypassing the outbox. Raises Lost."""
         properties = None
         if expiry_s is not None and self._client.protocol == paho.MQTTv5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -118,11 +119,11 @@ class Session:
         return self._publish(kind.value, payload, retain=True, properties=properties)
 
     def publish_once(self, level: str, payload: bytes) -> None:
-        """Publishes past the outbox, not retained. Raises Lost."""
+        """Publish without retain, bypassing the outbox. Raises Lost."""
         self._publish(level, payload)
 
     def fill(self) -> None:
-        """Sends from the outbox until the window is full. Raises Lost."""
+        """Send from the outbox until the window is full. Raises Lost."""
         now_s = time.monotonic()
         rested = [kind for kind, (until_s, _) in self._resting.items() if until_s <= now_s]
         if rested:
@@ -142,7 +143,8 @@ class Session:
                     return
             message = self._ready[0]
             if message.kind not in (*held, *self._taken) and self._sent:
-                # Read anew once it may travel: what is in flight behind it has left by then.
+                # Read it again once it may be sent: by then the messages in flight behind it have
+                # left.
                 self._ready.clear()
                 return
             self._ready.popleft()
@@ -154,8 +156,11 @@ class Session:
                 continue
             payload = as_sent(message.payload, self._is_late(message), after)
             if len(payload) + _PACKET_BYTES > self._largest_bytes:
-                # The broker would hang up on it, again and again.
-                why = f"it takes at most {self._largest_bytes} bytes, a message has {len(payload)}"
+                # The broker would hang up each time.
+                why = (
+                    f"a message has {len(payload)} bytes, the broker accepts at most "
+                    f"{self._largest_bytes}"
+                )
                 self._resting[message.kind] = now_s + REST_S, why
                 held = tuple(self._resting)
                 continue
@@ -166,7 +171,7 @@ class Session:
                 self._recorder.sent(message, now_s)
 
     def listen(self, notes: queue.Queue[Note], at_most_s: float | None = None) -> None:
-        """Waits for notes, and takes all that are there. Raises Lost."""
+        """Wait for notes, and process all that are there. Raises Lost."""
         taken: list[Note] = []
         with contextlib.suppress(queue.Empty):
             taken.append(notes.get(timeout=self._patience_s(at_most_s)))
@@ -185,8 +190,8 @@ class Session:
             raise Lost(f"no acknowledgement in {ACK_S:.0f} s")
 
     def finish(self, notes: queue.Queue[Note]) -> str | None:
-        """Heeds what the broker said before the connection ended, why it ended it among that; its
-        client must be cut."""
+        """Process the notes from before the end of the connection. Returns why it ended, if the
+        broker said so. The client must be cut."""
         taken: list[Note] = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -218,18 +223,19 @@ class Session:
     ) -> paho.MQTTMessageInfo:
         info = self._client.publish(self._topic(level), payload, 1, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            # paho has queued it all the same: the client goes, and its queue with it.
+            # paho has queued it all the same, so drop the client together with its queue.
             raise Lost(f"sending failed: {paho.error_string(info.rc)}")
         return info
 
     def _rewind(self) -> None:
-        """Begins again with the oldest message that has not left."""
+        """Start again at the oldest message in the outbox."""
         self._cursor = 0
         self._ready.clear()
         self._numbers.clear()
 
     def _number_before(self, message: Stored) -> int | None:
-        """``after``, see ``messages``: for a recorder, which waits for what is missing."""
+        """The field ``after`` (see ``messages``), for a recorder that would wait for a missing
+        number."""
         key = message.epoch, message.kind
         before = self._numbers.get(key, 0)
         self._numbers[key] = message.seq
@@ -241,7 +247,7 @@ class Session:
         return time.monotonic() - message.made_s > self._late_s
 
     def _patience_s(self, at_most_s: float | None) -> float | None:
-        """How long nothing but a note can give the sender work; None: for ever."""
+        """How long the sender may wait for a note; None: without limit."""
         until_s = [until_s for until_s, _ in self._resting.values()]
         until_s += [sent_s + ACK_S for _, sent_s in self._sent.values()]
         if at_most_s is not None:

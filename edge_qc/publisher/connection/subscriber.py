@@ -1,6 +1,6 @@
-"""The other end: messages as a broker delivers them, for those who watch a line or record it.
+"""The other end: receives messages from a broker, for commands that watch or record a line.
 
-It connects again by itself after a loss. What the messages mean is their reader's.
+It reconnects after a loss. Its readers interpret the messages.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _Answer = TypeVar("_Answer", Connected, Subscribed)
 
 
 class Subscription:
-    """A standing subscription at QoS 1. trouble: why nothing comes, in words; None while it may."""
+    """A subscription at QoS 1. trouble: why no message can arrive, in words; None while one can."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class Subscription:
         session: str | None = None,
         session_s: int = 0,
     ) -> None:
-        """Connects and subscribes. Raises PublishError where that fails at the first try.
+        """Connect and subscribe. Raises PublishError if the first try fails.
 
-        session: a name under which the broker keeps, for ``session_s``, what comes while this
-        reader is away, and what it has not acknowledged with ``acknowledge``.
+        session: a name under which the broker stores messages while this reader is away, and those
+        that it has not acknowledged with ``acknowledge``, for ``session_s``.
         """
         self._mqtt, self._filters = mqtt, tuple(filters)
         self._session, self._session_s = session, session_s
@@ -64,7 +64,7 @@ class Subscription:
             raise
 
     def read(self, timeout_s: float) -> Received | None:
-        """The next message; None where none came in time, or the broker is away."""
+        """The next message; None if none came in time, or the broker is away."""
         until_s = time.monotonic() + timeout_s
         while True:
             if self._client is None:
@@ -80,17 +80,17 @@ class Subscription:
                 return note
             if isinstance(note, Disconnected):
                 self._lose(f"broker {self._mqtt.host}:{self._mqtt.port}: {note.why}")
-                # At once, so that the reader sees the trouble even where it is soon over.
+                # Return at once, so that the reader sees even a short interruption.
                 return None
 
     def acknowledge(self, received: Sequence[Received]) -> None:
-        """Lets the broker forget messages, where this reader has a session."""
+        """Let the broker forget these messages, if this reader has a session."""
         for message in received:
             if self._session is not None and message.client is self._client and message.mid:
                 message.client.ack(message.mid, 1)
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Publishes at QoS 1 where connected; lost where not."""
+        """Publish at QoS 1 if connected; drop the message otherwise."""
         if self._client is not None:
             self._client.publish(topic, payload, 1)
 
@@ -101,7 +101,7 @@ class Subscription:
             cut(client)
 
     def _reconnect(self, until_s: float) -> None:
-        """Tries once, when it is time to; else waits for that or for ``until_s``."""
+        """Try once if a try is due; otherwise wait for that or for ``until_s``."""
         wait_s = min(self._retry_s, until_s) - time.monotonic()
         if wait_s > 0:
             time.sleep(wait_s)
@@ -131,7 +131,7 @@ class Subscription:
             self._open(client)
         except (OSError, ValueError) as error:
             raise PublishError(
-                f"{where}: {error}. See that it runs, and that the address and port are right"
+                f"{where}: {error}. Check that the broker runs and that address and port are right"
             ) from error
         self._client = client
         client.loop_start()
@@ -147,8 +147,8 @@ class Subscription:
         subscribed = self._await(client, Subscribed, where)
         if subscribed.refused is not None:
             raise PublishError(
-                f"{where} refuses to subscribe to {', '.join(self._filters)}: "
-                f"{subscribed.refused}. Allow this account to read them"
+                f"{where} refuses the subscription to {', '.join(self._filters)}: "
+                f"{subscribed.refused}. Allow this account to read these topics"
             )
         self.trouble, self._backoff_s = None, _FIRST_BACKOFF_S
 
@@ -162,7 +162,7 @@ class Subscription:
         client.connect(*where, clean_start=False, properties=properties)
 
     def _await(self, client: paho.Client, kind: type[_Answer], where: str) -> _Answer:
-        """The next note of a kind; messages that come before it are put back behind."""
+        """The next note of a kind; messages that come before it return to the end of the queue."""
         until_s = time.monotonic() + CONNECT_S
         early: list[Note] = []
         while True:

@@ -1,7 +1,7 @@
-"""paho-mqtt, reduced to a client that turns every callback into a note.
+"""Wraps paho-mqtt as a client that turns every callback into a note.
 
-paho calls back on its own thread, where an exception would end that thread in silence: nothing is
-done there but to hand a note over. What the notes mean is ``mqtt``'s and ``subscriber``'s.
+paho calls back on its own thread, where an exception would end that thread in silence. So the
+callbacks only enqueue notes; ``mqtt`` and ``subscriber`` interpret them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def _wake_pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-# paho wakes its thread through a TCP connection to a port of its own, where anybody on the machine
-# may get in first. A station listens nowhere, and its unit is denied listen(2).
+# paho wakes its thread through a TCP connection to a port of its own, to which any process on the
+# machine could connect first. A station listens nowhere, and its unit may not call listen(2).
 paho._socketpair_compat = _wake_pair
 
 _TLS_TROUBLE = "failed to receive on socket: "
@@ -40,9 +40,9 @@ _LARGEST_PACKET = 268_435_455
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The broker's answer to CONNECT. refused: its words, None where it accepted. receive_maximum:
-    how many messages it takes before it acknowledges one. largest_bytes: of a packet that it takes.
-    lacks: what it cannot do and a station needs; None where it can."""
+    """The broker's answer to CONNECT. refused: its reason, None if it accepted. receive_maximum:
+    how many unacknowledged messages it accepts. largest_bytes: its packet limit. lacks: a missing
+    feature that a station needs, or None."""
 
     client: paho.Client
     refused: str | None
@@ -62,8 +62,8 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A PUBACK. refused: the broker's words, None for success. unheard: it took a message that
-    nobody has subscribed to (MQTT 5's reason code 16)."""
+    """A PUBACK. refused: the broker's reason, None for success. unheard: the message had no
+    subscriber (MQTT 5's reason code 16)."""
 
     client: paho.Client
     mid: int
@@ -84,7 +84,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A SUBACK. refused: the broker's words for the first topic that it refused."""
+    """A SUBACK. refused: the broker's reason for the first topic that it refused."""
 
     client: paho.Client
     refused: str | None
@@ -105,11 +105,11 @@ def open_client(
     clean: bool = True,
     manual_ack: bool = False,
 ) -> paho.Client:
-    """A client that never reconnects by itself; not connected yet. clean: of MQTT 3.1.1, which
-    says it here. manual_ack: what is received is acknowledged by its reader.
+    """Return an unconnected client that never reconnects by itself. clean: MQTT 3.1.1's clean
+    session. manual_ack: the reader acknowledges what it receives.
 
-    Raises OSError (which ssl.SSLError is) or ValueError where its certificates cannot be used,
-    SettingsError where its password cannot be read.
+    Raises OSError (of which ssl.SSLError is one) or ValueError if the certificates cannot be used,
+    SettingsError if the password cannot be read.
     """
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
@@ -120,7 +120,7 @@ def open_client(
         clean_session=None if protocol == MQTTProtocolVersion.MQTTv5 else clean,
     )
     client.connect_timeout = CONNECT_S
-    # The window is kept by the caller; paho must not queue behind its back.
+    # The caller limits the window, so paho must not queue on its own.
     client.max_inflight_messages_set(2 * window)
     if mqtt.username is not None:
         password = mqtt.password()
@@ -135,8 +135,8 @@ def open_client(
             keyfile=str(mqtt.key_file) if mqtt.key_file else None,
         )
 
-    # What may explain the connection's end, which paho and most brokers leave bare.
-    hints = [] if tls else ["it may speak TLS alone, and mqtt.ca_file is not set"]
+    # A likely explanation for the end, since paho and most brokers give none.
+    hints = [] if tls else ["the port may require TLS, and mqtt.ca_file is not set"]
 
     def on_connect(
         client: paho.Client,
@@ -169,7 +169,7 @@ def open_client(
         notify(Disconnected(client, ": ".join(["the connection was lost", *hints[-1:]])))
 
     def on_log(_client: paho.Client, _data: Any, _level: int, text: str) -> None:
-        # The alert of a broker that refuses a certificate comes after the handshake.
+        # A broker that refuses a certificate sends its alert after the handshake.
         if tls and text.startswith(_TLS_TROUBLE):
             hints.append(text.removeprefix(_TLS_TROUBLE))
 
@@ -210,17 +210,17 @@ def open_client(
 
 
 def _send_at_once(_client: paho.Client, _data: Any, connection: Any) -> None:
-    """A small message would else wait for the broker's word on the one before, which TCP itself
-    holds back by 40 ms: the station's verdict on a trigger that it has just acknowledged."""
+    """TCP_NODELAY: otherwise a small message, such as the verdict on a trigger just accepted, waits
+    up to 40 ms for the acknowledgement of the one before."""
     if isinstance(connection, socket.socket) and connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _lacks(properties: Properties | None) -> str | None:
     if getattr(properties, "MaximumQoS", 2) < 1:
-        return "it takes QoS 0 alone, and a verdict that nobody acknowledges may be lost"
+        return "it only accepts QoS 0, at which verdicts can be lost"
     if not getattr(properties, "RetainAvailable", 1):
-        return "it keeps no retained messages, and …/state must be one"
+        return "it does not store retained messages, and …/state must be retained"
     return None
 
 
@@ -229,8 +229,8 @@ def _said(reason: ReasonCode) -> str:
 
 
 def cut(client: paho.Client) -> None:
-    """Ends a client whose loop runs, without a DISCONNECT unless one was sent: the broker then
-    publishes its last will."""
+    """End a client whose loop runs, without a new DISCONNECT; if none was sent, the broker
+    publishes the last will."""
     with contextlib.suppress(OSError):
         if isinstance(connection := client.socket(), socket.socket):
             connection.shutdown(socket.SHUT_RDWR)

@@ -1,1 +1,1 @@
-"""What the publisher keeps on disk: the outbox, its SQLite file, its recovery and its audit."""
+"""The outbox on disk: its SQLite file, its writer, its recovery and its audit."""

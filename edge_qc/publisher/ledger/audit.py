@@ -1,5 +1,5 @@
-"""An outbox read from outside, while its station runs or not: counts, messages, and whether it
-holds what it should. Nothing is written from here.
+"""Reads an outbox from outside, whether its station runs or not: counts, messages, and a
+consistency check. Never writes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge_qc.publisher.messages import Kind
 @dataclass(frozen=True, slots=True)
 class LedgerReport:
     """waiting and delivered: messages by kind. damaged: messages that were not sent because their
-    hash no longer fitted. oldest_waiting: its ``time`` (UTC, RFC 3339); None where none waits.
+    hash did not match. oldest_waiting: the oldest message's ``time`` (UTC, RFC 3339), or None.
     set_aside: names of the corrupt files beside it."""
 
     file: Path
@@ -38,7 +38,7 @@ class LedgerReport:
 
 
 def report(file: Path) -> LedgerReport:
-    """What an outbox holds. Raises PublishError where there is none, or it cannot be read."""
+    """Count what an outbox holds. Raises PublishError if there is none, or it cannot be read."""
     with closing(open_outbox(file)) as reader:
         try:
             return _report(file, reader)
@@ -47,8 +47,8 @@ def report(file: Path) -> LedgerReport:
 
 
 def messages(file: Path, *, kind: Kind | None = None, waiting: bool = False) -> Iterator[str]:
-    """The payloads in the order of their commits, as JSON texts. waiting: only those that the
-    broker has not acknowledged. Raises PublishError."""
+    """The payloads in commit order, as JSON texts. waiting: only unacknowledged ones. Raises
+    PublishError."""
     with closing(open_outbox(file)) as reader:
         try:
             for (payload,) in reader.execute(
@@ -67,19 +67,19 @@ def messages(file: Path, *, kind: Kind | None = None, waiting: bool = False) -> 
 
 
 def faults(file: Path) -> Iterator[str]:
-    """What is wrong with an outbox, each in words: SQLite's own check, commits that are gone,
-    payloads that do not fit their hash, numbers that are missing. Raises PublishError where it
-    cannot be read at all."""
+    """List what is wrong with an outbox, in words: SQLite's own findings, lost commits, payloads
+    that do not match their hash, missing numbers. Raises PublishError if it cannot be read at
+    all."""
     with closing(open_outbox(file)) as reader:
         try:
             for (finding,) in reader.execute("PRAGMA integrity_check(20)"):
                 if finding != "ok":
                     yield f"integrity check: {finding}"
-            # Before the ledger's own count: a running station raises the mark last.
+            # Read this before the ledger's own count: a running station raises the mark last.
             marked = _mark(file)
             commits = ledger.commits(reader)
             if commits < marked:
-                yield f"{commits} commits of {marked}: the last ones are gone"
+                yield f"{commits} of {marked} commits: the last ones are lost"
             yield from _message_faults(reader)
         except sqlite3.Error as error:
             raise _unreadable(file, error) from error
@@ -93,7 +93,7 @@ def _message_faults(reader: sqlite3.Connection) -> Iterator[str]:
         if ledger.digest(payload) != sha256:
             yield f"message {row} ({kind} {seq} of epoch {epoch}): the payload was altered"
         before = last.get((epoch, kind))
-        # The oldest are forgotten in time, so that an epoch need not begin with 1.
+        # Old messages are deleted in time, so an epoch need not begin with 1.
         if before is not None and seq != before + 1:
             yield f"epoch {epoch}: {kind} {before + 1} to {seq - 1} are missing"
         last[epoch, kind] = seq
@@ -151,11 +151,11 @@ def _mark(file: Path) -> int:
 
 
 def open_outbox(file: Path) -> sqlite3.Connection:
-    """A connection that reads an outbox. Raises PublishError."""
+    """Open an outbox for reading. Raises PublishError."""
     if not file.exists():
         raise PublishError(
-            f"{file}: there is no outbox. The station has not run yet, or station.state_dir in "
-            "station.toml names another folder"
+            f"{file}: no outbox found. Start the station once, or correct station.state_dir in "
+            "station.toml"
         )
     try:
         reader = ledger_file.connect(file, read_only=True)
@@ -165,14 +165,14 @@ def open_outbox(file: Path) -> sqlite3.Connection:
     if version != ledger_file.SCHEMA_VERSION:
         reader.close()
         raise PublishError(
-            f"{file}: not an outbox of schema {ledger_file.SCHEMA_VERSION}, "
-            f"which this edge-qc reads, but of {version}"
+            f"{file}: outbox of schema {version}; this edge-qc reads schema "
+            f"{ledger_file.SCHEMA_VERSION}. Use the edge-qc that wrote it"
         )
     return reader
 
 
 def _unreadable(file: Path, error: sqlite3.Error) -> PublishError:
     return PublishError(
-        f"{file} cannot be read: {error}. A corrupt one is set aside at the station's next start, "
-        "and what is whole in it is sent"
+        f"{file} cannot be read: {error}. If it is corrupt, the station's next start sets it aside "
+        "and sends what is undamaged"
     )

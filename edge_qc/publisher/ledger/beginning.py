@@ -1,5 +1,5 @@
-"""With what an epoch begins: what happened to the ledger, and a verdict for every trigger that the
-epoch before left without one."""
+"""The first entries of an epoch: what happened to the ledger, and a verdict for every trigger that
+the previous epoch left without one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from edge_qc.publisher.wire import utc_now
 def first_entries(
     gap: str | None, unfinished: Sequence[tuple[str, TriggerRecord]], damaged: Sequence[str]
 ) -> list[Entry]:
-    """gap: what was lost of the ledger, in words. unfinished: triggers by the ids of the verdicts
-    that they wait for; damaged: the ids of those that cannot be read."""
+    """gap: what the ledger lost, in words. unfinished: triggers without a verdict, by verdict id.
+    damaged: the verdict ids of triggers that cannot be read."""
     gaps = [gap] if gap is not None else []
     gaps += [f"the trigger of verdict {verdict_id} was damaged on disk" for verdict_id in damaged]
     entries = [
@@ -45,18 +45,18 @@ def first_entries(
 
 
 def as_json(content: VerdictContent | PartContent | EventContent) -> str:
-    """Content as the outbox keeps it."""
+    """The content's JSON text as the outbox stores it."""
     try:
         return content.model_dump_json(by_alias=True)
     except ValueError:
-        # A character that no encoding has, as Python makes of an odd file name: it must cost a
-        # question mark, not the verdict, nor every later start that finds its trigger.
+        # Python represents odd bytes of a file name by characters that no encoding accepts. Replace
+        # them by question marks, so that they cost neither the verdict nor every later start.
         text = json.dumps(content.model_dump(mode="json", by_alias=True), ensure_ascii=False)
         return text.encode("utf-8", "replace").decode()
 
 
 def an_event(event: str, detail: str, severity: Severity, camera: str | None) -> EventContent:
-    """Now; a detail that is too long is cut."""
+    """An event with the current time; a detail that is too long is cut."""
     return EventContent(
         event=event, severity=severity, time=utc_now(), camera=camera, detail=detail[:DETAIL_LIMIT]
     )
@@ -73,5 +73,7 @@ def _restarted(record: TriggerRecord) -> VerdictContent:
         disposition=Disposition.REVIEW,
         reason=Reason.RESTART,
         image=record.image,
+        lot=record.lot,
+        serial=record.serial,
         detail="the station stopped between this trigger and its verdict",
     )

@@ -1,6 +1,4 @@
-"""What lies beside the ledger so that a disk cannot lose or lie unnoticed: the high-water mark,
-the ballast, and how much room is left. What the ledger holds is ``ledger``'s.
-"""
+"""Guards the ledger against its disk: the high-water mark, the ballast file, and the free space."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ _ROOM_FOR_ANYTHING = 2**20
 
 
 class Space(str, enum.Enum):
-    """LOW: evidence should go. FULL: no trigger is accepted any more."""
+    """LOW: delete evidence. FULL: refuse triggers."""
 
     OK = "ok"
     LOW = "low"
@@ -23,14 +21,14 @@ class Space(str, enum.Enum):
 
 
 def free_bytes(folder: Path) -> int:
-    """What an unprivileged process may still write to the folder's file system."""
+    """The bytes that an unprivileged process may still write to the folder's file system."""
     room = os.statvfs(folder)
     return room.f_bavail * room.f_frsize
 
 
 class FreeSpace:
-    """What is free in a folder, asked of the file system at most twenty times a second: every
-    trigger and every turn of the line want to know, and the call takes as long as a decision."""
+    """A folder's free space, read at most twenty times a second: every trigger and every turn of
+    the line asks for it, and the system call takes as long as a decision."""
 
     _FRESH_S = 0.05
 
@@ -40,7 +38,7 @@ class FreeSpace:
 
     @property
     def bytes(self) -> int:
-        """See ``free_bytes``. May be asked from any thread."""
+        """As ``free_bytes``; from any thread."""
         asked_s, free = self._seen
         now_s = time.monotonic()
         if now_s - asked_s > self._FRESH_S:
@@ -50,18 +48,18 @@ class FreeSpace:
 
 
 def is_full(folder: Path, error: Exception) -> bool:
-    """Whether an error of SQLite's means that there is no room. It says so of a file that it
-    writes; of the shared memory beside it, it says "disk I/O error"."""
+    """Whether an SQLite error means that the disk is full. For its shared-memory file SQLite
+    reports only "disk I/O error"."""
     return "full" in str(error) or free_bytes(folder) < _ROOM_FOR_ANYTHING
 
 
 class HighWaterMark:
-    """How many commits the ledger has made, synced to a file of its own after each.
+    """The number of commits of the ledger, synced to a file of its own after each.
 
-    A flipped bit in SQLite's write-ahead log makes the commits behind it vanish while
-    ``integrity_check`` says ok, and so does an older copy of the file put back; a ledger that is
-    behind its mark has lost something. Two slots, written in turn and each with its checksum, so
-    that a torn write leaves the other.
+    A flipped bit in SQLite's write-ahead log makes all later commits vanish while
+    ``integrity_check`` says ok; so does an older copy of the file. A ledger behind its mark has
+    lost commits. Two slots, each with a checksum, are written in turn, so that a torn write leaves
+    the other.
     """
 
     _SLOT, _SLOTS = 4096, 2
@@ -73,12 +71,12 @@ class HighWaterMark:
             os.fsync(self._fd)
 
     def read(self) -> int:
-        """The highest mark that is whole; 0 where there is none."""
+        """The highest undamaged mark, or 0."""
         return self._highest(os.pread(self._fd, self._SLOT * self._SLOTS, 0))
 
     @classmethod
     def peek(cls, file: Path) -> int:
-        """The mark in ``file``, which may be another process's."""
+        """Read the mark in ``file``, which may belong to another process."""
         return cls._highest(file.read_bytes())
 
     @classmethod
@@ -91,7 +89,7 @@ class HighWaterMark:
         return max(marks)
 
     def write(self, commits: int) -> None:
-        """Sets the mark; durable when this returns."""
+        """Set the mark; durable when this returns."""
         text = b"%d" % commits
         slot = commits % self._SLOTS * self._SLOT
         os.pwrite(self._fd, b"%s %08x\n" % (text, zlib.crc32(text)), slot)
@@ -102,15 +100,16 @@ class HighWaterMark:
 
 
 class Ballast:
-    """A file that only takes room, given up when the disk is full: on a full disk SQLite can
-    neither insert nor delete nor checkpoint, and the verdicts on accepted triggers still have to
-    be written."""
+    """A file that only reserves space. It is deleted when the disk is full: SQLite can then
+    neither insert nor delete nor checkpoint, yet the verdicts on accepted triggers must still be
+    written."""
 
     def __init__(self, ledger: Path, size: int) -> None:
         self._file, self._size = ledger.with_name(f"{ledger.name}.ballast"), size
 
     def take(self, spare: int) -> bool:
-        """Takes the room where that leaves ``spare`` bytes free; whether it is taken now."""
+        """Reserve the space if that leaves ``spare`` bytes free. Returns whether it is reserved
+        now."""
         if self._size == 0:
             return True
         with contextlib.suppress(OSError):
@@ -127,7 +126,7 @@ class Ballast:
         return True
 
     def free(self) -> bool:
-        """Gives the room back; False where there was none to give."""
+        """Release the space; False if none was reserved."""
         try:
             had = self._file.stat().st_size > 0
             self._file.unlink()
@@ -137,7 +136,7 @@ class Ballast:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames and new files in a folder durable."""
+    """Make renames and new files in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

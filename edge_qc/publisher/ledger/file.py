@@ -1,7 +1,7 @@
-"""The outbox's SQLite file: its tables, how it is opened, and whether it still is as it was made.
+"""The outbox's SQLite file: its tables, how to open it, and whether its schema is intact.
 
-Write-ahead log with ``synchronous=FULL``: what was committed survives a power cut. The statements
-that run on it are ``ledger``'s.
+A write-ahead log with ``synchronous=FULL``: commits survive a power cut. The statements are in
+``statements``.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ CREATE INDEX IF NOT EXISTS message_owed ON message (epoch, kind, seq) WHERE stat
 
 
 def connect(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit mode that may pass between threads. Raises sqlite3.Error."""
+    """Open a connection in autocommit mode, usable from any thread. Raises sqlite3.Error."""
     uri = f"{file.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10
     )
-    # A flipped bit must reach the hash check, not end the query.
+    # A flipped bit must reach the hash check and not end the query.
     connection.text_factory = lambda text: text.decode("utf-8", "replace")
     if not read_only:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -67,7 +67,7 @@ def connect(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def prepare(file: Path) -> sqlite3.Connection:
-    """A connection to a ledger that passed its check, made where there is none.
+    """Open a ledger that passed its check; create it if there is none.
 
     Raises PublishError for a ledger of a later schema.
     """
@@ -76,8 +76,9 @@ def prepare(file: Path) -> sqlite3.Connection:
     if version > SCHEMA_VERSION:
         connection.close()
         raise PublishError(
-            f"{file}: outbox of schema {version}, this edge-qc reads up to {SCHEMA_VERSION}. "
-            "Install the edge-qc that wrote it, or move the file away once it is delivered"
+            f"{file}: outbox of schema {version}; this edge-qc reads up to {SCHEMA_VERSION}. "
+            "Install the edge-qc that wrote it, or move the file away once all its messages are "
+            "delivered"
         )
     if version == 0:
         connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
@@ -87,8 +88,8 @@ def prepare(file: Path) -> sqlite3.Connection:
 
 
 def altered(connection: sqlite3.Connection) -> str | None:
-    """The name of a table or an index that is not as it was made, which SQLite's own check does
-    not see; None where all are."""
+    """The name of a table or index whose definition was altered, which SQLite's own check does not
+    detect; None if all are intact."""
 
     def listed(database: sqlite3.Connection) -> dict[str, list[object]]:
         rows = database.execute("SELECT name, type, tbl_name, sql FROM sqlite_master")

@@ -1,9 +1,9 @@
-"""The outbox: what the station has to say, kept on disk until the broker has acknowledged it.
+"""The outbox: keeps every message on disk until the broker has acknowledged it.
 
-A trigger is recorded before its view is judged and leaves with its verdict; triggers found at the
-next start become NOT_JUDGED ``restart``. Each start is an epoch of its own, so that numbers lost
-with a disk's last writes are never given out again. How messages reach the broker is ``mqtt``'s,
-how they reach the disk ``writer``'s, what the statements are ``ledger``'s.
+A trigger is recorded before its view is judged, and its verdict replaces it. The next start turns
+triggers without a verdict into NOT_JUDGED ``restart``. Each start is a new epoch, so that numbers
+lost with a disk's last writes are never assigned again. ``mqtt`` sends the messages, ``writer``
+commits them, ``statements`` holds the SQL.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from edge_qc.publisher.messages import (
 )
 
 OUTBOX_FILE = "outbox.sqlite"
-"""Its name in a station's ``state_dir``."""
+"""The file's name in a station's ``state_dir``."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatus:
-    """waiting: messages that the broker has not acknowledged. open_triggers: accepted, without a
-    verdict. fault: why nothing can be recorded any more; None while all is well."""
+    """waiting: messages in the outbox, not yet acknowledged. open_triggers: accepted, without a
+    verdict. fault: why nothing can be recorded any more, or None."""
 
     epoch: str
     waiting: int
@@ -54,7 +54,7 @@ class OutboxStatus:
 
 
 class Outbox:
-    """Triggers and messages on disk. Every method may be called from any thread."""
+    """Triggers and messages on disk. Every method is safe from any thread."""
 
     def __init__(self, path: Path, *, site: str, station: str, room: Room) -> None:
         """Use ``Outbox.open``."""
@@ -84,12 +84,12 @@ class Outbox:
         keep_bytes: int = 512 * 2**20,
         ballast_bytes: int = 16 * 2**20,
     ) -> Outbox:
-        """The outbox in the SQLite file ``path``, made where there is none; its folder too.
+        """Open the outbox in the SQLite file ``path``; create it and its folder if missing.
 
         Below ``low_bytes`` of free disk its space is LOW, below ``full_bytes`` FULL; a ballast file
-        of ``ballast_bytes`` keeps room for the verdicts on triggers accepted by then. Delivered
-        messages are kept for replay for so many days and while the file holds so many bytes.
-        Raises PublishError where another process has it open, or the disk refuses.
+        of ``ballast_bytes`` reserves space for the verdicts on triggers accepted by then. Delivered
+        messages stay for replay for ``keep_days``, while the file holds at most ``keep_bytes``.
+        Raises PublishError if another process has it open, or the disk fails.
         """
         room = Room(low_bytes, full_bytes, keep_days, keep_bytes, ballast_bytes)
         try:
@@ -97,52 +97,53 @@ class Outbox:
             try:
                 return cls(path, site=site, station=station, room=room)
             except (OSError, sqlite3.OperationalError) as error:
-                # A station that starts on a full disk has still to say so.
+                # A station that starts on a full disk must still be able to report it.
                 if not (is_full(path.parent, error) and Ballast(path, 0).free()):
                     raise
                 return cls(path, site=site, station=station, room=room)
         except (OSError, sqlite3.Error) as error:
             raise PublishError(
-                f"outbox {path}: {error}. See that its folder is on a local disk with room left, "
+                f"outbox {path}: {error}. Check that its folder is on a local disk with free space "
                 "and that this user may write there"
             ) from error
 
     def trigger(self, verdict_id: str, record: TriggerRecord) -> Future[None]:
-        """Accepts a trigger: from here on it gets a verdict, come what may.
+        """Accept a trigger: from here on it will get exactly one verdict.
 
-        The future is done when that is durable. Raises PublishError, and records nothing, where
-        the disk is full or the outbox has failed: refuse the trigger then.
+        The future completes when the record is durable. Raises PublishError, and records nothing,
+        if the disk is full or the outbox has failed: refuse the trigger then.
         """
         if self.space() is Space.FULL:
             wanted = self._room.full_bytes + self._room.ballast_bytes
             raise PublishError(
-                f"outbox {self._path}: the disk is full ({self._free.bytes} bytes "
-                f"free, {wanted} wanted); triggers are refused until there is room"
+                f"outbox {self._path}: the disk is full ({self._free.bytes} bytes free, {wanted} "
+                "needed). Free disk space; triggers are refused until then"
             )
         entry = Entry(record.to_json(), None, verdict_id)
         with self._writer.changed:
             if verdict_id in self._open:
-                raise PublishError(f"trigger {verdict_id} was recorded before")
+                raise PublishError(f"trigger {verdict_id} is already recorded")
             self._writer.put(entry)
             self._open.add(verdict_id)
         return entry.done
 
     def verdict(self, verdict_id: str, content: VerdictContent) -> Future[None]:
-        """Completes a trigger with its one verdict. The future is done when that is durable.
+        """Complete a trigger with its one verdict. The future completes when the verdict is
+        durable.
 
-        Raises PublishError where the trigger is unknown or has its verdict.
+        Raises PublishError if the trigger is unknown or already has its verdict.
         """
         entry = Entry(as_json(content), Kind.VERDICT, verdict_id, time.monotonic())
         with self._writer.changed:
             if verdict_id not in self._open:
-                raise PublishError(f"verdict {verdict_id}: no trigger waits for it")
+                raise PublishError(f"verdict {verdict_id}: no open trigger has this id")
             self._writer.put(entry)
             self._open.remove(verdict_id)
         return entry.done
 
     def knows(self, verdict_id: str) -> bool:
-        """Whether its trigger was accepted, in this epoch or in one that the ledger remembers.
-        Raises PublishError where the ledger cannot be read."""
+        """Whether its trigger was accepted, in this epoch or any that the ledger still holds.
+        Raises PublishError if the ledger cannot be read."""
         with self._writer.changed:
             if verdict_id in self._open:
                 return True
@@ -153,7 +154,7 @@ class Outbox:
             raise PublishError(f"outbox {self._path} cannot be read: {error}") from error
 
     def part(self, content: PartContent) -> Future[None]:
-        """Adds the verdict on a whole part."""
+        """Add the verdict on a part."""
         return self._add(Kind.PART, content)
 
     def event(
@@ -164,7 +165,7 @@ class Outbox:
         severity: Severity = Severity.INFO,
         camera: str | None = None,
     ) -> Future[None]:
-        """Adds an event, such as ``camera-lost``."""
+        """Add an event, such as ``camera-lost``."""
         return self._add(Kind.EVENT, an_event(event, detail, severity, camera))
 
     def status(self) -> OutboxStatus:
@@ -180,30 +181,29 @@ class Outbox:
 
     @property
     def fault(self) -> str | None:
-        """Why nothing can be recorded any more; None while all is well. A new start may open the
-        ledger again."""
+        """Why nothing can be recorded any more, or None. A restart may open the ledger again."""
         return self._writer.fault
 
     @property
     def turns(self) -> int:
-        """How often the writer's thread went round, for the watchdog."""
+        """How many turns the writer's thread has made, for the watchdog."""
         return self._writer.turns
 
     def space(self) -> Space:
-        """How much room the disk has left."""
+        """How much space the disk has left."""
         squeezed, free = self._writer.squeezed, self._free.bytes
         if squeezed or free < self._room.full_bytes:
             return Space.FULL
         return Space.LOW if free < self._room.low_bytes else Space.OK
 
     def on_commit(self, call: Callable[[], None]) -> None:
-        """Has ``call`` called from the writer's thread after each commit; it must not block."""
+        """Call ``call`` on the writer's thread after each commit; it must not block."""
         self._writer.on_commit = call
 
     def waiting(self, after: int, limit: int, held: Sequence[Kind] = ()) -> list[Stored]:
-        """The next committed messages to send behind row ``after``, in order. A message whose hash
-        no longer fits is named in a ``ledger-gap`` event instead."""
-        # What had left before this snapshot is known here, or marked in the ledger already.
+        """The next committed messages to send after row ``after``, in order. A message whose hash
+        does not match is reported by a ``ledger-gap`` event instead."""
+        # Messages that left before this snapshot are known here, or already marked in the ledger.
         with self._writer.changed:
             settled = self._writer.settled
         try:
@@ -224,20 +224,20 @@ class Outbox:
         return [message for message in found if message.whole]
 
     def delivered(self, rows: Sequence[int]) -> None:
-        """Marks messages as acknowledged by the broker."""
+        """Mark messages as acknowledged by the broker."""
         self._writer.settle(rows, ledger.DELIVERED)
 
     def acknowledged(self, epoch: str, kind: Kind, upto: int) -> None:
-        """Marks what waits of a kind and epoch, up to this number, as recorded in the plant."""
+        """Mark the messages of a kind and epoch up to this number as recorded by the plant."""
         self._writer.acknowledge(epoch, kind, upto)
 
     def wait_delivered(self, timeout_s: float) -> bool:
-        """Waits until nothing is left to write or to send; False where the time was too short."""
+        """Wait until nothing is left to write or to send; False if the time ran out."""
         with self._writer.changed:
             return self._writer.changed.wait_for(lambda: self._writer.idle, timeout_s)
 
     def close(self) -> None:
-        """Commits what is queued and closes the file. What cannot be written fails its future."""
+        """Commit the queue and close the file. An entry that cannot be written fails its future."""
         with self._read_lock:
             self._opened.close()
 
@@ -270,7 +270,7 @@ def _lock(path: Path) -> int:
     except OSError as error:
         os.close(fd)
         raise PublishError(
-            f"outbox {path}: another process has it open. Stop that station first, or give this "
-            "one a state_dir of its own"
+            f"outbox {path}: another process has it open. Stop that station, or give this one its "
+            "own state_dir"
         ) from error
     return fd

@@ -1,8 +1,8 @@
-"""A ledger that fails its check: set aside under another name, never deleted, never silently
-replaced, and what is whole in it saved. A note beside the ledger names what is set aside and not
-yet saved, so that a start that is killed in between is taken up by the next one.
+"""Recovers a ledger that fails its check: sets it aside under another name, never deletes or
+silently replaces it, and salvages what is undamaged. A note beside the ledger names a file that is
+set aside but not yet salvaged, so that the next start can resume after a kill.
 
-The statements of a sound ledger are ``ledger``'s.
+The statements for a sound ledger are in ``statements``.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ from edge_qc.publisher.ledger.file import SCHEMA_VERSION, altered, connect, prep
 from edge_qc.publisher.ledger.statements import digest
 
 _LATEST_SCHEMA = 100
-"""No edge-qc will ever have written a later one: a flipped bit of the header has."""
+"""No edge-qc will ever write a higher one: a higher value means a flipped bit in the header."""
 
-# Python raises UnicodeDecodeError for an error whose words hold damaged text of the schema.
+# Python raises UnicodeDecodeError if SQLite's error message quotes damaged schema text.
 _UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
-# What SQLite says where the file may be sound and its surroundings are not (its error codes
-# reached Python with 3.11 only).
+# SQLite's messages when the file may be sound but its surroundings are not. Python has the error
+# codes only from 3.11 on.
 _NOT_CORRUPT = ("locked", "unable to open", "disk I/O", "disk is full", "readonly")
 
 
 def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
-    """The ledger in ``file``, made where there is none, and what happened to the one found: None,
-    or why and under which name it was set aside, and what could be saved out of it.
+    """Open the ledger in ``file``, or create it. Returns it with what happened to the old one:
+    None, or why and under which name it was set aside, and what was salvaged.
 
-    Raises PublishError for a ledger of a later schema, sqlite3.Error or OSError where the disk
-    refuses.
+    Raises PublishError for a ledger of a later schema, sqlite3.Error or OSError if the disk fails.
     """
     note = file.with_name(f"{file.name}.salvage")
     owed = _read(note)
@@ -52,7 +51,7 @@ def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
     if not owed:
         return connection, None
     told = [
-        f"{fault}; set aside as {aside.name}, {salvage(aside, connection)} saved out of it"
+        f"{fault}; set aside as {aside.name}; salvaged from it: {salvage(aside, connection)}"
         for aside, fault in owed
     ]
     note.unlink()
@@ -61,7 +60,7 @@ def open_ledger(file: Path) -> tuple[sqlite3.Connection, str | None]:
 
 
 def check(file: Path) -> str | None:
-    """What is wrong with a ledger's file; None where it is sound."""
+    """What is wrong with a ledger's file, or None."""
     if (fault := _header_fault(file)) is not None:
         return fault
     try:
@@ -73,12 +72,12 @@ def check(file: Path) -> str | None:
             if version == SCHEMA_VERSION:
                 int(connection.execute("SELECT commits FROM ledger").fetchone()[0])
                 name = altered(connection)
-                return None if name is None else f"{name} is not as it was made"
+                return None if name is None else f"the definition of {name} was altered"
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if version == 0 and tables:
-                return "it is an SQLite file, and no outbox"
+                return "it is an SQLite file but not an outbox"
             if version > _LATEST_SCHEMA:
-                return f"its header names the schema {version}"
+                return f"its header names an impossible schema, {version}"
             return None
     except sqlite3.OperationalError as error:
         if any(phrase in str(error) for phrase in _NOT_CORRUPT):
@@ -89,12 +88,12 @@ def check(file: Path) -> str | None:
 
 
 def _header_fault(file: Path) -> str | None:
-    """A file format that is none: SQLite would take the file for one that may not be written, as
-    if its permissions were wrong."""
+    """An impossible file format in the header: SQLite would treat the file as read-only, as if its
+    permissions were wrong."""
     with file.open("rb") as stream:
         header = stream.read(20)
     if len(header) == 20 and not {header[18], header[19]} <= {1, 2}:
-        return f"its header names the file formats {header[18]} and {header[19]}"
+        return f"its header names impossible file formats, {header[18]} and {header[19]}"
     return None
 
 
@@ -109,7 +108,7 @@ def _name_aside(file: Path) -> Path:
 
 
 def set_aside(file: Path, aside: Path) -> None:
-    """Renames a ledger with its log, durably, or what of it is still there."""
+    """Rename a ledger and its log, or whichever of them still exist, durably."""
     for suffix in ("", "-wal", "-shm"):
         part = file.with_name(file.name + suffix)
         if part.exists():
@@ -118,7 +117,7 @@ def set_aside(file: Path, aside: Path) -> None:
 
 
 def _read(note: Path) -> list[tuple[Path, str]]:
-    """What is set aside, or was to be, and not yet saved: its file, and what is wrong with it."""
+    """A file that is set aside (or about to be) and not yet salvaged, and what is wrong with it."""
     try:
         return [(note.with_name(name), fault) for name, fault in json.loads(note.read_bytes())]
     except FileNotFoundError:
@@ -136,11 +135,10 @@ def _write(note: Path, owed: Sequence[tuple[Path, str]]) -> None:
 
 
 def salvage(aside: Path, into: sqlite3.Connection) -> str:
-    """Copies what is whole and still owed out of a ledger that was set aside, in one transaction;
-    how much that was, in words. The copies keep their epoch and ``seq``; what was copied before is
-    not copied again."""
+    """Copy the undamaged, undelivered entries of a ledger that was set aside, in one transaction.
+    Returns how many, in words. Copies keep their epoch and ``seq``; nothing is copied twice."""
     if not aside.exists():
-        return "nothing, for it is gone,"
+        return "nothing, the file is gone"
     with closing(connect(aside, read_only=True)) as source:
         into.execute("BEGIN IMMEDIATE")
         messages = sum(
@@ -157,11 +155,11 @@ def salvage(aside: Path, into: sqlite3.Connection) -> str:
             for row in _readable_triggers(source)
         )
         into.execute("COMMIT")
-    return f"{messages} waiting messages and {triggers} triggers"
+    return f"{messages} undelivered messages and {triggers} triggers"
 
 
 def _readable_messages(source: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-    """The waiting messages of a corrupt file, around the pages that cannot be read."""
+    """The undelivered messages of a corrupt file, except those on unreadable pages."""
     ranges: list[tuple[int, int]] = []
     with suppress(*_UNREADABLE):
         last = source.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()

@@ -1,7 +1,7 @@
-"""Every statement that runs on the outbox's SQLite file.
+"""Every SQL statement that runs on the outbox's file.
 
-How the file is made and opened is ``ledger_file``'s. Transactions and threads are ``outbox``'s.
-What is done about a damaged file is ``recovery``'s.
+``file`` creates and opens it, ``writer`` owns transactions and threads, ``recovery`` handles a
+damaged file.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ WAITING, DELIVERED, DAMAGED = 0, 1, 2
 _SEAL = "seal"
 
 
+_LATER = ("lot", "serial")
+
+
 @dataclass(frozen=True, slots=True)
 class TriggerRecord:
-    """What is known of a view when its trigger comes. time: UTC."""
+    """What is known about a view when its trigger arrives. time: UTC. lot, serial: of the part."""
 
     camera: str
     die: str | None
@@ -31,9 +34,15 @@ class TriggerRecord:
     part_id: str | None
     time: datetime
     image: str | None = None
+    lot: str | None = None
+    serial: str | None = None
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "time": self.time.isoformat()})
+        fields = {**asdict(self), "time": self.time.isoformat()}
+        # Not there rather than null: a version that does not know them can read the rest.
+        return json.dumps(
+            {key: value for key, value in fields.items() if key not in _LATER or value is not None}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> TriggerRecord:
@@ -43,8 +52,8 @@ class TriggerRecord:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One message of the ledger. made_s: ``time.monotonic`` of its epoch when it was handed over;
-    None where it was late from the start. whole: the payload has the hash it was stored with."""
+    """One message of the ledger. made_s: ``time.monotonic`` of its epoch when it was added; None if
+    it was late from the start. whole: the payload matches its hash."""
 
     row: int
     kind: Kind
@@ -65,8 +74,8 @@ def add_epoch(connection: sqlite3.Connection, epoch: str, started: str) -> None:
 
 
 def add_trigger(connection: sqlite3.Connection, verdict_id: str, epoch: str, record: str) -> None:
-    """Adds a trigger, its record (a JSON object) sealed: a flipped bit would otherwise have another
-    part's trigger answered."""
+    """Add a trigger with a seal on its record (a JSON object): otherwise a flipped bit could
+    attribute a verdict to another part."""
     sealed = f'{record[:-1]}, "{_SEAL}": "{_seal(verdict_id, record)}"}}'
     connection.execute("INSERT INTO trigger VALUES (?, ?, ?)", (verdict_id, epoch, sealed))
 
@@ -80,7 +89,7 @@ def add_message(
     made_s: float | None,
     verdict_id: str | None = None,
 ) -> None:
-    """Adds a message; a verdict takes the place of its trigger."""
+    """Add a message; a verdict replaces its trigger."""
     connection.execute(
         "INSERT INTO message (kind, verdict_id, epoch, seq, payload, sha256, made_s)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -91,7 +100,7 @@ def add_message(
 
 
 def set_state(connection: sqlite3.Connection, state: int, rows: Iterable[int], now: float) -> int:
-    """Has waiting rows leave for another state; how many did."""
+    """Move undelivered rows to another state. Returns how many moved."""
     return connection.executemany(
         "UPDATE message SET state = ?, delivered_s = ? WHERE row = ? AND state = 0",
         [(state, now, row) for row in rows],
@@ -101,9 +110,9 @@ def set_state(connection: sqlite3.Connection, state: int, rows: Iterable[int], n
 def acknowledge(
     connection: sqlite3.Connection, epoch: str, kind: str, upto: int, now: float
 ) -> int:
-    """Marks as delivered what waits of a kind and epoch up to a number; how many that was."""
-    # By the index of what waits: by the one of all numbers it would visit every message that is
-    # kept for replay, hundreds of thousands, while triggers wait for this transaction.
+    """Mark messages of a kind and epoch up to a number as delivered. Returns how many."""
+    # Use the index of undelivered messages. The index of all numbers would visit every message kept
+    # for replay, hundreds of thousands, while triggers wait for this transaction.
     return connection.execute(
         "UPDATE message INDEXED BY message_owed SET state = 1, delivered_s = ?"
         " WHERE epoch = ? AND kind = ? AND seq <= ? AND state = 0",
@@ -116,8 +125,7 @@ def count_commit(connection: sqlite3.Connection, number: int) -> None:
 
 
 def triggers(connection: sqlite3.Connection) -> tuple[list[tuple[str, TriggerRecord]], list[str]]:
-    """The triggers without a verdict in the order of their times, and the ids of those whose record
-    cannot be read."""
+    """The triggers without a verdict, by time, and the ids of those whose record cannot be read."""
     found, damaged = [], []
     for verdict_id, record in connection.execute("SELECT verdict_id, record FROM trigger"):
         try:
@@ -132,7 +140,7 @@ def _seal(verdict_id: str, record: str) -> str:
 
 
 def _unsealed(verdict_id: str, sealed: str) -> str:
-    """The record as it was added. Raises ValueError where it or its id was altered."""
+    """Return the record without its seal. Raises ValueError if it or its id was altered."""
     head, _, seal = sealed.rpartition(f', "{_SEAL}": ')
     record = f"{head}}}"
     if seal != f'"{_seal(verdict_id, record)}"}}':
@@ -145,13 +153,13 @@ def drop_trigger(connection: sqlite3.Connection, verdict_id: str) -> None:
 
 
 def drop_answered(connection: sqlite3.Connection) -> None:
-    """Forgets triggers whose verdict is there: a page that a disk lost, or a salvage, can leave
-    both, and a second verdict could not be added."""
+    """Delete triggers that have their verdict: a lost page or a salvage can leave both, and a
+    second verdict could not be added."""
     connection.execute("DELETE FROM trigger WHERE verdict_id IN (SELECT verdict_id FROM message)")
 
 
 def has_verdict(db: sqlite3.Connection, verdict_id: str) -> bool:
-    """Whether a message of this id is held."""
+    """Whether the ledger holds a message with this id."""
     row = db.execute("SELECT 1 FROM message WHERE verdict_id = ?", (verdict_id,)).fetchone()
     return row is not None
 
@@ -163,7 +171,7 @@ def count_waiting(connection: sqlite3.Connection) -> int:
 def waiting(
     connection: sqlite3.Connection, after: int, limit: int, held: Sequence[Kind]
 ) -> list[Stored]:
-    """The next messages to send behind row ``after``, those of ``held`` kinds left out."""
+    """The next messages to send after row ``after``, except those of ``held`` kinds."""
     marks = ",".join("?" * len(held))
     found = connection.execute(
         "SELECT row, kind, epoch, seq, verdict_id, payload, made_s, sha256 FROM message"
@@ -192,8 +200,8 @@ def waiting(
 def prune(
     connection: sqlite3.Connection, before_s: float, keep_bytes: int, most: int = 500
 ) -> bool:
-    """Forgets the oldest delivered messages: those delivered before ``before_s``, and any while
-    the file holds more than ``keep_bytes``; at most so many at a time. True where more may go."""
+    """Delete the oldest delivered messages: those delivered before ``before_s``, and any while the
+    file exceeds ``keep_bytes``; a limited number per call. True if more may be deleted."""
     used, free, size = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "freelist_count", "page_size")
@@ -208,6 +216,6 @@ def prune(
 
 
 def digest(payload: object) -> bytes:
-    """The payload's SHA-256; none of what is no text any more: a flipped bit changes a value's type
-    as well."""
+    """The payload's SHA-256; empty if it is no longer text: a flipped bit can change a value's type
+    too."""
     return hashlib.sha256(payload.encode()).digest() if isinstance(payload, str) else b""

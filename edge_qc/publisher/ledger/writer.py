@@ -1,10 +1,9 @@
-"""The outbox's one writer: a thread that commits whatever gathered while it was busy with the
-commit before.
+"""The outbox's only writer: a thread that commits whatever gathered during the previous commit.
 
-That is group commit without a waiting time: alone, a trigger pays one sync; under load a sync
-serves hundreds of rows. Marks of delivery wait for company, since losing one only sends a message
-twice. ``seq`` is given out inside the transaction, so that it has no gaps. What is written, and
-when it may be, is ``outbox``'s.
+This is group commit without a waiting time: a single trigger costs one sync; under load one sync
+serves hundreds of rows. Delivery marks wait for other entries, since losing one only sends a
+message twice. ``seq`` is assigned inside the transaction, so that it has no gaps. ``outbox``
+decides what to write.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _PRUNE_EVERY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who speaks: the stamp's fields that are the same for a whole run."""
+    """The sender: the stamp's fields that stay the same for a whole run."""
 
     epoch: str
     site: str
@@ -42,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much the outbox may use and wants left, see ``Outbox.open``."""
+    """How much disk the outbox may use and must leave free; see ``Outbox.open``."""
 
     low_bytes: int
     full_bytes: int
@@ -53,8 +52,8 @@ class Room:
 
 @dataclass(slots=True)
 class Entry:
-    """One thing to commit. kind None: the trigger ``verdict_id``. made_s: ``time.monotonic``; None
-    for what is late from the start. done: when it is durable."""
+    """One entry to commit. kind None: the trigger ``verdict_id``. made_s: ``time.monotonic``; None
+    if it is late from the start. done: completes when it is durable."""
 
     text: str
     kind: Kind | None
@@ -64,10 +63,10 @@ class Entry:
 
 
 class Writer:
-    """Owns the ledger's connection. ``changed`` guards all that several threads see."""
+    """Owns the ledger's connection. ``changed`` guards the state that threads share."""
 
     def __init__(self, file: Path, origin: Origin, room: Room) -> None:
-        """Opens the ledger. gap: what was lost of it, in words; None where nothing was."""
+        """Open the ledger. gap: what it lost, in words, or None."""
         self._file, self._origin, self._room = file, origin, room
         existed = file.exists()
         self._ballast = Ballast(file, room.ballast_bytes)
@@ -77,8 +76,8 @@ class Writer:
         self._commits = ledger.commits(self._db)
         marked = self._mark.read()
         if self.gap is None and self._commits < marked:
-            self.gap = f"the ledger {file.name} holds {self._commits} commits of {marked}: " + (
-                "its last ones are gone" if existed else "the file was removed"
+            self.gap = f"the ledger {file.name} holds {self._commits} of {marked} commits: " + (
+                "its last ones are lost" if existed else "the file was removed"
             )
         self._commits = max(self._commits, marked)
         self._seq = dict.fromkeys((Kind.VERDICT, Kind.PART, Kind.EVENT), 0)
@@ -97,34 +96,34 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """How many committed messages the broker has not acknowledged."""
-        # Of what the broker acknowledged twice, the second time is in no count.
+        """How many committed messages are in the outbox."""
+        # A second acknowledgement of the same message does not count.
         return max(0, self._waiting - len(self._settled))
 
     @property
     def idle(self) -> bool:
-        """Nothing is left to write or to send."""
+        """Whether nothing is left to write or to send."""
         return not self._queue and self.waiting == 0
 
     @property
     def settled(self) -> frozenset[int]:
-        """Rows that have left, though the ledger does not say so yet."""
+        """Rows that have left but are not yet marked in the ledger."""
         return frozenset(self._settled)
 
     @property
     def squeezed(self) -> bool:
-        """The disk was full, and the ballast could not be taken again yet."""
+        """Whether the disk was full and the ballast is not reserved again yet."""
         if self._squeezed and not self._blocked:
             self._squeezed = not self._ballast.take(self._room.full_bytes)
         return self._squeezed
 
     def unfinished(self) -> tuple[list[tuple[str, ledger.TriggerRecord]], list[str]]:
-        """Before ``start``: see ``ledger.triggers``."""
+        """As ``statements.triggers``; call it before ``start``."""
         return ledger.triggers(self._db)
 
     def start(self, entries: Sequence[Entry], drop: Sequence[str]) -> None:
-        """Begins the epoch with one commit of these entries, forgets the triggers ``drop``, and
-        starts the thread."""
+        """Begin the epoch: commit these entries together, delete the triggers ``drop``, and start
+        the thread."""
         self._db.execute("BEGIN IMMEDIATE")
         ledger.add_epoch(self._db, self._origin.epoch, utc_now().isoformat())
         for verdict_id in drop:
@@ -135,27 +134,28 @@ class Writer:
         self._thread.start()
 
     def put(self, entry: Entry) -> None:
-        """Queues an entry; call it with ``changed`` held. Raises PublishError after the end."""
+        """Queue an entry; the caller holds ``changed``. Raises PublishError once the writer has
+        ended."""
         if self._closing or self.fault is not None:
             raise PublishError(f"outbox {self._file}: {self.fault or 'is closed'}")
         self._queue.append(entry)
         self.changed.notify_all()
 
     def settle(self, rows: Sequence[int], state: int) -> None:
-        """Has rows leave the waiting ones for another state."""
+        """Move rows from undelivered to another state."""
         with self.changed:
             self._settled.update(dict.fromkeys(rows, state))
             self.changed.notify_all()
 
     def acknowledge(self, epoch: str, kind: Kind, upto: int) -> None:
-        """Has what waits of a kind and epoch up to a number leave as delivered."""
+        """Mark messages of a kind and epoch up to a number as delivered."""
         with self.changed:
             key = epoch, kind.value
             self._acknowledged[key] = max(upto, self._acknowledged.get(key, 0))
             self.changed.notify_all()
 
     def close(self) -> None:
-        """Commits what is queued, as far as the disk lets it, and closes the ledger."""
+        """Commit the queue as far as the disk allows, and close the ledger."""
         with self.changed:
             self._closing = True
             self.changed.notify_all()
@@ -176,7 +176,7 @@ class Writer:
                 self._commit(entries, settled, acknowledged)
                 self.on_commit()
         except Exception as error:
-            self._fail(f"cannot be written any more: {error}")
+            self._fail(f"can no longer be written: {error}")
 
     def _gather(self) -> tuple[list[Entry], dict[int, int], dict[tuple[str, str], int]]:
         with self.changed:
@@ -223,7 +223,8 @@ class Writer:
         settled: dict[int, int],
         acknowledged: dict[tuple[str, str], int],
     ) -> tuple[dict[Kind, int], int]:
-        """The next state of ``_seq``, and by how much more or less is waiting."""
+        """Commit a group. Returns the next state of ``_seq`` and the change in the number of
+        undelivered messages."""
         self._db.execute("BEGIN IMMEDIATE")
         seq, more = self._insert(entries)
         now = time.time()
@@ -240,8 +241,8 @@ class Writer:
         return seq, more
 
     def _insert(self, entries: Sequence[Entry]) -> tuple[dict[Kind, int], int]:
-        """Inserts entries in the open transaction; the next state of ``_seq``, and how many
-        messages were added."""
+        """Insert entries in the open transaction. Returns the next state of ``_seq`` and the number
+        of added messages."""
         seq, added = dict(self._seq), 0
         for entry in entries:
             if entry.kind is None:
@@ -277,7 +278,7 @@ class Writer:
         self._mark.write(self._commits)
 
     def _wait_for_room(self, error: Exception) -> None:
-        """The disk is full: gives up the ballast, or waits; nothing queued is dropped."""
+        """Handle a full disk: delete the ballast, or wait. Nothing queued is dropped."""
         self._blocked = self._squeezed = True
         self.turns += 1
         if self._ballast.free():

@@ -132,7 +132,7 @@ def test_json_is_the_messages_line_by_line(mosquitto: tuple[str, int]) -> None:
         output, _ = watch.communicate(timeout=20)
     event, unreadable, told = map(json.loads, output.splitlines())
     assert event == json.loads(LOST)
-    assert "breaks its schema" in unreadable["unreadable"]
+    assert "does not match its schema" in unreadable["unreadable"]
     assert told == json.loads(verdict(1))
 
 

@@ -55,7 +55,7 @@ def test_a_line_whose_outbox_broke_ends_for_a_new_start(tmp_path: Path, table: s
         line._outbox._writer._db.execute(f"DROP TABLE {table}")
         camera.give(pictures()[Disposition.PASS])
         wait_until(lambda: camera.stats.state is CameraState.STOPPED)
-        assert "only a new start opens it again" in str(line.failure)
+        assert "restart the station to open it again" in str(line.failure)
 
 
 class Moody:

@@ -140,12 +140,12 @@ def blurred(sigma: float) -> Change:
 @pytest.mark.parametrize(
     ("change", "event", "word"),
     [
-        (moved(8, 0), "camera-moved", "to the right of and"),
-        (moved(0, -6), "camera-moved", "to the right of and"),
-        (moved(70, 30), "camera-moved", "not like what it was"),
-        (darker(0.8), "lamp-ageing", "as bright as it was"),
-        (darker(1.25), "picture-brighter", "as bright as it was"),
-        (blurred(1.5), "focus-lost", "of the sharpness"),
+        (moved(8, 0), "camera-moved", "to the right and"),
+        (moved(0, -6), "camera-moved", "to the right and"),
+        (moved(70, 30), "camera-moved", "no longer resembles"),
+        (darker(0.8), "lamp-ageing", "of the reference brightness"),
+        (darker(1.25), "picture-brighter", "of the reference brightness"),
+        (blurred(1.5), "focus-lost", "of the reference sharpness"),
     ],
 )
 def test_what_changes_at_the_station_is_named(

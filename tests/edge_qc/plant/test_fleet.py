@@ -61,7 +61,7 @@ def topic(station: str, level: str) -> str:
 def test_a_row_for_each_station_and_a_message_that_cannot_be_read_hides_none() -> None:
     rows = roster(
         {
-            topic("b/two", "state"): state("b/two", "DEAD", None, "the connection ended"),
+            topic("b/two", "state"): state("b/two", "DEAD", None, "connection lost"),
             topic("a/one", "state"): state("a/one", "RUNNING", 7),
             topic("c/three", "state"): b"not json",
         }
@@ -69,7 +69,7 @@ def test_a_row_for_each_station_and_a_message_that_cannot_be_read_hides_none() -
     assert [row.name for row in rows] == ["a/one", "b/two", "c/three"]
     one, two, three = rows
     assert (one.state, one.bundle_version, one.judges) == (State.RUNNING, 7, True)
-    assert (two.judges, two.bundle_version, two.why) == (False, None, "the connection ended")
+    assert (two.judges, two.bundle_version, two.why) == (False, None, "connection lost")
     assert three.state is None
     assert three.fault is not None
 

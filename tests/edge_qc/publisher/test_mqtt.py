@@ -18,7 +18,7 @@ import pytest
 from edge_qc.publisher import Kind, Outbox, Subscription
 from edge_qc.publisher.messages import HealthContent
 from edge_qc.settings import MqttTable
-from edge_qc.system.state import State
+from edge_qc.system.state import STOP_REQUESTED, State
 from tests.rig.brokers import HOST, free_port, running_broker
 from tests.rig.certificates import Authority
 from tests.rig.proxy import Proxy
@@ -69,11 +69,11 @@ def test_the_state_is_kept_by_the_broker_from_birth_to_the_end(
     with Ear(broker) as ear:
         wait_until(lambda: ear.state == "RUNNING")
         assert ear.of("state")[-1]["epoch"] == outbox.epoch
-        publisher.state(State.STOPPING, "asked to stop")
+        publisher.state(State.STOPPING, STOP_REQUESTED)
         publisher.close()
         wait_until(lambda: ear.state == "DEAD")
         assert [state["state"] for state in ear.of("state")][-2:] == ["STOPPING", "DEAD"]
-        assert "stopped in order" in ear.of("state")[-1]["why"]
+        assert "stopped by an operator" in ear.of("state")[-1]["why"]
     with Ear(broker) as later:
         wait_until(lambda: later.state == "DEAD")
         assert later.of("state")[-1]["retained"]

@@ -188,13 +188,13 @@ def test_whatever_happens_every_trigger_has_one_verdict(tmp_path: Path, steps: l
 
 def test_a_trigger_has_one_verdict_and_a_verdict_its_trigger(tmp_path: Path) -> None:
     with open_outbox(tmp_path) as outbox:
-        with pytest.raises(PublishError, match="no trigger waits"):
+        with pytest.raises(PublishError, match="no open trigger"):
             outbox.verdict("v1", content())
         outbox.trigger("v1", record())
-        with pytest.raises(PublishError, match="recorded before"):
+        with pytest.raises(PublishError, match="already recorded"):
             outbox.trigger("v1", record())
         outbox.verdict("v1", content())
-        with pytest.raises(PublishError, match="no trigger waits"):
+        with pytest.raises(PublishError, match="no open trigger"):
             outbox.verdict("v1", content())
 
 
@@ -365,7 +365,7 @@ def test_a_file_format_that_is_none_is_set_aside(tmp_path: Path) -> None:
     with open_outbox(tmp_path) as outbox:
         said = [message.get("verdict_id") for message in sent(outbox)]
         assert set(ids) <= set(said)
-        assert "file formats 10 and 2" in events(outbox)[0]["detail"]
+        assert "file formats, 10 and 2" in events(outbox)[0]["detail"]
 
 
 @pytest.mark.parametrize("damage", ["header", "page", "rubbish", "truncated"])
@@ -464,7 +464,7 @@ def test_an_older_copy_put_back_is_found_out(tmp_path: Path) -> None:
     with open_outbox(tmp_path) as outbox:
         (event,) = events(outbox)
         assert event["event"] == "ledger-gap"
-        assert "its last ones are gone" in event["detail"]
+        assert "its last ones are lost" in event["detail"]
     with open_outbox(tmp_path) as outbox:
         assert len(events(outbox)) == 1, "said once"
 
@@ -556,11 +556,11 @@ def test_an_outbox_that_broke_says_so_to_everybody(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.trigger("v1", record()).result(10)
     outbox._writer._db.execute("DROP TABLE message")
-    with pytest.raises(PublishError, match="cannot be written any more"):
+    with pytest.raises(PublishError, match="can no longer be written"):
         outbox.verdict("v1", content()).result(10)
     assert "no such table" in str(outbox.status().fault)
     assert outbox.fault == outbox.status().fault
-    with pytest.raises(PublishError, match="cannot be written any more"):
+    with pytest.raises(PublishError, match="can no longer be written"):
         outbox.trigger("v2", record())
     outbox.close()
 

@@ -101,9 +101,9 @@ def test_a_connection_that_is_ended_is_made_again(
 @pytest.mark.parametrize(
     ("properties", "told"),
     [
-        (b"\x24\x00", "takes QoS 0 alone"),
-        (b"\x25\x00", "keeps no retained messages"),
-        (b"\x27\x00\x00\x02\x58", "it takes at most 600 bytes"),
+        (b"\x24\x00", "only accepts QoS 0"),
+        (b"\x25\x00", "does not store retained messages"),
+        (b"\x27\x00\x00\x02\x58", "accepts at most 600"),
     ],
 )
 def test_a_broker_that_can_too_little_is_told(

@@ -187,7 +187,7 @@ def test_without_a_broker_nothing_is_lost(
         "--until-end",
     )
     assert done.returncode == 0
-    assert "wait in the outbox" in done.stderr
+    assert "remain in the outbox" in done.stderr
     assert "Traceback" not in done.stderr
     settings = station_toml(tmp_path, trained, broker, camera)
     with watching(broker, "--count", "6", "--for", "40") as watch:

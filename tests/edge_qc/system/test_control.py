@@ -70,7 +70,7 @@ def test_errors_keep_their_exit_status(control: Control, state_dir: Path) -> Non
     assert caught.value.exit_status == 78
     with pytest.raises(EdgeQCError, match="fail failed at the station: ZeroDivisionError"):
         said(state_dir, command="fail")
-    with pytest.raises(EdgeQCError, match="does not take 'good'"):
+    with pytest.raises(EdgeQCError, match="cannot take 'good'"):
         said(state_dir, command="good")
 
 

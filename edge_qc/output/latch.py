@@ -1,0 +1,64 @@
+"""Faults of outputs that only a person ends: kept on disk, so that no restart ends them either."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FILE = "output-faults.json"
+"""Its name in a station's ``state_dir``."""
+
+
+class Latch:
+    """May be used from any thread. A file that cannot be read is a fault of its own: what stood in
+    it is not known."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._standing: dict[str, str] = {}
+        try:
+            document = json.loads(file.read_text(encoding="utf-8"))
+            self._standing = {str(name): str(why) for name, why in document.items()}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, AttributeError) as error:
+            self._standing = {"outputs": f"{file} cannot be read: {error}"}
+
+    def standing(self) -> dict[str, str]:
+        """By output, why it is in FAULT."""
+        with self._lock:
+            return dict(self._standing)
+
+    def set(self, name: str, why: str) -> None:
+        """From now on, until ``acknowledge``; what stood there stays."""
+        with self._lock:
+            if name not in self._standing:
+                self._standing[name] = why
+                self._keep()
+
+    def acknowledge(self) -> dict[str, str]:
+        """A person has seen to it; what stood."""
+        with self._lock:
+            before, self._standing = self._standing, {}
+            self._keep()
+            return before
+
+    def _keep(self) -> None:
+        draft = self._file.with_name(f".{self._file.name}.new")
+        try:
+            if not self._standing:
+                self._file.unlink(missing_ok=True)
+                return
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(self._standing, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._file)
+        except OSError as error:
+            log.error("%s: %s; the fault stands until the next start only", self._file, error)

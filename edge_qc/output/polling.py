@@ -1,0 +1,111 @@
+"""What a controller counts, read again and again: its triggers, and what its ejector confirms.
+
+A count that is found after the connection was away says nothing of when: such triggers are lost,
+and their parts, which have no verdict, are rejected.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_qc.errors import OutputError
+from edge_qc.output.connection import Counted, Counters
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 0.5
+_WORD = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerTrigger:
+    """A trigger that a controller counted. came_s: when it was read (``time.monotonic``); it may
+    have come one polling before."""
+
+    count: int
+    part: str | None
+    lot: str | None
+    serial: str | None
+    came_s: float
+
+
+class CounterWatch:
+    """Reads from a thread of its own, which holds up no output."""
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Counters],
+        poll_s: float,
+        *,
+        on_lost: Callable[[int], None],
+        on_confirmed: Callable[[float], None],
+    ) -> None:
+        """on_lost: with how many triggers nobody heard of. on_confirmed: with when the ejector
+        moved."""
+        self.turns = 0
+        self.trouble: str | None = None
+        self.on_trigger: Callable[[ControllerTrigger], object] | None = None
+        self._name, self._connect, self._poll_s = name, connect, poll_s
+        self._on_lost, self._on_confirmed = on_lost, on_confirmed
+        self._before: Counted | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"counters-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.turns += 1
+            counters = None
+            try:
+                counters = self._connect()
+                self._begin(counters.read())
+                self.trouble = None
+                while not self._stopping.wait(self._poll_s):
+                    self.turns += 1
+                    self._look(counters.read(), time.monotonic())
+            except OutputError as error:
+                if self.trouble is None:
+                    log.warning("%s", error)
+                self.trouble = f"{error}; nothing triggers until it is back"
+            finally:
+                if counters is not None:
+                    counters.close()
+            self._stopping.wait(_RETRY_S)
+
+    def _begin(self, found: Counted) -> None:
+        before, self._before = self._before, found
+        if before is None or before.count is None or found.count is None:
+            return
+        if lost := (found.count - before.count) % _WORD:
+            self._on_lost(lost)
+
+    def _look(self, found: Counted, now_s: float) -> None:
+        before, self._before = self._before, found
+        assert before is not None
+        if found.confirmed is not None and before.confirmed is not None:
+            for _ in range((found.confirmed - before.confirmed) % _WORD):
+                self._on_confirmed(now_s)
+        if found.count is None or before.count is None or found.count == before.count:
+            return
+        if lost := (found.count - before.count) % _WORD - 1:
+            self._on_lost(lost)
+        if self.on_trigger is not None:
+            trigger = ControllerTrigger(found.count, found.part, found.lot, found.serial, now_s)
+            try:
+                self.on_trigger(trigger)
+            except Exception:
+                log.exception(
+                    "trigger %d of output %s could not be handled", found.count, self._name
+                )

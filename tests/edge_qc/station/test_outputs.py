@@ -1,0 +1,111 @@
+"""A whole station with a controller: what it judges, it shows there, once it is on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_qc.output import map_of
+from edge_qc.output.block import Fault
+from edge_qc.output.latch import FILE, Latch
+from edge_qc.parts import Disposition
+from edge_qc.settings import Settings
+from edge_qc.system.control import connect
+from edge_qc.system.state import State
+from tests.rig.controllers import ModbusController, modbus_controller
+from tests.rig.lines import pictures
+from tests.rig.stations import put_in, running_station, settings_in
+from tests.rig.tiny_bundle import make_bundle
+
+
+@pytest.fixture
+def controller() -> Iterator[ModbusController]:
+    with modbus_controller() as found:
+        yield found
+
+
+def settings_with(folder: Path, controller: ModbusController, **keys: Any) -> Settings:
+    settings = settings_in(
+        folder,
+        output=[{"name": "plc", "target": controller.target, "deadline_ms": 5000, **keys}],
+        metrics={"textfile": folder / "edge-qc.prom"},
+        line={"drain_s": 0.01, "part_dies": ["Die01"], "queue": 64, "health_every_s": 0.1},
+    )
+    put_in(settings, make_bundle(folder / "bundle", batch=1))
+    return settings
+
+
+def test_camera_and_part_have_their_blocks(tmp_path: Path, controller: ModbusController) -> None:
+    settings = settings_with(tmp_path, controller, hold_ms=0)
+    found = map_of(settings, settings.output[0])
+    hand, part = found.block("hand"), found.block("part")
+    with running_station(settings) as station:
+        station.wait_until(lambda: controller.coils[2] and controller.coils[5])
+        station.camera.give(pictures()[Disposition.PASS], "W-1")
+        station.wait_until(lambda: controller.coils[0] and controller.coils[3])
+        station.camera.give(pictures()[Disposition.REJECT], "W-2")
+        station.wait_until(lambda: not controller.coils[0] and not controller.coils[3])
+        for area in (hand, part):
+            assert controller.text(area, "part", found) == "W-2"
+            assert controller.number(area, "counter", found) == 2
+        trigger_id = station.said("verdict")[-1]["trigger_id"]
+        assert controller.text(hand, "trigger", found) == trigger_id
+        assert controller.text(part, "trigger", found) == trigger_id
+        label = station.said("verdict")[-1]["label"]
+        labels = station.line.inspection.bundle.manifest.labels
+        assert controller.number(hand, "label", found) == labels.index(label) + 1
+        metrics = tmp_path / "edge-qc.prom"
+        station.wait_until(
+            lambda: (
+                metrics.exists()
+                and 'edge_qc_output_results_total{site="s",station="n",output="plc"} 4'
+                in metrics.read_text()
+            )
+        )
+    assert controller.coils[:6] == [0, 0, 0, 0, 0, 0]
+
+
+def test_a_controller_that_is_away_makes_the_station_degraded(
+    tmp_path: Path, controller: ModbusController
+) -> None:
+    settings = settings_with(tmp_path, controller)
+    controller.stop()
+    with running_station(settings) as station:
+        station.wait_until(lambda: station.line.state is State.DEGRADED)
+        station.camera.give(pictures()[Disposition.PASS], "W-1")
+        station.wait_until(lambda: bool(station.said("verdict")))
+        assert station.said("verdict")[0]["disposition"] == "PASS"
+        controller.start()
+        station.wait_until(lambda: station.line.state is State.RUNNING)
+        assert not controller.coils[0]
+        assert not controller.coils[3]
+    events = [said["event"] for said in station.said("event")]
+    assert [event for event in events if event.startswith("output")] == [
+        *("output-away", "output-back")
+    ]
+
+
+def test_a_fault_ends_good_until_a_person_acknowledges(
+    tmp_path: Path, controller: ModbusController
+) -> None:
+    settings = settings_with(tmp_path, controller)
+    Latch(tmp_path / FILE).set("plc", "the ejector was silent")
+    found = map_of(settings, settings.output[0])
+    with running_station(settings, State.FAULT) as station:
+        station.camera.give(pictures()[Disposition.PASS], "W-1")
+        station.wait_until(lambda: controller.number(found.block("part"), "counter", found) == 1)
+        assert controller.number(found.block("part"), "fault", found) & Fault.INCOMPLETE
+        assert controller.number(found.block("hand"), "fault", found) & Fault.NOT_JUDGED
+        client = connect(tmp_path, command="output-acknowledge")
+        assert client is not None
+        with client:
+            (answer,) = client.answers()
+        assert answer["acknowledged"] == {"plc": "the ejector was silent"}
+        station.wait_until(lambda: station.line.state is State.RUNNING)
+        station.camera.give(pictures()[Disposition.PASS], "W-2")
+        station.wait_until(lambda: bool(controller.coils[0] and controller.coils[3]))
+    assert "output-acknowledged" in json.dumps(station.said("event"))
