@@ -56,7 +56,7 @@ check: venv
 	$(BIN)/python deploy/audit.py
 
 conformance: venv
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m conformance tests/conformance tests/edge_qc/engine tests/export
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m conformance tests/conformance tests/edge_qc tests/export
 
 # Kills, a lying network, sick disks, stages that fail, seeded mistakes: five minutes on two cores.
 faults: venv

@@ -45,6 +45,7 @@ CHECKS: tuple[Callable[[Patient], Iterable[Finding]], ...] = (
     lambda patient: software.python(patient.machine, patient.spared),
     lambda patient: software.tensorrt(patient.spared),
     lambda patient: software.cuda(patient.spared),
+    lambda patient: software.preflight(),
     lambda patient: software.opencv(patient.settings),
     lambda patient: storage.state(patient.settings),
     lambda patient: storage.plans(patient.settings),

@@ -3,10 +3,12 @@ library that crashes must not take the doctor along."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,15 @@ cuda.init()
 device = cuda.Device(0)
 print(json.dumps([pycuda.VERSION_TEXT, cuda.get_driver_version(), device.name(),
                   device.compute_capability(), device.total_memory()]))
+"""
+
+_PREFLIGHT = """
+import json, tensorrt_rtx_bindings as trt
+class Log(trt.ILogger):
+    def __init__(self): trt.ILogger.__init__(self)
+    def log(self, severity, msg): pass
+log = Log()
+print(json.dumps([trt.__version__, trt.Builder(log) is not None]))
 """
 
 _OPENCV = """
@@ -105,6 +116,33 @@ def cuda(spared: str | None) -> Iterator[Finding]:
         f"{name}, sm_{''.join(map(str, capability))}, {memory >> 20} MB; driver for CUDA "
         f"{driver // 1000}.{driver % 1000 // 10}, pycuda {pycuda}",
     )
+
+
+def preflight() -> Iterator[Finding]:
+    """On a workstation: TensorRT for RTX, with which ``edge-qc export --preflight`` has NVIDIA's
+    own compiler read a graph. It runs nothing, and no station needs it."""
+    try:
+        metadata.version("edge-qc-export")
+    except metadata.PackageNotFoundError:
+        yield none("pre-flight", "no workstation: edge-qc-export is not installed")
+        return
+    if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
+        yield note(
+            "pre-flight",
+            "TensorRT for RTX is not installed",
+            "for 'edge-qc export --preflight', on Linux and x86-64: pip install "
+            "'edge-qc-export[preflight]'",
+        )
+        return
+    answer, failure = _ask(_PREFLIGHT)
+    if answer is None:
+        yield bad(
+            "pre-flight",
+            f"TensorRT for RTX makes no builder: {failure}",
+            "pip install --force-reinstall 'edge-qc-export[preflight]'",
+        )
+        return
+    yield good("pre-flight", f"TensorRT for RTX {answer[0]} builds graphs here, and runs none")
 
 
 def opencv(settings: Settings | None) -> Iterator[Finding]:

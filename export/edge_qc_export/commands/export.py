@@ -21,6 +21,11 @@ from edge_qc.cli.options import json_option
     metavar="NODE",
     help="With --fp16: keep this node in FP32, as 'edge-qc build' may ask; may be repeated.",
 )
+@click.option(
+    "--preflight",
+    is_flag=True,
+    help="NVIDIA's compiler TensorRT for RTX must read and build the graph, or there is no bundle.",
+)
 @click.option("--batch", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option(
     "--fit",
@@ -135,6 +140,7 @@ def command(
     out: Path | None,
     fp16: bool,
     fp32_nodes: tuple[str, ...],
+    preflight: bool,
     batch: int,
     fit: str,
     score: str,
@@ -201,6 +207,7 @@ def command(
         version=number,
         name=name,
         sign=sign,
+        preflight=preflight,
     )
     # Sums in another order end in other last digits: not left to the environment.
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
@@ -231,6 +238,7 @@ def command(
         if half is None
         else {"fp32_islands": list(half.plan.islands), "decisions_changed": half.report.flips},
         "temperature": manifest.temperature,
+        "preflight": None if released.preflight is None else released.preflight.sentence,
         "golden_views": released.acceptance.views,
         "differences": released.acceptance.differences,
         "bytes": sum(entry.size for entry in manifest.files.values()),

@@ -19,6 +19,7 @@ from edge_qc.inspection.decision import label_of
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.run_views import joined, views_of_run
+from edge_qc_export.preflight import PreflightReport, preflight, report_of, require_compiler
 from edge_qc_export.progress import Reporter
 from edge_qc_export.release.bundle_folder import require_free, write_bundle
 from edge_qc_export.release.fitting import Fitted, answers, fit_views, joined_answers
@@ -37,6 +38,7 @@ class Released:
     fitted: Fitted
     acceptance: AcceptanceReport
     half: Half | None
+    preflight: PreflightReport | None
 
 
 def release(
@@ -45,7 +47,8 @@ def release(
     """Write the bundle folder ``out`` from a run.
 
     Raises UsageError for settings that do not go with the run, DataError for data that do not
-    suffice, EdgeQCError where half does not pass its gate, AcceptanceError where ONNX Runtime does
+    suffice, EdgeQCError where half does not pass its gate or NVIDIA's compiler refuses the graph,
+    AcceptanceError where ONNX Runtime does
     not reproduce torch. Nothing is left behind then.
     """
     reporter = reporter or Reporter()
@@ -57,6 +60,8 @@ def release(
             f"name of {len(settings.name)} characters: wanted 1 to {NAME_LIMIT}. Shorten --name"
         )
     key = None if settings.sign is None else read_private_key(settings.sign)
+    if settings.preflight:
+        require_compiler()
     network = run.load_network()
     views = views_of_run(run, reporter)
     features = Features(network, run.mean, run.std).eval()
@@ -107,6 +112,11 @@ def release(
         settings.batch,
         half_weights=half is not None,
     )
+    asked: PreflightReport | None = None
+    if settings.preflight:
+        reporter.note("pre-flight: NVIDIA's compiler TensorRT for RTX reads the graph")
+        asked = preflight(graph)
+        reporter.note(f"pre-flight: {asked.sentence}")
     golden = choose_golden(
         Bundle(out, "", manifest, signed=False),
         module,
@@ -119,12 +129,14 @@ def release(
         {
             MODEL: graph.SerializeToString(deterministic=True),
             GOLDEN: golden_bytes(golden),
-            REPORT: report_bytes(manifest, fitted, views, held_out, test, half),
+            REPORT: report_bytes(
+                manifest, fitted, views, held_out, test, half, report_of(graph, asked)
+            ),
         },
         key,
         lambda written: reports.append(_prove(written)),
     )
-    return Released(bundle, fitted, reports[0], half)
+    return Released(bundle, fitted, reports[0], half, asked)
 
 
 def _prove(bundle: Bundle) -> AcceptanceReport:

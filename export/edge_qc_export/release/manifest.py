@@ -41,7 +41,8 @@ class ReleaseSettings:
     fp16: the body in half, where it passes the gate. fp32_nodes: layers that stay in FP32 all the
     same. batch: views that the graph takes at once. combine, alpha, prior,
     assumed_auroc: see ``DriftCalibration``. version: None takes the run's creation time in seconds.
-    name: None takes the run folder's. sign: a private key's file.
+    name: None takes the run folder's. sign: a private key's file. preflight: NVIDIA's compiler has
+    to take the graph (``edge_qc_export.preflight``).
     """
 
     fit: FitSettings = field(default_factory=FitSettings)
@@ -57,6 +58,7 @@ class ReleaseSettings:
     version: int | None = None
     name: str | None = None
     sign: Path | None = None
+    preflight: bool = False
 
 
 def version_from_time(created: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,10 @@ def report_bytes(
     held_out: Answers,
     test: Answers | None,
     half: Half | None,
+    graph: Mapping[str, Any],
 ) -> bytes:
-    """The report. held_out, test: FP32's answers to those views."""
+    """The report. held_out, test: FP32's answers to those views. graph: what is said of the ONNX
+    itself (``preflight.report_of``)."""
     parts = {"train": views.train, "held_out": views.held_out, "test": views.test}
     document = {
         "images": {
@@ -62,6 +65,7 @@ def report_bytes(
         "drift_auroc": None
         if views.test is None or test is None
         else drift_auroc(manifest, views.test.labels, views.test.dies, test),
+        "graph": dict(graph),
         "fp16": None
         if half is None
         else {

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,41 @@ def test_a_library_that_crashes_does_not_take_the_doctor_along(
     (tmp_path / "tensorrt.py").write_text("import os, signal\nos.kill(os.getpid(), 11)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert "status -11" in only(software.tensorrt(None)).seen
+
+
+def test_a_workstation_is_told_whether_it_can_ask_nvidias_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edge_qc.doctor.software.metadata.version", lambda name: "1.0")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    finding = only(software.preflight())
+    assert finding.status is Status.NOTE
+    assert "edge-qc-export[preflight]" in finding.remedy
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("edge_qc.doctor.software._PREFLIGHT", "raise SystemExit('no library')")
+    assert "makes no builder: no library" in only(software.preflight()).seen
+
+
+def test_a_station_is_not_asked_for_nvidias_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("edge_qc.doctor.software.metadata.version", missing)
+    assert only(software.preflight()).status is Status.NONE
+
+
+@pytest.mark.conformance
+def test_nvidias_compiler_is_named_with_what_it_does_not_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tests.conformance.rtx import VERSION, rtx_site
+
+    monkeypatch.setenv("PYTHONPATH", str(rtx_site()))
+    monkeypatch.syspath_prepend(str(rtx_site()))
+    monkeypatch.setattr("edge_qc.doctor.software.metadata.version", lambda name: "1.0")
+    finding = only(software.preflight())
+    assert finding.status is Status.GOOD
+    assert finding.seen == f"TensorRT for RTX {VERSION} builds graphs here, and runs none"
 
 
 def test_an_opencv_for_another_numpy_is_told(

@@ -28,49 +28,16 @@ from edge_qc_export.graph import (
 )
 from edge_qc_export.learn.networks import Network, build_network, normalised
 from tests.export.drift.test_padim import reference
+from tests.rig.untrained import MEAN, STD, fitted, settled, views
 
 pytestmark = pytest.mark.torch
-
-MEAN, STD = {1: (0.4,), 3: (0.485, 0.456, 0.406)}, {1: (0.2,), 3: (0.229, 0.224, 0.225)}
-
-
-def views(count: int, size: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 1, size, size), generator=generator, dtype=torch.uint8)
-
-
-def settled(network: Network, size: int) -> Network:
-    """The network with batch norms that have seen something, so that folding them shows."""
-    network.train()
-    with torch.no_grad():
-        network(torch.randn(8, network.input_channels, size, size))
-    return network.eval()
 
 
 def fused(
     network: Network, size: int, channels: int = 12, rank: int = 512, score: Score = "mean"
 ) -> OnePass:
     """A fitted module over an untrained network."""
-    ch = network.input_channels
-    features = Features(network, MEAN[ch], STD[ch]).eval()
-    pixels, labels = views(40, size), torch.arange(40) % 2
-    with torch.no_grad():
-        embedding, levels = features(pixels)
-    layout = plan_layout(
-        [(level.shape[2], level.shape[3]) for level in levels],
-        choose_channels([level.shape[1] for level in levels], channels, 0),
-        None,
-    )
-    moments, embeddings = Moments(layout, 2), EmbeddingMoments(embedding.shape[1], 2)
-    moments.update(stage_features(levels, layout), labels)
-    embeddings.update(embedding, labels)
-    return OnePass(
-        network,
-        features,
-        fit(moments, "per-class", Regularisation()),
-        fit_embedding(embeddings, rank),
-        score,
-    ).eval()
+    return fitted(network, size, channels, rank, score).module()
 
 
 @pytest.fixture(scope="module")
