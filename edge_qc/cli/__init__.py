@@ -1,9 +1,9 @@
 """The command line ``edge-qc``.
 
-A command is one file here, named in ``_STATION``, that exposes ``command``; the workstation's and
-the plant's commands come by the entry point ``edge_qc.commands``. A command is imported when it is
-called: ``edge-qc --help`` must start at once, on a Jetson too. Click rather than Typer, because its
-groups load a command by name, which is what that needs.
+Each command is one file here, listed in ``_STATION``, that exposes ``command``; the workstation's
+commands come through the entry point ``edge_qc.commands``. A command is imported only when it is
+called, so that ``edge-qc --help`` starts at once, on a Jetson too. Click's groups can load a
+command by name, Typer's cannot.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from edge_qc import __version__
 from edge_qc.errors import EdgeQCError
 
 _STATION = {
-    "check": "Read station.toml and the bundle, and show what they resolve to.",
-    "run": "Run the station: grab, judge, publish.",
-    "install": "Make a bundle this station's, while it runs.",
-    "rollback": "Go back to the bundle before.",
-    "golden-part": "Check the running station with a part that is known.",
-    "relearn": "Have the station learn anew how a camera's pictures look.",
-    "judge": "Judge images without cameras and broker.",
-    "view": "Write what the network will see of an image.",
+    "check": "Check station.toml and the bundle, and show the resulting settings.",
+    "run": "Run the station: grab frames, judge them, publish verdicts.",
+    "install": "Install a bundle, also while the station runs.",
+    "rollback": "Return to the previous bundle.",
+    "golden-part": "Check the running station with a golden part.",
+    "relearn": "Relearn a camera's reference after a change of camera or lamp.",
+    "judge": "Judge image files, without cameras or broker.",
+    "view": "Write the view that the network sees of an image.",
     "inspect": "Show a bundle.",
     "build": "Build a bundle's TensorRT plan on this device, and accept it.",
     "accept": "Run the golden views through an engine and compare.",
-    "doctor": "Look the station over: what is well, what is not, and the remedy.",
-    "watch": "Show verdicts live as a broker delivers them.",
-    "dashboard": "Show a plant in a browser: stations, verdicts, yield, drift.",
-    "record": "Record what stations say in a database, and acknowledge it.",
-    "query": "Ask the records: yield, escapes, cost and PWA, gaps, single verdicts.",
-    "label": "Say what a recorded part truly was.",
-    "fleet": "Show what runs on which station, and how often one rejects.",
-    "review": "Label kept images on a page of this machine.",
-    "evidence": "Count kept images, or export the labelled ones as a data set.",
+    "doctor": "Check everything that the station depends on, and name remedies.",
+    "watch": "Show verdicts live in the terminal.",
+    "dashboard": "Serve the plant's dashboard: stations, verdicts, yield, drift.",
+    "record": "Record all stations' messages in a database, and acknowledge them.",
+    "query": "Query the records: yield, escapes, cost and PWA, gaps, single verdicts.",
+    "label": "Record the true class of a part.",
+    "fleet": "Show what runs on each station, and how often one rejects.",
+    "review": "Label kept images in a browser.",
+    "evidence": "Count kept images, or export labelled ones as a data set.",
     "output": "Print an output's register map, try it, acknowledge its fault.",
-    "outbox": "Show, export or verify what has not been delivered.",
+    "outbox": "Show, export, verify or replay the outbox.",
 }
 
 _WORKSTATION = {
@@ -50,8 +50,8 @@ _WORKSTATION = {
     "score": "Score any predictions against the truth.",
     "report": "Draw a run as one HTML page.",
     "study": "Run every configuration of the report and the constant prediction.",
-    "export": "Turn a run into one ONNX and one bundle.",
-    "qualify": "Escapes and overkill of a bundle, as a signed page.",
+    "export": "Export a run as one bundle.",
+    "qualify": "Measure escapes and overkill of a bundle, as a signed page.",
     "keygen": "Make a key pair to sign bundles with.",
 }
 
@@ -99,8 +99,8 @@ def _workstation_command(name: str) -> click.Command:
     @click.argument("ignored", nargs=-1, type=click.UNPROCESSED)
     def missing(ignored: tuple[str, ...]) -> None:
         raise EdgeQCError(
-            f"'edge-qc {name}' is a command of the workstation, which is not installed here. "
-            "Install it with: pip install edge-qc-export   (from a checkout: pip install ./export)"
+            f"'edge-qc {name}' needs the workstation, which is not installed here. Install it "
+            "with: pip install edge-qc-export (from a checkout: pip install ./export)"
         )
 
     return missing
@@ -109,7 +109,7 @@ def _workstation_command(name: str) -> click.Command:
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 done, 1 failed and worth a retry, 2 wrong use, 78 mend a file.",
+    epilog="Exit status: 0 done, 1 failed and worth a retry, 2 wrong use, 78 correct a file first.",
 )
 @click.version_option(__version__, prog_name="edge-qc")
 def app() -> None:
@@ -130,7 +130,7 @@ def main() -> None:
         click.echo(f"edge-qc: error: {error}", err=True)
         sys.exit(error.exit_status)
     except BrokenPipeError:
-        # The reader of our output went away (``edge-qc watch | head``): not our failure.
+        # The reader of our output ended (``edge-qc watch | head``), which is no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(status if isinstance(status, int) else 0)

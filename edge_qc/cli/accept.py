@@ -15,9 +15,9 @@ from edge_qc.cli.device import commissioned, commissioning_options, show
 def command(bundle: Path | None, as_json: bool, **options: Any) -> None:
     """Run the golden views of BUNDLE, or of the station's bundle, through an engine and compare.
 
-    Prints what machine this is, latencies and the largest differences; keep them with --out. Exit
-    status 78 and a table of what differed where the engine is refused. With TensorRT a plan is
-    built first where none serves.
+    Prints the machine, the latencies and the largest differences; --out stores them. If the engine
+    is refused, prints what differed and exits with status 78. With TensorRT, builds a plan first if
+    none fits.
     """
     result = commissioned(bundle, build="if-needed", default_engine="onnxruntime", **options)
     show(result, as_json)

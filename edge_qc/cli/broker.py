@@ -1,4 +1,4 @@
-"""How a command of the plant finds its broker: by address, or by a station's settings."""
+"""How the plant's commands find their broker: by address, or through a station's settings."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     for option in (
         click.option(
-            "--key-file", type=file, expose_value=False, callback=keep, help="Its private key."
+            "--key-file",
+            type=file,
+            expose_value=False,
+            callback=keep,
+            help="The client certificate's private key.",
         ),
         click.option(
             "--cert-file",
             type=file,
             expose_value=False,
             callback=keep,
-            help="A certificate of one's own, for a broker that knows people by theirs.",
+            help="A client certificate, if the broker requires one.",
         ),
         click.option("--ca-file", type=file, help="Connect by TLS, trusting this authority."),
         click.option("--password-file", type=file, help="The account's password in a file."),
@@ -38,10 +42,10 @@ def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--config",
             type=file,
-            help="A station's settings: its broker, its account, and its messages alone.",
+            help="A station's settings: its broker, its account, and only its messages.",
         ),
         click.option(
-            "--broker", metavar="[mqtt://]HOST[:PORT]", help="The broker; without --config."
+            "--broker", metavar="[mqtt://]HOST[:PORT]", help="The broker, instead of --config."
         ),
     ):
         command = option(command)
@@ -55,7 +59,7 @@ def broker_and_topic(
     password_file: Path | None,
     ca_file: Path | None,
 ) -> tuple[MqttTable, str]:
-    """The broker, and the topics to subscribe to. Raises UsageError, SettingsError."""
+    """Return the broker and the topics to subscribe to. Raises UsageError, SettingsError."""
     from pydantic import ValidationError
 
     from edge_qc.errors import UsageError

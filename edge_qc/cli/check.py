@@ -1,4 +1,4 @@
-"""``edge-qc check``: what station.toml and its bundle resolve to, before anything runs."""
+"""``edge-qc check``: validates station.toml and its bundle before anything runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from edge_qc.cli.options import config_option, json_option
 @config_option
 @json_option
 def command(config: Path, as_json: bool) -> None:
-    """Read station.toml and the bundle that it names, and show what they resolve to.
+    """Check station.toml and its bundle, and show the resulting settings.
 
-    Secrets are blanked. Exit status 78 where a file must be mended.
+    Secrets are blanked. Exit status 78 if a file must be corrected.
     """
     import json
 

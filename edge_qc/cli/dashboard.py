@@ -11,14 +11,18 @@ from edge_qc.cli.broker import broker_and_topic, broker_options
 
 @click.command("dashboard")
 @broker_options
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve at.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="And its port."
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=8080,
+    show_default=True,
+    help="The port to listen on.",
 )
 @click.option(
     "--login-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A file whose first line is the password to look; needed where others reach --host.",
+    help="A file whose first line is the password; required if other machines can reach --host.",
 )
 @click.option(
     "--https-cert-file",
@@ -34,7 +38,7 @@ from edge_qc.cli.broker import broker_and_topic, broker_options
     "--evidence",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     multiple=True,
-    help="A folder of a station's kept images that is shared with this machine; may be repeated.",
+    help="A station's evidence folder, shared with this machine; may be repeated.",
 )
 def command(
     broker: str | None,
@@ -49,10 +53,10 @@ def command(
     https_key_file: Path | None,
     evidence: tuple[Path, ...],
 ) -> None:
-    """Show a plant's stations, verdicts, yield, drift and events in a browser.
+    """Serve the plant's dashboard: stations, verdicts, yield, drift and events.
 
-    It reads what a broker delivers and changes nothing. Only this machine may look unless there is
-    a password.
+    It only reads from the broker and changes nothing. Without a password, only this machine can
+    open it.
     """
     import importlib.util
     import signal
@@ -75,8 +79,8 @@ def command(
     mqtt, topic = broker_and_topic(broker, config, username, password_file, ca_file)
     login = None if login_file is None else Login.from_file(login_file)
     require_login(host, login)
-    # uvicorn raises the signal that stopped it once more when it is done: then there is nothing
-    # left to stop.
+    # uvicorn raises the signal that stopped it again when it has finished; ignore it, since nothing
+    # is left to stop.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     feed = Feed(mqtt, [topic])
@@ -86,7 +90,8 @@ def command(
         click.echo(f"edge-qc dashboard: {scheme}://{shown}:{port}", err=True)
         if login is not None and https_cert_file is None:
             click.echo(
-                "edge-qc: without --https-cert-file the password and the verdicts travel in clear",
+                "edge-qc: without --https-cert-file the password and the verdicts travel "
+                "unencrypted",
                 err=True,
             )
         serve(feed, login, host, port, https_cert_file, https_key_file, evidence)

@@ -1,5 +1,5 @@
-"""What ``build`` and ``accept`` share: which bundle on which engine, the drawn progress of a build,
-and the report."""
+"""Shared by ``build`` and ``accept``: bundle and engine, the progress of a build, and the
+report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def commissioning_options(command: _F) -> _F:
         click.option(
             "--plans",
             type=click.Path(path_type=Path, file_okay=False),
-            help="Where TensorRT's plans are kept; by default the station's, or the user's cache.",
+            help="The folder of TensorRT plans; by default the station's, or the user's cache.",
         ),
         click.option(
             "--repeat",
@@ -42,7 +42,7 @@ def commissioning_options(command: _F) -> _F:
         click.option(
             "--out",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="Keep the report in this file, a refusal too.",
+            help="Write the report to this file, also if the engine is refused.",
         ),
         threads_option,
         config_option,
@@ -66,10 +66,10 @@ def commissioned(
     default_engine: str,
     **changes: int | None,
 ) -> Commissioning:
-    """The named bundle, or the station's of ``config``, proven here; the report is kept.
+    """Accept the named bundle, or the station's from ``config``, and write the report.
 
-    default_engine: where neither the call nor the station says. changes: of a station's device
-    options, None for no change.
+    default_engine: used if neither the call nor the station names one. changes: to a station's
+    device options, or None.
     """
     import dataclasses
 
@@ -100,7 +100,7 @@ def commissioned(
         )
     if out is not None:
         result.keep(out)
-        click.echo(f"report kept in {out}", err=True)
+        click.echo(f"report written to {out}", err=True)
     return result
 
 

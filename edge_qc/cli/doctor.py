@@ -1,4 +1,4 @@
-"""``edge-qc doctor``: one page on everything that a station stands on."""
+"""``edge-qc doctor``: one page on everything that a station depends on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MARKS = {"good": "[green]✓[/]", "bad": "[red]✗[/]", "note": "[yellow]·[/]"
 @config_option
 @json_option
 def command(config: Path, as_json: bool) -> int:
-    """Look at board, software, disk, cameras, broker and clock: green, or red with the remedy.
+    """Check board, software, disk, cameras, broker and clock: green, or red with the remedy.
 
-    Works on any machine, with or without a station.toml. Nothing is changed and no verdict is
-    published. Ask it as the station's user: sudo -u edge-qc edge-qc doctor. Exit status 1 where
-    something is red.
+    Works on any machine, with or without a station.toml. It changes nothing and publishes no
+    verdict. Run it as the station's user: sudo -u edge-qc edge-qc doctor. Exit status 1 if anything
+    is red.
     """
     import dataclasses
     import json
@@ -38,7 +38,7 @@ def command(config: Path, as_json: bool) -> int:
         first = (
             bad("settings", str(error), "edge-qc check")
             if config.exists()
-            else none("settings", f"{config} is not there; name another with --config")
+            else none("settings", f"{config} does not exist; name the file with --config")
         )
     findings = [first]
     if as_json:
@@ -70,6 +70,7 @@ def command(config: Path, as_json: bool) -> int:
             tell(finding)
         count = sum(finding.status is Status.BAD for finding in findings)
         console.print(
-            "[green]nothing is red[/]" if not count else f"[red]{count} to mend[/]", soft_wrap=True
+            "[green]nothing is red[/]" if not count else f"[red]{count} to repair[/]",
+            soft_wrap=True,
         )
     return 1 if any(finding.status is Status.BAD for finding in findings) else 0

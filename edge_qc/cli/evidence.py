@@ -1,4 +1,4 @@
-"""``edge-qc evidence``: kept images counted, and turned into a data set."""
+"""``edge-qc evidence``: counts kept images and exports them as a data set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_qc.cli.review import evidence_folder, folder_option
 
 @click.group("evidence")
 def command() -> None:
-    """Count the images that were kept, or export those that a person has labelled."""
+    """Count the kept images, or export the labelled ones."""
 
 
 @command.command("status")
@@ -20,7 +20,7 @@ def command() -> None:
 @folder_option
 @json_option
 def status(config: Path, folder: Path | None, as_json: bool) -> None:
-    """How many images are kept, by what the station said, and how many have a label."""
+    """Count kept images by the station's label, and how many a person has labelled."""
     import json
     from collections import Counter
 
@@ -58,7 +58,7 @@ def status(config: Path, folder: Path | None, as_json: bool) -> None:
 def export(target: Path, config: Path, folder: Path | None, as_json: bool) -> None:
     """Write the labelled images into the new folder DIR, in the layout that edge-qc train reads.
 
-    What was labelled DRIFT goes to its test part, UNUSABLE nowhere.
+    Images labelled DRIFT go to its test part; UNUSABLE images are left out.
     """
     import json
 
@@ -73,4 +73,4 @@ def export(target: Path, config: Path, folder: Path | None, as_json: bool) -> No
     for label, count in sorted(report.counts.items()):
         click.echo(f"{count:6}  {label}")
     if report.gone:
-        click.echo(f"{report.gone} labelled images are kept no more and were left out", err=True)
+        click.echo(f"left out {report.gone} labels whose images are no longer kept", err=True)

@@ -1,4 +1,4 @@
-"""``edge-qc fleet``: what runs on which station, and how often one rejects."""
+"""``edge-qc fleet``: what runs on each station, and how often one rejects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_qc.cli.options import json_option
 
 @click.group("fleet")
 def command() -> None:
-    """See what runs on the stations of a broker; changing them is Ansible's, in deploy/fleet."""
+    """See what runs on a broker's stations. To change them, use Ansible (deploy/fleet)."""
 
 
 @command.command("status")
@@ -25,7 +25,7 @@ def command() -> None:
     type=click.FloatRange(min=0, min_open=True),
     default=2.0,
     show_default=True,
-    help="Seconds to listen: the broker has kept every station's last state.",
+    help="Seconds to listen; the broker stores every station's last state.",
 )
 @click.option(
     "--bundle-version",
@@ -43,7 +43,7 @@ def status(
     for_s: float,
     bundle_version: int | None,
 ) -> int:
-    """Show every station: its state since when and why, its bundle, its rate and its backlog."""
+    """Show every station: state, since when and why, bundle, rate and outbox."""
     import json
 
     from edge_qc.errors import UsageError
@@ -64,7 +64,7 @@ def status(
     else:
         _draw(rows, [wrong(row) for row in rows])
     if not rows:
-        click.echo("edge-qc: no station has ever spoken to this broker", err=True)
+        click.echo("edge-qc: this broker has no message of any station", err=True)
         return 1
     return int(any(map(wrong, rows)))
 
@@ -139,7 +139,7 @@ def _draw(rows: object, wrong: list[bool]) -> None:
 @click.option(
     "--at-most",
     type=click.FloatRange(0, 1),
-    help="Exit status 1 where a greater share is rejected, or too little was seen to say.",
+    help="Exit status 1 if a larger share is rejected, or too few verdicts came.",
 )
 def rate(
     broker: str | None,
@@ -153,7 +153,7 @@ def rate(
     for_s: float,
     at_most: float | None,
 ) -> int:
-    """How large a share of what it sees STATION (SITE/STATION) rejects at the moment."""
+    """Measure the share of views that STATION (SITE/STATION) currently rejects."""
     import json
 
     from edge_qc.plant.fleet import rates
@@ -178,6 +178,8 @@ def rate(
     if at_most is None:
         return 0
     if seen.verdicts < count:
-        click.echo(f"edge-qc: {seen.verdicts} of {count} verdicts came in {for_s:g} s", err=True)
+        click.echo(
+            f"edge-qc: only {seen.verdicts} of {count} verdicts came in {for_s:g} s", err=True
+        )
         return 1
     return int(seen.rejected is None or seen.rejected > at_most)

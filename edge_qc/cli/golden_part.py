@@ -1,4 +1,4 @@
-"""``edge-qc golden-part``: the check of a shift, with a part that is known."""
+"""``edge-qc golden-part``: the check once a shift, with a part whose result is known."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from edge_qc.cli.options import config_option, json_option
 @click.command("golden-part")
 @click.argument("name", default="golden")
 @config_option
-@click.option("--record", is_flag=True, help="Keep what is seen now as what is expected.")
-@click.option("--part", help="Only frames of this part id; by default the next of each die.")
+@click.option("--record", is_flag=True, help="Store this result as the expected one.")
+@click.option(
+    "--part", help="Use only frames with this part id; by default the next frame of each die."
+)
 @click.option(
     "--within",
     "within_s",
     type=click.FloatRange(1, 3600),
     default=60.0,
     show_default=True,
-    help="Seconds in which its views must come.",
+    help="Seconds to wait for its views.",
 )
 @json_option
 def command(
     name: str, config: Path, record: bool, part: str | None, within_s: float, as_json: bool
 ) -> int:
-    """Check the running station with the golden part NAME: call this, then put the part in.
+    """Check the running station with the golden part NAME: start this, then insert the part.
 
-    Each die must be judged as it was recorded, a known defect as that defect. The result is an
-    event; after a failure the station is DEGRADED until a check passes. Exit status 1 on failure.
+    Each die must get its recorded label; a known defect must be found as that defect. The result is
+    an event. After a failure the station is DEGRADED until a check passes. Exit status 1 on
+    failure.
     """
     import json
 
@@ -46,12 +49,14 @@ def command(
         within_s=within_s,
     )
     if client is None:
-        raise EdgeQCError("no station runs here; start it, and call this again")
+        raise EdgeQCError("no station is running here. Start it and run this command again")
     result: dict[str, object] = {}
     with client:
         for answer in client.answers():
             if "waiting" in answer:
-                click.echo(f"put it in: waiting for {', '.join(answer['waiting'])}", err=True)
+                click.echo(
+                    f"insert the golden part; waiting for {', '.join(answer['waiting'])}", err=True
+                )
             elif "die" in answer:
                 click.echo(f"{answer['die']} ({answer['camera']}): {answer['label']}", err=True)
             else:

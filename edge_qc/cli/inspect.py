@@ -1,4 +1,4 @@
-"""``edge-qc inspect``: what is in a bundle."""
+"""``edge-qc inspect``: shows a bundle."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 @click.option(
     "--public-key",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Demand a signature that this key verifies.",
+    help="Require a signature that this key verifies.",
 )
 @json_option
 def command(bundle: Path, public_key: Path | None, as_json: bool) -> None:
-    """Verify BUNDLE and show what it holds; a folder, or a .tar.zst of one."""
+    """Verify BUNDLE (a folder or a .tar.zst) and show its content."""
     import json
     import tempfile
 
@@ -46,7 +46,7 @@ def command(bundle: Path, public_key: Path | None, as_json: bool) -> None:
 
 
 def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
-    """The bundle in the words of whoever must decide whether to install it."""
+    """Describe the bundle for whoever decides whether to install it."""
     from collections import Counter
 
     from edge_qc.bundle.manifest import ANY_DIE

@@ -1,4 +1,4 @@
-"""``edge-qc install``: another bundle for this station, beside the one that judges."""
+"""``edge-qc install``: changes this station to another bundle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_qc.cli.options import config_option, json_option
 @click.option(
     "--shadow-parts",
     type=click.IntRange(1, 100_000),
-    help="Let it see the live frames of so many parts first, and show where it disagrees.",
+    help="First run the bundle in the shadow on this many live parts, and show where it disagrees.",
 )
 @click.option(
     "--within",
@@ -24,15 +24,15 @@ from edge_qc.cli.options import config_option, json_option
     type=click.FloatRange(1, 86_400),
     default=3600.0,
     show_default=True,
-    help="Seconds in which those parts must come.",
+    help="Seconds to wait for those parts.",
 )
 @click.option("--yes", is_flag=True, help="Switch after the shadow run without asking.")
 @click.option(
     "--allow-newly-good",
     is_flag=True,
-    help="With --yes: switch even if parts would pass that do not pass now.",
+    help="With --yes: switch even if parts would newly pass.",
 )
-@click.option("--allow-downgrade", is_flag=True, help="Take an older version on purpose.")
+@click.option("--allow-downgrade", is_flag=True, help="Allow an older version.")
 @json_option
 def command(
     bundle: Path,
@@ -44,11 +44,11 @@ def command(
     allow_downgrade: bool,
     as_json: bool,
 ) -> None:
-    """Make BUNDLE, a folder or a .tar.zst, this station's bundle.
+    """Install BUNDLE (a folder or a .tar.zst) on this station.
 
-    It is verified, copied beside the bundle that judges, built and accepted here. A running station
-    then takes it over between two triggers; nothing is lost. The bundle before stays for 'edge-qc
-    rollback'. Run it as the station's user: sudo -u edge-qc edge-qc install BUNDLE
+    It is verified, copied, built and accepted here. A running station then changes over between two
+    triggers; nothing is lost. The previous bundle stays for 'edge-qc rollback'. Run it as the
+    station's user: sudo -u edge-qc edge-qc install BUNDLE
     """
     from edge_qc.cli.device import drawn_progress
     from edge_qc.settings import read_settings
@@ -59,7 +59,11 @@ def command(
         if not yes:
             return click.confirm("Switch to it?", err=True)
         if summary["newly_good"] and not allow_newly_good:
-            click.echo("not switched: parts would pass that do not pass now", err=True)
+            click.echo(
+                "not switched: parts would newly pass. Look at them, then allow it with "
+                "--allow-newly-good",
+                err=True,
+            )
             return False
         return True
 
@@ -78,13 +82,13 @@ def command(
     if as_json:
         click.echo(as_document(done))
     elif done.already:
-        click.echo(f"{shown(done.slot)} is installed already")
+        click.echo(f"{shown(done.slot)} is already installed")
     else:
         click.echo(f"{shown(done.slot)} {when(done.live)}")
 
 
 def tell(told: dict[str, Any]) -> None:
-    """What the station tells meanwhile, on standard error."""
+    """Print the station's progress on standard error."""
     if "doing" in told:
         click.echo(told["doing"], err=True)
     elif "wanted" in told:
@@ -94,8 +98,8 @@ def tell(told: dict[str, Any]) -> None:
         part = f" part {frame['part_id']}" if frame["part_id"] else ""
         image = f" {frame['image']}" if frame["image"] else ""
         click.echo(
-            f"would pass, now {frame['label']}: {frame['camera']} {frame['die']}{part}{image} "
-            f"(trigger {frame['trigger_id']})",
+            f"would newly pass, now {frame['label']}: {frame['camera']} "
+            f"{frame['die']}{part}{image} (trigger {frame['trigger_id']})",
             err=True,
         )
 
@@ -117,14 +121,14 @@ def as_document(done: Any) -> str:
 
 
 def when(live: bool) -> str:
-    return "judges now" if live else "judges from the station's next start on"
+    return "judges now" if live else "will judge from the station's next start on"
 
 
 def _show(summary: dict[str, Any]) -> None:
     click.echo(
         f"shadow run over {summary['parts']} parts: {summary['agreed']} of {summary['frames']} "
-        f"frames agree, {summary['newly_good']} would pass that do not pass now, "
-        f"{summary['not_judged']} it could not judge, {summary['passed_over']} passed over",
+        f"frames agree, {summary['newly_good']} would newly pass, {summary['not_judged']} not "
+        f"judged, {summary['passed_over']} skipped",
         err=True,
     )
     for pair in summary["disagreements"]:

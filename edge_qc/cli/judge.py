@@ -1,4 +1,4 @@
-"""``edge-qc judge``: verdicts on image files, without cameras and broker."""
+"""``edge-qc judge``: judges image files, without cameras or broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from edge_qc.cli.options import bundle_option, json_option, threads_option
 
 @click.command("judge")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--die", required=True, help="The die that the images show, as the bundle names it.")
+@click.option(
+    "--die", required=True, help="The die that the images show, by its name in the bundle."
+)
 @bundle_option
 @threads_option
 @json_option

@@ -1,6 +1,6 @@
-"""Keys of a terminal as they are pressed, and what they choose in ``edge-qc watch``.
+"""The keys of ``edge-qc watch`` and what they select.
 
-``Choice`` is pure; ``keyboard`` is the terminal. What is drawn is ``screen``'s.
+``Choice`` is pure; ``keyboard`` reads the terminal; ``screen`` draws.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _NAMES = {
 
 @dataclass(slots=True)
 class Choice:
-    """What the one before the screen has chosen. held: the verdicts as they were when the list was
-    paused; chosen: the id of the marked one; full: whether it is shown in full."""
+    """The user's selection. held: the verdicts when the list was paused; chosen: the id of the
+    marked one; full: whether it is shown in full."""
 
     station: str | None = None
     die: str | None = None
@@ -52,7 +52,7 @@ class Choice:
     arrived: int = field(default=0)
 
     def rows(self, tally: Tally) -> list[Row]:
-        """The last verdicts that were chosen, oldest first."""
+        """The last verdicts that match the selection, oldest first."""
         return [
             (name, verdict)
             for name, verdict in (tally.last if self.held is None else self.held)
@@ -70,15 +70,15 @@ class Choice:
         )
 
     def words(self, tally: Tally) -> str:
-        """What is chosen, in words; empty where all is shown."""
+        """The selection in words; empty if everything is shown."""
         words = [word for word in (self.station, self.die, self.label) if word is not None]
         words += ["not passed"] if self.refused else []
         if self.held is not None:
-            words.append(f"paused, {tally.verdicts - self.arrived} more came")
+            words.append(f"paused, {tally.verdicts - self.arrived} more arrived")
         return ", ".join(words)
 
     def press(self, key: str, tally: Tally) -> None:
-        """One key; those that mean nothing change nothing."""
+        """Apply one key; unknown keys change nothing."""
         if key == "pause":
             self._hold(tally, self.held is None)
         elif key in ("up", "down"):
@@ -113,7 +113,7 @@ class Choice:
             self.chosen = None
 
     def _move(self, tally: Tally, step: int) -> None:
-        """Marks another row; what is marked must not run away, so the list is held."""
+        """Mark another row, and pause the list so that the marked row stays."""
         if self.held is None:
             self._hold(tally, True)
         ids = [verdict.verdict_id for _, verdict in self.rows(tally)]
@@ -143,8 +143,8 @@ def split(data: str) -> list[str]:
 
 @contextmanager
 def keyboard() -> Iterator[Callable[[], list[str]]]:
-    """A function that answers the keys pressed since it was last asked, without waiting; the
-    terminal is given back as it was. Where standard input is none, nobody presses any."""
+    """Yield a function that returns the keys pressed since its last call, without waiting. The
+    terminal is restored afterwards. If standard input is no terminal, there are no keys."""
     if not sys.stdin.isatty():
         yield list
         return

@@ -1,4 +1,4 @@
-"""``edge-qc label``: what a person found out about a verdict."""
+"""``edge-qc label``: records the true class behind a verdict."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from edge_qc.cli.options import database_option
 @click.command("label")
 @database_option
 @click.argument("words", nargs=-1, required=True, metavar="[VERDICT_ID] CLASS")
-@click.option("--part", help="Every verdict of this part, in place of VERDICT_ID.")
+@click.option("--part", help="Label every verdict of this part, instead of VERDICT_ID.")
 @click.option("--die", help="With --part: only of this die.")
 @click.option("--station", help="With --part: only of this station.")
-@click.option("--by", required=True, help="Who says so.")
-@click.option("--note", default="", help="How it was found out.")
+@click.option("--by", required=True, help="Who found it.")
+@click.option("--note", default="", help="How it was found.")
 def command(
     database: str,
     words: tuple[str, ...],
@@ -24,10 +24,10 @@ def command(
     by: str,
     note: str,
 ) -> None:
-    """Say what a part truly was: GOOD, a class of its bundle, or DRIFT.
+    """Record the true class of a part: GOOD, a class of its bundle, or DRIFT.
 
-    Labels are only ever added; of several for one verdict the last counts. See edge-qc query
-    escapes and quality.
+    Labels are only added; of several for one verdict the last counts. See edge-qc query escapes and
+    quality.
     """
     from edge_qc.plant.recorder import open_database, wrapped
     from edge_qc.plant.recorder.labels import add_labels, verdicts_of_part

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read the same everywhere."""
+"""Options that several commands share, so that they look the same everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edge-qc outbox``: what the station has to say and the broker has not acknowledged."""
+"""``edge-qc outbox``: the station's messages that have not been acknowledged."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from edge_qc.cli.options import config_option, json_option
 _file_option = click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The outbox itself, such as one that was set aside; instead of --config.",
+    help="The outbox file, such as one that was set aside, instead of --config.",
 )
 
 
 @click.group("outbox")
 def command() -> None:
-    """Show, export, verify or replay what the outbox holds. The station may run meanwhile."""
+    """Show, export, verify or replay the outbox. The station may run meanwhile."""
 
 
 @command.command("status")
@@ -25,7 +25,7 @@ def command() -> None:
 @_file_option
 @json_option
 def status(config: Path, file: Path | None, as_json: bool) -> None:
-    """How many messages wait, since when, and what else the outbox holds."""
+    """Count the messages in the outbox, and show how old the oldest is."""
     import dataclasses
     import json
 
@@ -45,10 +45,10 @@ def status(config: Path, file: Path | None, as_json: bool) -> None:
 @command.command("export")
 @config_option
 @_file_option
-@click.option("--waiting", is_flag=True, help="Only what the broker has not acknowledged.")
+@click.option("--waiting", is_flag=True, help="Only messages that have not been acknowledged.")
 @click.option("--kind", type=click.Choice(["verdict", "part", "event"]), help="Only this topic's.")
 def export(config: Path, file: Path | None, waiting: bool, kind: str | None) -> None:
-    """Write the messages as lines of JSON, in the order in which they were made."""
+    """Write the messages as lines of JSON, in order."""
     from edge_qc.publisher import Kind
     from edge_qc.publisher.ledger import audit
 
@@ -65,7 +65,7 @@ def export(config: Path, file: Path | None, waiting: bool, kind: str | None) -> 
 def verify(config: Path, file: Path | None, as_json: bool) -> int:
     """Check the file, its commits, every payload's hash and every number.
 
-    Exit status 1 where something is wrong.
+    Exit status 1 if anything is wrong.
     """
     import json
 
@@ -79,18 +79,18 @@ def verify(config: Path, file: Path | None, as_json: bool) -> int:
         for fault in faults:
             click.echo(fault)
         if not faults:
-            click.echo(f"{path}: all is as it was written")
+            click.echo(f"{path}: intact")
     return 1 if faults else 0
 
 
 @command.command("replay")
 @config_option
 @_file_option
-@click.option("--from", "first", metavar="TIME|SEQ", help="The first, itself included.")
-@click.option("--to", "last", metavar="TIME|SEQ", help="The last, itself included.")
-@click.option("--epoch", help="The epoch of which --from and --to are numbers.")
+@click.option("--from", "first", metavar="TIME|SEQ", help="The first, inclusive.")
+@click.option("--to", "last", metavar="TIME|SEQ", help="The last, inclusive.")
+@click.option("--epoch", help="The epoch; --from and --to are then numbers.")
 @click.option("--kind", type=click.Choice(["verdict", "part", "event"]), help="Only this topic's.")
-@click.option("--dry-run", is_flag=True, help="Count, and send nothing.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
 def replay(
     config: Path,
     file: Path | None,
@@ -100,10 +100,10 @@ def replay(
     kind: str | None,
     dry_run: bool,
 ) -> None:
-    """Send delivered messages again, marked historical, where the plant has lost them.
+    """Send delivered messages again, marked historical, if the plant has lost them.
 
-    By time (2026-03-01, 2026-03-01T06:00, 2026-03-01T06:00+01:00; UTC where no zone is given) or,
-    with --epoch, by number. The outbox keeps delivered messages as [outbox] in station.toml says.
+    Select by time (2026-03-01, 2026-03-01T06:00, 2026-03-01T06:00+01:00; UTC without a zone) or,
+    with --epoch, by number. [outbox] in station.toml sets how long delivered messages are kept.
     """
     from dataclasses import replace
 

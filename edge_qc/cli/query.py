@@ -1,4 +1,4 @@
-"""``edge-qc query``: what a quality engineer asks of the records."""
+"""``edge-qc query``: a quality engineer's questions to the records."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def _where_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--bundle", help="Only of the bundle whose id begins so."),
+        click.option("--bundle", help="Only of the bundle whose id begins with this."),
         click.option("--die", help="Only of this die."),
         click.option("--station", help="Only of this station: its name, or SITE/NAME."),
-        click.option("--to", "last", metavar="TIME", help="Up to here; a day is meant whole."),
+        click.option("--to", "last", metavar="TIME", help="Until then; a day counts whole."),
         click.option(
             "--from", "first", metavar="TIME", help="2026-03-01 or 2026-03-01T06:00; UTC."
         ),
@@ -32,7 +32,7 @@ def _where_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group("query")
 def command() -> None:
-    """Ask the records: yield, escapes, cost and PWA in production, gaps, single verdicts."""
+    """Query the records: yield, escapes, cost and PWA in production, gaps, single verdicts."""
 
 
 @command.command("yield")
@@ -64,7 +64,7 @@ def yields(
     bundle: str | None,
     **output: Any,
 ) -> None:
-    """How many passed, were rejected, are to be reviewed or were not judged."""
+    """Count what passed, was rejected, needs review, or was not judged."""
     from edge_qc.plant.recorder import counts, open_database, wrapped
 
     names = [name.strip() for name in by.split(",") if name.strip()]
@@ -81,7 +81,7 @@ def yields(
 @command.command("verdicts")
 @database_option
 @click.option("--not-passed", is_flag=True, help="Only what is not PASS.")
-@click.option("--limit", type=click.IntRange(min=1), help="The newest so many; by default all.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the newest N; by default all.")
 @_where_options
 @table_options
 def verdicts(
@@ -95,7 +95,7 @@ def verdicts(
     bundle: str | None,
     **output: Any,
 ) -> None:
-    """Single verdicts, with what people found out later."""
+    """List single verdicts, with labels that people added later."""
     from edge_qc.plant.recorder import open_database, queries, wrapped
 
     engine = open_database(database, create=False)
@@ -118,7 +118,7 @@ def escapes(
     bundle: str | None,
     **output: Any,
 ) -> None:
-    """What passed, and was labelled as a defect later."""
+    """List escapes: views that passed and were later labelled as a defect."""
     from edge_qc.plant.recorder import open_database, queries, wrapped
 
     engine = open_database(database, create=False)
@@ -133,8 +133,8 @@ def escapes(
     "--costs",
     "costs_file",
     type=click.Path(path_type=Path),
-    help="A cost matrix as JSON, a bundle, or its manifest; by default what edge-qc record "
-    "--bundle has kept.",
+    help="A cost matrix as JSON, a bundle, or its manifest; by default the one stored by edge-qc "
+    "record --bundle.",
 )
 @_where_options
 @table_options
@@ -148,10 +148,10 @@ def quality(
     bundle: str | None,
     **output: Any,
 ) -> None:
-    """Cost, PWA and its skill, escapes and overkill of the verdicts that people have labelled.
+    """Compute cost, PWA and its skill, escapes and overkill from labelled verdicts.
 
-    The second column scales the labelled verdicts of each label to how often it was said: right
-    where the labelled ones were picked without looking.
+    The second column weights the labelled verdicts of each label by how often the station gave it;
+    correct if they were picked at random.
     """
     from edge_qc.plant.recorder import counts, open_database, quality, queries, wrapped
 
@@ -171,7 +171,7 @@ def quality(
 @database_option
 @table_options
 def gaps(database: str, **output: Any) -> None:
-    """Numbers that are missing: final where the station says that they will not come."""
+    """List missing numbers; final means that the station no longer has them."""
     from edge_qc.plant.recorder import open_database, queries, wrapped
 
     engine = open_database(database, create=False)
@@ -201,7 +201,9 @@ def _shifts(text: str, zone: str) -> Any:
     except ValueError as error:
         raise click.UsageError(f"--shifts {text!r}: {error}") from error
     except (ZoneInfoNotFoundError, OSError) as error:
-        raise click.UsageError(f"--zone {zone!r} is not known to this machine") from error
+        raise click.UsageError(
+            f"--zone {zone!r}: this machine does not know that time zone"
+        ) from error
 
 
 def _costs(file: Path | None, kept: str | None) -> Costs:

@@ -1,4 +1,4 @@
-"""``edge-qc record``: every message of every station into a database."""
+"""``edge-qc record``: stores every station's messages in a database."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ _SESSION_S = 14 * 86_400
     "--name",
     default="edge-qc-record",
     show_default=True,
-    help="The recorder's name at the broker, which keeps under it what comes while it is away.",
+    help="The recorder's session name; the broker stores messages under it while the recorder is "
+    "away.",
 )
 @click.option(
-    "--no-ack", is_flag=True, help="Tell the stations nothing: for a second recorder beside one."
+    "--no-ack",
+    is_flag=True,
+    help="Send no acknowledgements: for a second recorder beside the first.",
 )
 @click.option(
     "--keep-days",
     type=click.FloatRange(min=0, min_open=True),
-    help="Delete messages older than this; by default none. Counts and labelled verdicts stay.",
+    help="Delete messages older than this; by default never. Counts and labelled verdicts stay.",
 )
 @click.option(
     "--bundle",
     "bundles",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Keep this bundle's cost matrix for edge-qc query quality; may be given several times.",
+    help="Store this bundle's cost matrix for edge-qc query quality; may be repeated.",
 )
 def command(
     broker: str | None,
@@ -50,8 +53,8 @@ def command(
 ) -> None:
     """Record verdicts, parts, events and states, and acknowledge them to their stations.
 
-    With --broker every station of that broker, with --config one station alone. A station that has
-    `recorder = true` in [mqtt] keeps each message until it is acknowledged from here. Ends at
+    --broker records every station of that broker, --config only one station. A station with
+    `recorder = true` in [mqtt] keeps each message until this recorder acknowledges it. Ends at
     Ctrl-C or SIGTERM.
     """
     import json
@@ -90,4 +93,4 @@ def command(
     finally:
         subscription.close()
         engine.dispose()
-    click.echo(f"{recorder.new} recorded, {recorder.repeated} came again", err=True)
+    click.echo(f"{recorder.new} recorded, {recorder.repeated} duplicates", err=True)

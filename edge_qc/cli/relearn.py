@@ -1,4 +1,4 @@
-"""``edge-qc relearn``: a camera was mounted again, or a lamp changed."""
+"""``edge-qc relearn``: relearns references after a camera was mounted again or a lamp changed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from edge_qc.cli.options import config_option
 @click.argument("camera", required=False)
 @config_option
 def command(camera: str | None, config: Path) -> None:
-    """Have the running station learn anew how the pictures of CAMERA, or of all, look.
+    """Relearn the reference of CAMERA, or of all cameras, on the running station.
 
-    It compares each camera's brightness, sharpness and position with a reference from the first
-    good parts, and is DEGRADED while they have changed. After the cause was mended in a way that
-    changes the picture, the next good parts make a new reference.
+    Process monitoring compares each camera's brightness, sharpness and position with a reference
+    from the first good parts; the station is DEGRADED while they differ. If a repair changes the
+    picture, relearn: the next good parts make a new reference.
     """
     from edge_qc.errors import EdgeQCError
     from edge_qc.settings import read_settings
@@ -25,8 +25,8 @@ def command(camera: str | None, config: Path) -> None:
 
     client = connect(read_settings(config).station.state_dir, command="relearn", camera=camera)
     if client is None:
-        raise EdgeQCError("no station runs here; start it, and call this again")
+        raise EdgeQCError("no station is running here. Start it and run this command again")
     with client:
         for answer in client.answers():
             if answer.get("final"):
-                click.echo(f"learns anew: {', '.join(answer['cameras'])}")
+                click.echo(f"relearning: {', '.join(answer['cameras'])}")

@@ -1,4 +1,4 @@
-"""``edge-qc review``: a person labels kept images, on a page of this machine."""
+"""``edge-qc review``: label kept images in a browser."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edge_qc.cli.options import config_option
 folder_option = click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder of images itself, such as a copy of a station's; instead of --config.",
+    help="The folder of images, such as a copy of a station's, instead of --config.",
 )
 
 
 def evidence_folder(config: Path, folder: Path | None) -> Path:
-    """The folder that the options name. Raises UsageError where there is none."""
+    """The folder that the options name. Raises UsageError if it does not exist."""
     import os
 
     from edge_qc.errors import UsageError
@@ -24,27 +24,30 @@ def evidence_folder(config: Path, folder: Path | None) -> Path:
 
     found = folder or read_settings(config).evidence_dir
     if not found.is_dir():
-        raise UsageError(f"{found}: there is no such folder; no image was kept yet")
+        raise UsageError(
+            f"{found}: no such folder. Either no image was kept yet, or the path is wrong"
+        )
     if not os.access(found, os.R_OK | os.X_OK):
-        raise UsageError(f"{found}: may not be read by this user; run it as: sudo -u edge-qc …")
+        raise UsageError(
+            f"{found}: this user may not read it. Run the command as the station's "
+            "user: sudo -u edge-qc …"
+        )
     return found
 
 
 @click.command("review")
 @config_option
 @folder_option
-@click.option("--who", help="Your name, as it is kept with each label; by default your login.")
+@click.option("--who", help="Your name, stored with each label; by default your login.")
 @click.option("--label", "labels", multiple=True, help="A class that the station does not know.")
-@click.option(
-    "--port", type=click.IntRange(0, 65_535), default=0, help="By default any that is free."
-)
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="By default any free port.")
 def command(
     config: Path, folder: Path | None, who: str | None, labels: tuple[str, ...], port: int
 ) -> None:
-    """Label kept images in a browser of this machine, the most doubtful first, by single keys.
+    """Label kept images in a browser, the most doubtful first, with single keys.
 
-    The page is served to 127.0.0.1 alone, until Ctrl-C. From another machine:
-    ssh -L PORT:127.0.0.1:PORT station, with the same --port.
+    The page is served on 127.0.0.1 only, until Ctrl-C. From another machine: ssh -L
+    PORT:127.0.0.1:PORT station, with the same --port.
     """
     from edge_qc.errors import UsageError
     from edge_qc.evidence import Store
@@ -54,7 +57,9 @@ def command(
     try:
         server = ReviewServer(desk, port)
     except OSError as error:
-        raise UsageError(f"port {port} of 127.0.0.1: {error.strerror}; name another") from error
+        raise UsageError(
+            f"port {port} of 127.0.0.1: {error.strerror}. Choose another --port"
+        ) from error
     with server:
         click.echo(server.url)
         click.echo("Open it in a browser of this machine; Ctrl-C ends it.", err=True)

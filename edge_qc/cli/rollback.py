@@ -1,4 +1,4 @@
-"""``edge-qc rollback``: back to the bundle before."""
+"""``edge-qc rollback``: returns to the previous bundle."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from edge_qc.cli.options import config_option, json_option
 @config_option
 @json_option
 def command(config: Path, as_json: bool) -> None:
-    """Go back to the bundle that this station had before its last install.
+    """Return to the bundle that this station had before its last install.
 
-    It is accepted again first; a running station takes it over between two triggers. Called twice,
-    it leads forth again. Run it as the station's user: sudo -u edge-qc edge-qc rollback
+    It is accepted again first; a running station changes over between two triggers. Run it again to
+    return to the newer bundle. Run it as the station's user: sudo -u edge-qc edge-qc rollback
     """
     from edge_qc.cli.device import drawn_progress
     from edge_qc.cli.install import as_document, tell, when

@@ -35,8 +35,8 @@ def write_table(
     parquet_file: Path | None,
     title: str = "",
 ) -> None:
-    """Writes a table where it is wanted: to files, else to standard output. Rows may be more than
-    the memory holds, but for a terminal and JSON."""
+    """Write a table to files, otherwise to standard output. CSV and Parquet stream, so that there
+    may be more rows than memory holds."""
     if sum((as_json, csv_file is not None, parquet_file is not None)) > 1:
         raise click.UsageError("give one of --json, --csv and --parquet")
     if csv_file is not None or parquet_file is not None:
@@ -73,7 +73,7 @@ def _print(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str) ->
         table.add_row(*(escape(_shown(value)) for value in row))
     Console(width=None).print(table)
     if not count:
-        click.echo("nothing is recorded of that", err=True)
+        click.echo("no matching records", err=True)
 
 
 def _shown(value: Any) -> str:

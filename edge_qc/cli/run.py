@@ -14,13 +14,13 @@ from edge_qc.cli.options import config_option
 @click.option(
     "--until-end",
     is_flag=True,
-    help="Stop once every camera has come to its end (folders and videos that do not loop).",
+    help="Stop once every camera has reached its end (folders and videos that do not loop).",
 )
-@click.option("--verbose", is_flag=True, help="Log what is done with each frame.")
+@click.option("--verbose", is_flag=True, help="Log every frame.")
 def command(config: Path, until_end: bool, verbose: bool) -> int:
-    """Run the station until SIGTERM: grab, judge, publish; nothing that was judged is lost.
+    """Run the station until SIGTERM: grab frames, judge them, publish verdicts.
 
-    Exit status 78 where a file must be mended, 1 where a device failed and a restart may help.
+    Exit status 78 if a file must be corrected, 1 if a device failed and a restart may help.
     """
     import logging
     import os

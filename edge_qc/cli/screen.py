@@ -1,6 +1,6 @@
 """How ``edge-qc watch`` draws a tally: stations, counts, the last verdicts, events.
 
-No verdict is told by colour alone. What the figures are is ``tally``'s.
+No verdict is shown by colour alone. ``tally`` provides the figures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATE_STYLES = {
 def picture(
     tally: Tally, where: str, trouble: str | None, height: int, choice: Choice | None = None
 ) -> RenderableType:
-    """The whole view, for a terminal of so many lines."""
+    """The whole screen, for a terminal with this many lines."""
     choice = choice or Choice()
     if choice.full and (row := choice.verdict(tally)) is not None:
         return _in_full(*row, height)

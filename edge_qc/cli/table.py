@@ -1,4 +1,4 @@
-"""How the commands print to a terminal: rich tables and trees, plain where there is none."""
+"""How the commands print: rich tables and trees on a terminal, plain text elsewhere."""
 
 from __future__ import annotations
 

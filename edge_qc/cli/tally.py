@@ -1,6 +1,6 @@
-"""What ``edge-qc watch`` has seen: counts, rates, gaps and states, ready to be shown.
+"""The tally of ``edge-qc watch``: counts, rates, gaps and states, ready to show.
 
-Pure but for the clock that its caller passes in. Drawing is ``watch``'s.
+Pure; the caller passes the time. ``screen`` draws it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _REMEMBERED = 100_000
 
 @dataclass(slots=True)
 class Station:
-    """One station as its messages show it. gaps: verdicts whose number was skipped. unheard: what
-    the broker took from it while nobody had subscribed."""
+    """One station as its messages show it. gaps: verdicts whose number was skipped. unheard: its
+    messages that the broker accepted without a subscriber."""
 
     name: str
     state: str = "unknown"
@@ -118,7 +118,7 @@ class Tally:
 
 
 def plain(text: str, most: int = 300) -> str:
-    """Text from the network, with nothing in it that a terminal would act on."""
+    """Text from the network, without anything that a terminal would interpret."""
     text = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )

@@ -1,4 +1,4 @@
-"""``edge-qc view``: what the network will see of an image, for whoever sets up a camera."""
+"""``edge-qc view``: shows the view that the network sees, for setting up a camera."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 @click.command("view")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--die", required=True, help="The die that the images show, as the table names it.")
+@click.option(
+    "--die", required=True, help="The die that the images show, by its name in the table."
+)
 @click.option(
     "--dies",
     "dies_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Die table (JSON); the challenge's where none is given.",
+    help="Die table (JSON); by default the challenge's.",
 )
-@click.option("--nearest", is_flag=True, help="The benchmark's own pixels, not averages.")
+@click.option(
+    "--nearest", is_flag=True, help="Use the benchmark's nearest-neighbour pixels, not averages."
+)
 @click.option(
     "--size",
     default="224",
@@ -42,10 +46,10 @@ def command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Write what the network will see of IMAGES of one die, as IMAGE.DIE.png in a folder.
+    """Write the view that the network sees of IMAGES of one die, as IMAGE.DIE.png in a folder.
 
-    Says how much of the view lies outside the photograph, where it does. An image that cannot be
-    read is left out, and named at the end with exit status 1.
+    Reports how much of a view lies outside the photograph. An image that cannot be read is skipped
+    and named at the end, with exit status 1.
     """
     import json
 
@@ -64,7 +68,9 @@ def command(
     files = [out / f"{image.stem}.{_file_name(die)}.png" for image in images]
     for file in files:
         if files.count(file) > 1:
-            raise UsageError(f"two images would be written to {file}: view them one by one")
+            raise UsageError(
+                f"two images would be written to {file}; run the command for each of them"
+            )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -80,7 +86,9 @@ def command(
             continue
         seen = view(pixels, table[die], rows_columns, "nearest" if nearest else "area")
         if not cv2.imwrite(str(file), seen.pixels[0]):
-            raise DataError(f"--out {out}: {file.name} cannot be written. Is the folder writable?")
+            raise DataError(
+                f"--out {out}: {file.name} cannot be written. Check that the folder is writable"
+            )
         outside = _outside(seen, pixels.shape[1], pixels.shape[0])
         rows, columns = seen.pixels.shape[1:]
         if as_json:

@@ -21,9 +21,12 @@ _KEYS_S = 0.05
 
 @click.command("watch")
 @broker_options
-@click.option("--count", type=click.IntRange(min=1), help="End after so many verdicts.")
+@click.option("--count", type=click.IntRange(min=1), help="End after this many verdicts.")
 @click.option(
-    "--for", "for_s", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds."
+    "--for",
+    "for_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End after this many seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Every message as one line of JSON.")
 def command(
@@ -36,12 +39,11 @@ def command(
     for_s: float | None,
     as_json: bool,
 ) -> int:
-    """Show verdicts as they arrive: the last ones, counts by class and die, rate, state.
+    """Show verdicts as they arrive: the latest, counts by class and die, rate, state.
 
-    Keys hold the list, choose what it shows, and open one verdict in full; the last line names
-    them. Where standard output is no terminal it prints a line for each verdict. Ends at q or
-    Ctrl-C, or with --count and --for by itself; exit status 1 where fewer than --count came in
-    time.
+    Keys pause the list, filter it, and open one verdict in full; the last line names them. Without
+    a terminal it prints one line for each verdict. It ends at q or Ctrl-C, or by --count and --for;
+    exit status 1 if fewer than --count came in time.
     """
     import signal
     import sys
@@ -51,7 +53,7 @@ def command(
 
     mqtt, topic = broker_and_topic(broker, config, username, password_file, ca_file)
     tally = Tally()
-    # As Ctrl-C, so that a live view gives the terminal back as it was.
+    # Like Ctrl-C, so that the terminal is restored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         subscription = Subscription(mqtt, [topic])
@@ -67,7 +69,9 @@ def command(
     except KeyboardInterrupt:
         return 0
     if count is not None and tally.verdicts < count:
-        click.echo(f"edge-qc: {tally.verdicts} of {count} verdicts came in {for_s:g} s", err=True)
+        click.echo(
+            f"edge-qc: only {tally.verdicts} of {count} verdicts came in {for_s:g} s", err=True
+        )
         return 1
     return 0
 
@@ -80,8 +84,8 @@ def _follow(
     show: Callable[[bytes, Seen], None],
     tick: Callable[[], bool] | None = None,
 ) -> None:
-    """Reads until the end that was asked for; ``tick``, where there is one, is called often, shows
-    trouble in its own way, and answers whether to go on."""
+    """Read until the requested end. ``tick``, if given, is called often, shows any trouble, and
+    returns whether to go on."""
     import time
 
     from edge_qc.cli.tally import plain

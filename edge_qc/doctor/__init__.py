@@ -1,7 +1,7 @@
-"""``edge-qc doctor``: everything that a station stands on, looked at in one go.
+"""``edge-qc doctor``: checks everything that a station depends on.
 
-Each check is a function that answers with findings and never raises, on a Jetson and off it. It
-may look into any room; no room knows of it.
+Each check is a function that returns findings and never raises, on a Jetson or elsewhere. It may
+use any room; no room knows about it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["CHECKS", "Finding", "Patient", "Status", "examine"]
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """What is examined. settings: None where there is no station.toml. root: stands for ``/``."""
+    """What to examine. settings: None without a station.toml. root: replaces ``/`` in tests."""
 
     machine: Machine
     settings: Settings | None
@@ -28,7 +28,7 @@ class Patient:
 
     @property
     def spared(self) -> str | None:
-        """Why TensorRT and CUDA need not be here; None where they must."""
+        """Why TensorRT and CUDA are not needed here; None if they are."""
         if self.settings is not None and self.settings.engine.kind != "tensorrt":
             return "this station's engine is ONNX Runtime"
         if self.settings is None and not self.machine.is_jetson:
@@ -55,14 +55,15 @@ CHECKS: tuple[Callable[[Patient], Iterable[Finding]], ...] = (
     lambda patient: surroundings.clock(),
     lambda patient: surroundings.unit(patient.settings),
 )
-"""In the order of the page."""
+"""In the order of the output."""
 
 
 def examine(settings: Settings | None, root: Path = ROOT) -> Iterator[Finding]:
-    """Every finding, as it is made; some take seconds. settings: None without a station.toml."""
+    """Yield each finding as soon as it is known; some take seconds. settings: None without a
+    station.toml."""
     patient = Patient(this_machine(root), settings, root)
     for check in CHECKS:
         try:
             yield from check(patient)
         except Exception as error:  # a page with one line less is better than none
-            yield bad("doctor", f"a check failed: {error!r}", "report this line")
+            yield bad("doctor", f"a check failed: {error!r}", "report this line as a bug")

@@ -1,4 +1,4 @@
-"""The board: JetPack, power mode, clocks, temperatures, over-current. Read from /sys and /etc."""
+"""The board: JetPack, power mode, clocks, temperatures and over-current, from /sys and /etc."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def jetpack(machine: Machine) -> Iterator[Finding]:
         return
     seen = f"JetPack {machine.jetpack}, L4T {machine.l4t} on {machine.model}"
     if too_old(machine.l4t):
-        yield bad("JetPack", seen, "flash JetPack 6.1 or newer: TensorRT 10.3 comes with it")
+        yield bad("JetPack", seen, "flash JetPack 6.1 or newer; it brings TensorRT 10.3")
     else:
         yield good("JetPack", seen)
 
 
 def power_mode(machine: Machine, settings: Settings | None) -> Iterator[Finding]:
-    """Whether nvpmodel's mode is the one in which the station was commissioned."""
+    """Whether nvpmodel's mode is the one the station was commissioned in."""
     wanted = None if settings is None else settings.station.power_mode
     if not machine.is_jetson:
         yield none("power mode", NOT_A_JETSON)
     elif machine.power_mode is None:
-        yield note("power mode", "nvpmodel does not tell", "sudo nvpmodel -q")
+        yield note("power mode", "nvpmodel reports no mode", "sudo nvpmodel -q")
     elif wanted is None:
         yield note(
             "power mode",
             machine.power_mode,
-            f'say that it is right: power_mode = "{machine.power_mode}" in [station]',
+            f'if this mode is right, record it: power_mode = "{machine.power_mode}" in [station]',
         )
     elif machine.power_mode == wanted:
         yield good("power mode", f"{wanted}, as commissioned")
@@ -44,8 +44,8 @@ def power_mode(machine: Machine, settings: Settings | None) -> Iterator[Finding]
         yield bad(
             "power mode",
             f"{machine.power_mode}, commissioned in {wanted}",
-            f"latencies were accepted in {wanted}: back to it with sudo nvpmodel -m NUMBER, or "
-            "accept anew and correct power_mode in [station]",
+            f"latencies were accepted in {wanted}: return to it with sudo nvpmodel -m NUMBER, or "
+            "run edge-qc accept again and correct power_mode in [station]",
         )
 
 
@@ -64,28 +64,28 @@ def clocks(machine: Machine, root: Path) -> Iterator[Finding]:
             yield note(
                 "clocks",
                 f"GPU between {low // 1_000_000} and {high // 1_000_000} MHz",
-                "where takt is short, pin them: sudo jetson_clocks",
+                "if the takt is short, fix the clocks: sudo jetson_clocks",
             )
         return
-    yield note("clocks", "the kernel names no GPU clock")
+    yield note("clocks", "the kernel reports no GPU clock")
 
 
 def heat(root: Path) -> Iterator[Finding]:
     """The hottest thermal zone."""
     zones = temperatures(root / "sys/class/thermal")
     if not zones:
-        yield none("temperature", "the kernel names no thermal zone")
+        yield none("temperature", "the kernel reports no thermal zone")
         return
     name, hottest = max(zones.items(), key=lambda zone: zone[1])
     seen = f"{hottest:.0f} °C ({name}), the hottest of {len(zones)}"
     if hottest >= _HOT_C:
-        yield bad("temperature", seen, "the board throttles: clean the fan, give it air")
+        yield bad("temperature", seen, "the board throttles: clean the fan and improve the airflow")
     else:
         yield good("temperature", seen)
 
 
 def over_current(machine: Machine, root: Path) -> Iterator[Finding]:
-    """How often the board drew more current than its supply may give, since it started."""
+    """How often the board drew too much current since it started."""
     if not machine.is_jetson:
         yield none("over-current", NOT_A_JETSON)
         return
@@ -95,10 +95,12 @@ def over_current(machine: Machine, root: Path) -> Iterator[Finding]:
     }
     events = {name: count for name, count in counters.items() if count}
     if not counters:
-        yield note("over-current", "the kernel counts no over-current events")
+        yield note("over-current", "the kernel does not count over-current events")
     elif events:
         seen = ", ".join(f"{name}: {count} times" for name, count in events.items())
-        yield bad("over-current", seen, "the board throttled: a stronger supply or a lower mode")
+        yield bad(
+            "over-current", seen, "the board throttled: use a stronger supply or a lower power mode"
+        )
     else:
         yield good("over-current", f"none on {len(counters)} counters")
 

@@ -1,9 +1,8 @@
-"""The broker: reached, its certificate checked, logged in to, and asked whom it would let write.
+"""The broker: connection, certificate, account, and access rights.
 
-A client of its own name logs in as the station does and leaves again; nothing that a consumer
-counts is published, the running station is not disturbed. So what is probed is a topic of the
-doctor's own below the station's root, the same below another station's, and the subscription to
-commands.
+A client with its own name logs in as the station does and leaves again. It publishes nothing that a
+consumer counts and does not disturb the running station: it probes a topic of its own below the
+station's root, the same below another station's, and the subscription to commands.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class _Trouble(Exception):
 
 
 def reach(settings: Settings | None) -> Iterator[Finding]:
-    """Reached, encrypted, logged in; then what the account may write and read."""
+    """Connection, encryption and account; then what the account may write and read."""
     if settings is None:
         yield none("broker", NO_SETTINGS)
         return
@@ -50,13 +49,21 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
         client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
     except ssl.SSLCertVerificationError as error:
         why = error.verify_message or str(error)
-        yield bad("broker", f"{where}: its certificate is refused: {why}", "correct mqtt.ca_file")
+        yield bad(
+            "broker",
+            f"{where}: the broker's certificate is not valid: {why}",
+            "correct mqtt.ca_file",
+        )
         return
     except EdgeQCError as error:
         yield bad("broker", str(error), "correct [mqtt] in station.toml")
         return
     except (OSError, ValueError) as error:
-        yield bad("broker", f"{where}: {error}", "is it running, and does this network reach it?")
+        yield bad(
+            "broker",
+            f"{where}: {error}",
+            "check that the broker runs and that this network reaches it",
+        )
         return
     client.loop_start()
     try:
@@ -65,7 +72,7 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
             yield bad(
                 "broker",
                 f"{where} refuses this station's account: {connected.refused}",
-                "correct mqtt.username and mqtt.password_file, or the broker's accounts",
+                "correct mqtt.username and mqtt.password_file, or the account at the broker",
             )
             return
         encrypted = mqtt.ca_file is not None or mqtt.cert_file is not None
@@ -76,11 +83,11 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
             yield note(
                 "broker",
                 f"{where}: reached without encryption, {account}",
-                "on a network that others share: mqtt.ca_file and port 8883",
+                "on a shared network, set mqtt.ca_file and port 8883",
             )
         yield from _rights(client, notes, settings)
     except _Trouble as trouble:
-        yield bad("broker", f"{where}: {trouble}", "look into the broker's log")
+        yield bad("broker", f"{where}: {trouble}", "read the broker's log")
     finally:
         client.disconnect()
         client.loop_stop()
@@ -99,19 +106,22 @@ def _rights(client: paho.Client, notes: queue.Queue[Note], settings: Settings) -
         yield good(check, f"may write below {root}")
     client.subscribe(f"{root}/command", qos=1)
     if (why := _next(notes, Subscribed).refused) is not None:
-        yield bad(check, f"may not read {root}/command: {why}", "grant it, or commands never come")
+        yield bad(
+            check, f"may not read {root}/command: {why}", "grant it, or commands never arrive"
+        )
     if _write(client, notes, f"{root}-doctor/doctor") is None:
         yield note(
             check,
             f"may write as any other station too ({root}-doctor)",
-            f"let the account write below {root} alone: else one station's fault is another's",
+            f"allow the account to write below {root} only; otherwise one station can imitate "
+            "another",
         )
     else:
         yield good(check, "may not write as another station")
 
 
 def _write(client: paho.Client, notes: queue.Queue[Note], topic: str) -> str | None:
-    """Publishes an empty message; why the broker refused it, None where it took it."""
+    """Publish an empty message. Returns why the broker refused it, or None."""
     client.publish(topic, b"", qos=1)
     return _next(notes, Acknowledged).refused
 

@@ -1,5 +1,5 @@
-"""The bundles of the slots, or the one that station.toml names: there, whole, signed by whom this
-station trusts. Whether the engine reproduces their answers is ``edge-qc accept``'s to find."""
+"""The bundles in the slots, or the one that station.toml names: present, intact, and signed with a
+trusted key. ``edge-qc accept`` checks whether the engine reproduces their golden answers."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def slots(settings: Settings | None) -> Iterator[Finding]:
     if contents.set_aside is not None:
         gone = contents.set_aside
         yield note(
-            "bundle, given up",
+            "bundle, rejected",
             f"version {gone.slot.version}, {gone.slot.id[:12]}, {gone.time:%Y-%m-%d %H:%M} UTC: "
             f"{gone.why}",
             "install a bundle that this station accepts",
         )
     if contents.previous is None:
-        yield none("bundle, previous", "none: there is nothing to go back to")
+        yield none("bundle, previous", "none, so edge-qc rollback is not possible")
         return
     yield _verified("bundle, previous", found.path_of(contents.previous), key)
 
@@ -50,9 +50,9 @@ def _verified(check: str, folder: Path, key: Path | None, more: str = "") -> Fin
     try:
         bundle = open_bundle(folder, key)
     except BundleError as error:
-        return bad(check, str(error), "edge-qc install BUNDLE, from where it was made")
-    signed = "hashes hold, no public_key asks for a signature"
+        return bad(check, str(error), "copy the bundle again and run edge-qc install BUNDLE")
+    signed = "hashes match; no public_key is set, so no signature is required"
     if key is not None:
-        signed = f"hashes and signature hold ({key})"
+        signed = f"hashes and signature match ({key})"
     words = [f"version {bundle.manifest.version}, {bundle.id[:12]}", signed, more, str(folder)]
     return good(check, ", ".join(word for word in words if word))

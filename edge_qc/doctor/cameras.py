@@ -1,5 +1,5 @@
-"""The cameras: device nodes and who may open them, hosts that answer, folders that exist. No frame
-is grabbed: the running station may hold the camera."""
+"""The cameras: device nodes and their permissions, hosts that answer, folders that exist. No frame
+is grabbed, because the running station may use the camera."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RTSP = 554
 
 
 def sources(settings: Settings | None, root: Path) -> Iterator[Finding]:
-    """Each camera of the station; without one, what device nodes there are."""
+    """Check each camera of the station; without a station.toml, list the device nodes."""
     if settings is None:
         nodes = sorted(file.name for file in (root / "dev").glob("video[0-9]*"))
         if nodes:
@@ -49,9 +49,9 @@ def _camera(camera: CameraTable) -> Finding:
         return _host(check, request)
     if scheme == "file":
         if request.path.exists():
-            return good(check, f"{request.path} is there")
-        return bad(check, f"{request.path} is not there", "correct its source in station.toml")
-    return note(check, f"{request.shown}: opened only by the station")
+            return good(check, f"{request.path} exists")
+        return bad(check, f"{request.path} does not exist", "correct its source in station.toml")
+    return note(check, f"{request.shown}: not checked, only the station opens it")
 
 
 def _node(check: str, node: Path) -> Finding:
@@ -59,8 +59,8 @@ def _node(check: str, node: Path) -> Finding:
         beside = sorted(str(file) for file in node.parent.glob("*video*"))
         return bad(
             check,
-            f"{node} is not there",
-            f"is it plugged in? there are {', '.join(beside) or 'no others beside it'}",
+            f"{node} does not exist",
+            f"plug the camera in, or correct its source; present: {', '.join(beside) or 'none'}",
         )
     if not os.access(node, os.R_OK | os.W_OK):
         return bad(
@@ -80,8 +80,8 @@ def _pin(check: str, pin: Pin) -> Finding:
         beside = sorted(str(file) for file in Path("/dev").glob("gpiochip*"))
         return bad(
             check,
-            f"{pin.chip} is not there",
-            f"correct trigger in station.toml; there are {', '.join(beside) or 'no chips'}",
+            f"{pin.chip} does not exist",
+            f"correct trigger in station.toml; present: {', '.join(beside) or 'no chips'}",
         )
     if not os.access(pin.chip, os.R_OK | os.W_OK):
         return bad(
@@ -102,5 +102,5 @@ def _host(check: str, request: SourceRequest) -> Finding:
         return bad(
             check,
             f"{request.shown}: {error}",
-            "is it powered, and does this network reach it?",
+            "check that the camera has power and that this network reaches it",
         )

@@ -1,4 +1,4 @@
-"""What one check found, and how it is told."""
+"""One check's finding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Status(str, enum.Enum):
-    """GOOD: as it should be. BAD: mend it. NOTE: worth knowing. NONE: does not apply here."""
+    """GOOD: in order. BAD: repair it. NOTE: worth knowing. NONE: does not apply here."""
 
     GOOD = "good"
     BAD = "bad"
@@ -17,8 +17,7 @@ class Status(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """seen: what is there. remedy: what a person can do about it, empty where nothing has to be
-    done."""
+    """seen: what was found. remedy: what to do about it; empty if nothing."""
 
     check: str
     status: Status

@@ -1,5 +1,5 @@
-"""Python, TensorRT, CUDA through pycuda, OpenCV: imported in processes of their own, because a
-library that crashes must not take the doctor along."""
+"""Python, TensorRT, CUDA through pycuda, OpenCV: each imported in a separate process, so that a
+library that crashes does not end the doctor."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def python(machine: Machine, spared: str | None) -> Iterator[Finding]:
     if machine.is_jetson and spared is None and not _sees_system_packages():
         yield bad(
             "Python",
-            f"{seen}, closed to the system's packages",
-            "make the environment anew: /usr/bin/python3 -m venv --system-site-packages",
+            f"{seen}, without access to the system's packages",
+            "recreate the environment: /usr/bin/python3 -m venv --system-site-packages",
         )
     else:
         yield good("Python", seen)
@@ -89,8 +89,8 @@ def tensorrt(spared: str | None) -> Iterator[Finding]:
     elif not builds:
         yield bad(
             "TensorRT",
-            f"{seen}, makes no builder: {'; '.join(said) or 'it does not say why'}",
-            "is a GPU there, and may this user open it (group video or render)?",
+            f"{seen}, cannot create a builder: {'; '.join(said) or 'no reason given'}",
+            "check that a GPU is present and that this user may open it (group video or render)",
         )
     else:
         yield good("TensorRT", seen)
@@ -106,8 +106,8 @@ def cuda(spared: str | None) -> Iterator[Finding]:
         yield bad(
             "CUDA",
             f"pycuda finds no device: {failure}",
-            "pip install 'edge-qc[pycuda]', with nvcc on the PATH; then: may this user open the "
-            "GPU (group video or render)?",
+            "pip install 'edge-qc[pycuda]', with nvcc on the PATH; then check that this user may "
+            "open the GPU (group video or render)",
         )
         return
     pycuda, driver, name, capability, memory = answer
@@ -146,7 +146,8 @@ def preflight() -> Iterator[Finding]:
 
 
 def opencv(settings: Settings | None) -> Iterator[Finding]:
-    """cv2 with the numpy that is there, with V4L2, and with GStreamer where a camera needs it."""
+    """Whether cv2 works with the installed numpy, with V4L2, and with GStreamer if a camera needs
+    it."""
     answer, failure = _ask(_OPENCV)
     if answer is None:
         numpy = "numpy" in failure or "ARRAY_API" in failure
@@ -188,7 +189,7 @@ def _sees_system_packages() -> bool:
 
 
 def _ask(code: str) -> tuple[Any, str]:
-    """What the code prints as JSON, or None and the reason in one line."""
+    """Run the code and return the JSON it prints, or None and the reason in one line."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -206,4 +207,4 @@ def _ask(code: str) -> tuple[Any, str]:
     try:
         return json.loads(done.stdout.splitlines()[-1]), ""
     except (ValueError, IndexError):
-        return None, "it printed nothing that can be read"
+        return None, "its output cannot be read"

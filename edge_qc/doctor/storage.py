@@ -1,4 +1,4 @@
-"""The disk: room for the outbox and its ballast, and a folder of plans that can be written."""
+"""The disk: space for the outbox and its ballast, and a writable folder for plans."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from edge_qc.publisher.ledger.disk import free_bytes
 from edge_qc.settings import Settings
 
 _LOW_BYTES = 256 << 20
-"""The outbox's own mark of a disk that is low."""
+"""The outbox's own limit for a disk that is low."""
 
 
 def state(settings: Settings | None) -> Iterator[Finding]:
-    """The state folder: there or makeable, writable by this user, with room."""
+    """The state folder: exists or can be created, writable by this user, with free space."""
     if settings is None:
         yield none("state folder", NO_SETTINGS)
         return
@@ -36,15 +36,20 @@ def state(settings: Settings | None) -> Iterator[Finding]:
     kept = "" if not outbox.exists() else (", ballast " + ("there" if ballast.exists() else "gone"))
     seen = f"{folder}: {free >> 20} MB free{kept}"
     if free < _LOW_BYTES:
-        yield bad("state folder", seen, "free the disk: below 64 MB triggers are refused")
+        yield bad("state folder", seen, "free disk space: below 64 MB triggers are refused")
     elif outbox.exists() and not ballast.exists():
-        yield bad("state folder", seen, "the disk was full: free some, the station takes it again")
+        yield bad(
+            "state folder",
+            seen,
+            "the disk was full: free some space, and the station reserves the ballast again",
+        )
     else:
         yield good("state folder", seen)
 
 
 def plans(settings: Settings | None) -> Iterator[Finding]:
-    """The folder of TensorRT's plans can be written; tried, since mode bits do not tell all."""
+    """Whether the folder of TensorRT plans is writable; tested by writing, since mode bits are not
+    enough."""
     if settings is None:
         yield none("plans folder", NO_SETTINGS)
         return
@@ -56,7 +61,7 @@ def plans(settings: Settings | None) -> Iterator[Finding]:
     if not folder.exists():
         there = _nearest(folder)
         if os.access(there, os.W_OK | os.X_OK):
-            yield good("plans folder", f"{folder}: made by the first build")
+            yield good("plans folder", f"{folder}: the first build creates it")
         else:
             yield bad("plans folder", f"{folder}: this user may not write {there}", remedy)
         return

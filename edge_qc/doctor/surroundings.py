@@ -1,4 +1,4 @@
-"""What is around the program: the clock that stamps verdicts, and the unit that will start it."""
+"""The environment: the clock that stamps verdicts, and the systemd unit."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _PATHS = ("LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_HOME", "CUDA_PATH")
 
 
 def clock() -> Iterator[Finding]:
-    """Whether the kernel's clock is disciplined, by whatever daemon."""
+    """Whether the kernel's clock is synchronised, by any daemon."""
     # struct timex: modes, offset, freq, maxerror (microseconds), … in fields of a long each.
     timex = (ctypes.c_long * 64)()
     state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
     if state == _UNSYNCHRONISED:
         yield bad(
             "clock",
-            "is not synchronised",
-            "verdicts carry its time: start systemd-timesyncd or chrony, give it a server",
+            "not synchronised",
+            "verdicts carry its time: start systemd-timesyncd or chrony and configure a server",
         )
     elif state < 0:
-        yield note("clock", "the kernel does not say whether it is synchronised")
+        yield note("clock", "the kernel does not report whether the clock is synchronised")
     else:
         yield good("clock", f"synchronised, error at most {timex[3] / 1000:.0f} ms")
 
 
 def unit(settings: Settings | None) -> Iterator[Finding]:
-    """The systemd unit: its state and user, and what of this shell it will not have."""
+    """The systemd unit: its state and user, and variables of this shell that it will not have."""
     if shutil.which("systemctl") is None:
         yield none("unit", "no systemd here")
         return
@@ -54,7 +54,8 @@ def unit(settings: Settings | None) -> Iterator[Finding]:
         yield note(
             "unit",
             f"{seen}; this is {getpass.getuser()}",
-            f"what it may open is known only when asked as it: sudo -u {user} edge-qc doctor",
+            f"run the doctor as the unit's user to check its permissions: sudo -u {user} edge-qc "
+            "doctor",
         )
     else:
         yield good("unit", seen)
@@ -63,7 +64,8 @@ def unit(settings: Settings | None) -> Iterator[Finding]:
         yield note(
             "unit's environment",
             f"this shell sets {', '.join(own)}; the unit does not",
-            "what works here may fail there: put them into the unit, or unset them and ask again",
+            "what works here may fail there: set them in the unit, or unset them and run the "
+            "doctor again",
         )
 
 

@@ -1,9 +1,8 @@
-"""Images kept for people: what the station saw, why it said what it said, and what a person says.
+"""Evidence: images that the station keeps for people, with their verdicts and labels.
 
-The station keeps them (``keeper``) in a folder (``store``) under quotas (``quota``). A person
-labels them on a page of the own machine (``page``), the labels are appended to a file
-(``labels``), and what is labelled becomes a data set to train on (``dataset``). Nothing here
-decides a verdict, and no verdict waits for it.
+The station keeps them (``keeper``) in a folder (``store``) within quotas (``quota``). A person
+labels them on a local page (``page``), labels go to a file (``labels``), and labelled images become
+a training set (``dataset``). Nothing here changes or delays a verdict.
 """
 
 from edge_qc.evidence.keeper import Evidence, EvidenceStats, doubt

@@ -1,7 +1,7 @@
-"""Labelled exhibits as a data set in the layout that ``edge-qc train`` reads.
+"""Exports labelled images in the layout that ``edge-qc train`` reads.
 
-That is the challenge's (Challenge Data ENS no. 157): ``input_train`` with ``Y_train.csv``. What was
-labelled drift cannot be trained on and goes to ``input_test`` with its truth, to be evaluated with.
+That is the layout of Challenge Data ENS no. 157: ``input_train`` with ``Y_train.csv``. Images
+labelled drift are not for training; they go to ``input_test`` with their truth, for evaluation.
 ``groups.csv`` keeps the views of one part on one side of a split.
 """
 
@@ -21,12 +21,12 @@ from edge_qc.evidence.store import FRAME, Exhibit, Store
 from edge_qc.parts import DRIFT
 
 _WINDOW = ""
-"""The challenge's column of that name, of which a station knows nothing."""
+"""The challenge's column of that name; a station has no value for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """counts: images by label. gone: labels whose image is kept no more."""
+    """counts: images by label. gone: labels whose image is no longer kept."""
 
     folder: Path
     counts: Mapping[str, int]
@@ -44,18 +44,18 @@ class _Row:
 def export_dataset(store: Store, target: Path) -> ExportReport:
     """Write the labelled images into ``target``, which must be new or empty.
 
-    Raises UsageError where it is not, DataError where nothing is labelled or an exhibit is damaged.
+    Raises UsageError if it is not, DataError if nothing is labelled or an image is damaged.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target}: is there already; name a new folder")
+        raise UsageError(f"{target} already exists and is not empty; name a new folder")
     labels = Labels(store.folder).latest()
     exhibits = {exhibit.verdict_id: exhibit for exhibit in store.exhibits()}
     wanted = {key: given.label for key, given in labels.items() if given.label != UNUSABLE}
     chosen = {key: label for key, label in wanted.items() if key in exhibits}
     if not chosen:
         raise DataError(
-            f"evidence {store.folder}: of {len(exhibits)} images none has a label. Label some with "
-            "edge-qc review"
+            f"evidence {store.folder}: none of the {len(exhibits)} images has a label. Label some "
+            "with edge-qc review"
         )
     train: list[_Row] = []
     test: list[_Row] = []
@@ -95,7 +95,7 @@ def _copied(exhibit: Exhibit, label: str, folder: Path) -> _Row:
     if not isinstance(die, str):
         raise DataError(f"evidence {exhibit.folder}: its verdict names no die")
     filename = f"{exhibit.verdict_id}.png"
-    # In the grey that the view is made of: a colour camera's frame would not be taken.
+    # Write the same grey values that were judged; training refuses colour images.
     pixels = cv2.imread(str(exhibit.folder / FRAME), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise DataError(f"evidence {exhibit.folder}: its {FRAME} cannot be read")

@@ -1,8 +1,8 @@
-"""Keeps images while the station runs: a thread of its own behind a short queue.
+"""Keeps images while the station runs, on its own thread behind a short queue.
 
-The line hands over what it has and goes on; where the thread is behind, the image is dropped and
-counted. Before each image, and every few seconds, room is looked after: evidence goes before the
-outbox wants for any.
+The line offers an image and goes on; if the thread is behind, the image is dropped and counted.
+Before each image, and every few seconds, the keeper checks the free space: it deletes evidence
+before the outbox runs short.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _QUEUE = 8
 """Images that may wait: each holds a whole frame."""
 _TURN_S = 5.0
 _PAUSE_S = 60.0
-"""After an error of the disk's, which another try at once would only repeat."""
+"""The pause after a disk error, which an immediate retry would only repeat."""
 _UNCERTAIN = 0.5
 _NICE = 10
 _MB = 2**20
@@ -65,8 +65,7 @@ class _Offer:
 
 
 def doubt(verdict: Verdict) -> float:
-    """How little sets the two most probable labels apart: 0 (sure) to 1; 1 where nothing was
-    judged."""
+    """How close the two most probable labels are: 0 (sure) to 1; 1 if nothing was judged."""
     shares = sorted(verdict.probabilities.values(), reverse=True)
     if not shares:
         return 1.0
@@ -75,7 +74,7 @@ def doubt(verdict: Verdict) -> float:
 
 
 class _Allowance:
-    """So many images a minute and label; the sure ones leave half of it to the uncertain."""
+    """Limits the images per minute and label; sure ones may use only half of it."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
@@ -90,12 +89,12 @@ class _Allowance:
 
 
 class Evidence:
-    """Started when made. Only ``offer`` is called by the line, from its one thread."""
+    """Starts at once. The line calls only ``offer``, from its one thread."""
 
     def __init__(
         self, store: Store, settings: EvidenceTable, tight: Callable[[], bool] = lambda: False
     ) -> None:
-        """tight: whether the outbox wants for room; evidence goes as long as it does."""
+        """tight: whether the outbox is short of space; evidence is deleted while it is."""
         self._store, self._settings, self._tight = store, settings, tight
         self._allowance = _Allowance(settings.per_minute)
         self._queue: queue.Queue[_Offer | None] = queue.Queue(_QUEUE)
@@ -111,16 +110,17 @@ class Evidence:
 
     @property
     def stats(self) -> EvidenceStats:
-        """May be taken from any thread."""
+        """Safe from any thread."""
         shelves = self._shelves
         return EvidenceStats(len(shelves), shelves.bytes, self._dropped, self._failed)
 
     @property
     def trouble(self) -> str | None:
-        """Why no image can be kept at the moment; None where they can. May be asked from any
-        thread."""
+        """Why no image can be kept now, or None. Safe from any thread."""
         if self._cramped:
-            return f"no images are kept: the disk of {self._store.folder} has no room for any"
+            return (
+                f"no images are kept: the disk of {self._store.folder} has no free space. Free some"
+            )
         return self._refusal
 
     def offer(
@@ -132,8 +132,8 @@ class Evidence:
         verdict: Verdict,
         describe: Callable[[], str],
     ) -> None:
-        """Keep this image if there is room for it; returns at once, copies nothing and never
-        raises for the disk's sake. describe: the verdict as JSON, asked for by the thread."""
+        """Keep this image if there is room. Returns at once, copies nothing and never raises
+        because of the disk. describe: returns the verdict as JSON; the keeper's thread calls it."""
         unsure = doubt(verdict)
         if not self._allowance.take(verdict.label, unsure >= _UNCERTAIN, time.monotonic()):
             return
@@ -155,7 +155,8 @@ class Evidence:
             log.info("evidence: %d images dropped, %d refused", self._dropped, self._failed)
 
     def _run(self) -> None:
-        # Of this thread alone: the line goes before it. A unit may forbid the call.
+        # Lower the priority of this thread only, so that the line comes first. A unit may forbid
+        # the call.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         try:
@@ -211,14 +212,14 @@ class Evidence:
             self._store.remove(surplus)
 
     def _make_room(self) -> None:
-        """Evidence goes, the least worth first, until the disk has room again."""
+        """Delete evidence, the least valuable first, until the disk has room again."""
         before = self._cramped
         self._cramped = self._wanting()
         while self._cramped and (exhibit := self._shelves.take_least()) is not None:
             self._store.remove(exhibit)
             self._cramped = self._wanting()
         if self._cramped and not before:
-            log.warning("evidence: the disk has no room for any; no images are kept")
+            log.warning("evidence: the disk has no free space; no images are kept")
 
     def _wanting(self) -> bool:
         folder = self._store.folder
@@ -231,7 +232,7 @@ class Evidence:
     def _refused(self, error: Exception) -> None:
         self._failed += 1
         if time.monotonic() >= self._paused_s:
-            log.warning("evidence: %s; tried again in a minute", error)
+            log.warning("evidence: %s; next try in a minute", error)
         self._refusal = f"no images are kept: {error}"
         self._paused_s = time.monotonic() + _PAUSE_S
 

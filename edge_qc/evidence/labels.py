@@ -1,4 +1,4 @@
-"""What people say of exhibits: appended to ``labels.jsonl``, never changed; the last one counts."""
+"""Labels by people: appended to ``labels.jsonl``, never changed; the last one counts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edge_qc.errors import DataError
 
 LABELS_FILE = "labels.jsonl"
 UNUSABLE = "UNUSABLE"
-"""A label for an image that teaches nothing: not exported."""
+"""The label for an image that is of no use for training; it is not exported."""
 _LONGEST = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """said: the station's label. who: as they call themselves. time: RFC 3339, UTC."""
+    """said: the station's label. who: the person's name. time: RFC 3339, UTC."""
 
     verdict_id: str
     label: str
@@ -30,15 +30,15 @@ class Label:
 
 
 class Labels:
-    """The labels of the exhibits below ``folder``."""
+    """The labels of the images below ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / LABELS_FILE
         self._lock = threading.Lock()
 
     def add(self, verdict_id: str, label: str, said: str, who: str) -> Label:
-        """Append one; on disk when this returns. Raises DataError for a label or name that is
-        empty, too long or not printable, and where the disk refuses."""
+        """Append a label; durable when this returns. Raises DataError if label or name is empty,
+        too long or not printable, or the disk fails."""
         for what, text in (("label", label), ("name", who)):
             if not text.strip() or len(text) > _LONGEST or not text.isprintable():
                 raise DataError(f"{what} {text!r}: wanted 1 to {_LONGEST} printable characters")
@@ -47,7 +47,7 @@ class Labels:
         line = json.dumps(asdict(given), ensure_ascii=False) + "\n"
         try:
             with self._lock, open(self.file, "a+b") as stream:
-                # A power cut may have left a line without its end.
+                # A power cut may have left an incomplete line.
                 if stream.tell() and not self._ends_whole(stream.fileno(), stream.tell()):
                     line = "\n" + line
                 stream.write(line.encode())
@@ -62,8 +62,8 @@ class Labels:
         return os.pread(fd, 1, size - 1) == b"\n"
 
     def history(self) -> Iterator[Label]:
-        """All, in the order in which they were given; a torn line is passed over. Raises DataError
-        where the file cannot be read."""
+        """All labels in order; an incomplete line is skipped. Raises DataError if the file cannot
+        be read."""
         try:
             lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:

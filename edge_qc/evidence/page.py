@@ -1,8 +1,8 @@
-"""The page on which a person labels exhibits: a server on this machine's loopback, for one person.
+"""The labelling page: a server on this machine's loopback, for one person.
 
-It answers only under an address with a secret in it, and only to a browser that asked for this
-machine by name, so that no other page the browser has open can read or label anything. Standard
-library alone; the page itself is ``page.html``, ``page.css`` and ``page.js``.
+It answers only under an address that contains a secret, and only to a browser that names this
+machine, so that no other open page can read or label anything. It uses the standard library only;
+the page is ``page.html``, ``page.css`` and ``page.js``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 class Desk:
-    """What the page shows and takes: the exhibits and their labels."""
+    """What the page shows and accepts: images and labels."""
 
     def __init__(self, store: Store, who: str, more_labels: Sequence[str] = ()) -> None:
-        """who: the name that a label is given under. more_labels: classes that the station does
-        not know yet."""
+        """who: the name stored with each label. more_labels: classes that the station does not know
+        yet."""
         self.store, self.who = store, who
         self._labels = Labels(store.folder)
         self._more = tuple(more_labels)
@@ -68,10 +68,10 @@ class Desk:
         return [*sorted(classes, key=lambda name: (name != "GOOD", name)), DRIFT, UNUSABLE]
 
     def label(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Give a label. Raises DataError for an exhibit that is not there, and a wrong label."""
+        """Store a label. Raises DataError for an image that is not there, or an unknown label."""
         exhibit = self.store.find(str(request.get("id", "")))
         if exhibit is None:
-            raise DataError("this image is kept no more")
+            raise DataError("this image is no longer kept; reload the page")
         label, who = str(request.get("label", "")), str(request.get("who", "") or self.who)
         given = self._labels.add(exhibit.verdict_id, label, exhibit.label, who)
         return {"label": given.label, "who": given.who}
@@ -89,7 +89,7 @@ class ReviewServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """To be opened in a browser of this machine."""
+        """The address to open in a browser of this machine."""
         return f"http://127.0.0.1:{self.server_address[1]}/{self.secret}/"
 
 
@@ -145,7 +145,9 @@ class _Answer(BaseHTTPRequestHandler):
         elif path == "exhibits":
             self._say(HTTPStatus.OK, self.server.desk.listing())
         elif (exhibit := self.server.desk.store.find(name)) is None:
-            self._say(HTTPStatus.NOT_FOUND, {"error": "this image is kept no more"})
+            self._say(
+                HTTPStatus.NOT_FOUND, {"error": "this image is no longer kept; reload the page"}
+            )
         elif picture == "verdict":
             self._say(HTTPStatus.OK, exhibit.verdict())
         elif picture in PICTURES and (data := PICTURES[picture](exhibit)) is not None:

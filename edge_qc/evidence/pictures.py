@@ -1,4 +1,4 @@
-"""What a person looks at: where a view is odd, as a picture over it."""
+"""Pictures for people: the unusual areas of a view, drawn over it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def heat_picture(view: NDArray[np.uint8], distances: NDArray[np.float32]) -> NDA
 
 
 def heat_png(exhibit: Exhibit) -> bytes | None:
-    """The heat picture of an exhibit as PNG; None where the engine did not come so far. Raises
-    DataError where a file of it is damaged."""
+    """The heat map of an image as PNG; None if it was not judged. Raises DataError if a file is
+    damaged."""
     data, distances = exhibit.file(VIEW), exhibit.distances()
     if data is None or distances is None:
         return None

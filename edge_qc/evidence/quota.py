@@ -1,8 +1,8 @@
-"""Which exhibits go when there are too many; pure.
+"""Which images to delete when there are too many; pure.
 
-An exhibit's worth is its doubt, halved for each week of age: the uncertain stay longer than the
-sure, and yesterday's longer than last month's. As a logarithm this is a number that does not change
-with time, so that nothing is reckoned again. A label that a person gave counts for four weeks.
+An image's value is its doubt, halved for each week of age: uncertain images stay longer than sure
+ones, recent longer than old. Its logarithm relative to a fixed date does not change with time, so
+it is computed once. A person's label adds four weeks.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A running station: its rooms opened, the daemon around them, and the commands it takes."""
+"""A running station: opens its rooms, runs the daemon, and carries out commands."""

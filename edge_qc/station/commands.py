@@ -1,7 +1,7 @@
-"""Commands from the plant: few, named, and none that could make a part GOOD.
+"""Commands from the plant: a short list, none of which can make a part GOOD.
 
-What may be asked at all is ``publisher.requests``'s schema. Whatever changes a station (another
-bundle, a record of a golden part) is asked on its own machine, see ``control``.
+``publisher.requests`` defines them. Commands that change a station (install a bundle, record a
+golden part) only work on its own machine, see ``system.control``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Commands:
         if request.command == "status":
             self._reply(request.request_id, "done", detail="; ".join(self._line.troubles.values()))
             return
-        # A part takes its time to come, and the next command may be about the state.
+        # On its own thread: a part may take minutes to come, and the next command may be
+        # ``status``.
         threading.Thread(
             target=self._check, args=(request,), name="golden-part", daemon=True
         ).start()
@@ -66,7 +67,7 @@ class Commands:
             self._reply(request.request_id, "refused", detail=str(error))
             return
         except Exception as error:
-            log.exception("a golden part was not checked")
+            log.exception("the golden part check failed")
             self._reply(request.request_id, "refused", detail=repr(error))
             return
         self._reply(request.request_id, "done", result)

@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, until_end: bool = False) -> int:
-    """Open the station, run its line until SIGTERM or SIGINT, and drain; the exit status.
+    """Open the station, run its line until SIGTERM or SIGINT, and drain. Returns the exit status.
 
-    until_end: stop by itself once every camera has come to its end. Raises EdgeQCError where the
-    station cannot be opened, or where a device failed for good; a second signal stops at once.
+    until_end: stop once every camera has reached the end of its source. A second signal stops at
+    once. Raises EdgeQCError if the station cannot be opened, or a device failed for good.
     """
     stop = threading.Event()
     with _signals(stop), open_station(settings, stop) as line:
@@ -45,7 +45,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
     def ask(signum: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        log.info("%s: stopping, no new frames are taken", signal.Signals(signum).name)
+        log.info("%s: stopping, no more frames are accepted", signal.Signals(signum).name)
         stop.set()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -58,7 +58,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def _watchdog(line: Line) -> Iterator[None]:
-    """Tell systemd that the station lives, for as long as every loop advances."""
+    """Notify systemd's watchdog while every loop advances."""
     interval_s = watchdog_interval_s()
     if interval_s is None:
         yield
@@ -73,7 +73,11 @@ def _watchdog(line: Line) -> Iterator[None]:
             if not hung:
                 notify("WATCHDOG=1")
             elif hung != before:
-                log.error("hangs: %s; the watchdog is not told any more", ", ".join(hung))
+                log.error(
+                    "hangs: %s; systemd's watchdog is no longer notified and will restart "
+                    "the station",
+                    ", ".join(hung),
+                )
             before = hung
 
     thread = threading.Thread(target=tell, name="watchdog", daemon=True)

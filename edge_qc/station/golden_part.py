@@ -1,9 +1,9 @@
-"""The golden part: one that is known, put in by a person once a shift, and judged against what was
-recorded of it.
+"""The golden part check: a part with a known result, inserted once a shift and compared with its
+recorded verdicts.
 
-It may be a good part or one with a known defect. Its verdicts leave the station like any other's;
-here they are only compared, and the result is an event. A failed check makes the station DEGRADED
-until one passes: whether the line goes on is for people to say.
+It may be good or have a known defect. Its verdicts are published like any other; here they are only
+compared, and the result is an event. A failed check makes the station DEGRADED until one passes;
+people decide whether the line goes on.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 
 class CheckRequest(BaseModel):
-    """What ``edge-qc golden-part`` asks. record: keep what is seen as what is expected from now on.
-    part: only frames of this part id; else the next frame of each die. within_s: in which they
-    must come."""
+    """The request of ``edge-qc golden-part``. record: store the result as expected from now on.
+    part: use only frames with this part id; otherwise the next frame of each die. within_s: the
+    time limit."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -43,7 +43,7 @@ class CheckRequest(BaseModel):
 
 
 class Expected(BaseModel):
-    """Of one die's view."""
+    """The expected result for one die's view."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -52,23 +52,23 @@ class Expected(BaseModel):
 
 
 class GoldenParts:
-    """Recorded expectations in a file, and checks against them."""
+    """Stores expected results in a file and checks parts against them."""
 
     def __init__(self, file: Path, line: Line, outbox: Outbox, dies: frozenset[str]) -> None:
-        """dies: what a whole part shows."""
+        """dies: those that a complete part shows."""
         self._file, self._line, self._outbox, self._dies = file, line, outbox, dies
         self._one = threading.Lock()
 
     def check(self, talk: Conversation) -> dict[str, Any]:
-        """Wait for the part's views and compare or record them. Raises EdgeQCError where nothing
-        was recorded under that name, or, with ``record``, a view could not be judged."""
+        """Wait for the part's views and compare or record them. Raises EdgeQCError if no golden
+        part has that name or, with ``record``, if a view could not be judged."""
         try:
             request = CheckRequest.model_validate(talk.request)
         except ValidationError as error:
             raise EdgeQCError(f"golden part: {error.errors()[0]['msg']}") from error
         expected = {} if request.record else self._expected(request.name)
         if not self._one.acquire(blocking=False):
-            raise EdgeQCError("a golden part is checked already; wait for that")
+            raise EdgeQCError("another golden part check is running; wait until it ends")
         try:
             seen = self._collect(talk, request, self._dies if request.record else set(expected))
         finally:
@@ -94,7 +94,7 @@ class GoldenParts:
         try:
             while seen.keys() < dies and time.monotonic() - asked_s < request.within_s:
                 if talk.gone:
-                    raise EdgeQCError("the one who asked has left")
+                    raise EdgeQCError("the golden-part command has ended")
                 try:
                     frame, verdict = judged.get(timeout=0.2)
                 except queue.Empty:
@@ -111,7 +111,8 @@ class GoldenParts:
         missing += [die for die, (_, v) in seen.items() if v.reason is not Reason.DECIDED]
         if missing:
             raise EdgeQCError(
-                f"golden part {name!r} is not recorded: no judged view of {', '.join(missing)}"
+                f"golden part {name!r} was not recorded: no judged view of {', '.join(missing)}. "
+                "Insert it and try again"
             )
         views = {
             die: Expected(
@@ -130,7 +131,10 @@ class GoldenParts:
             part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
             part.replace(self._file)
         except OSError as error:
-            raise DataError(f"{self._file}: cannot be written: {error}") from error
+            raise DataError(
+                f"{self._file} cannot be written: {error}. Check that the station's "
+                "user may write there"
+            ) from error
         labels = ", ".join(f"{die} {view.label}" for die, view in sorted(views.items()))
         self._outbox.event("golden-part-recorded", f"{name}: {labels}")
         return {"passed": True, "recorded": True, "views": _rows(seen, views)}
@@ -161,13 +165,13 @@ class GoldenParts:
         if found is None:
             known = ", ".join(sorted(self._read())) or "none"
             raise EdgeQCError(
-                f"golden part {name!r}: nothing is recorded of it (known: {known}). Put it in, and "
-                "record it with --record"
+                f"golden part {name!r} is not recorded (recorded: {known}). Insert it and record "
+                "it with --record"
             )
         try:
             return {die: Expected.model_validate(view) for die, view in found["views"].items()}
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
-            raise DataError(f"{self._file}: {name!r} is not readable; record it again") from error
+            raise DataError(f"{self._file}: {name!r} cannot be read; record it again") from error
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -176,7 +180,8 @@ class GoldenParts:
             return {}
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{self._file}: cannot be read: {error}. Remove it, and record the parts again"
+                f"{self._file} cannot be read: {error}. Remove it, and record the golden parts "
+                "again"
             ) from error
         return document if isinstance(document, dict) else {}
 

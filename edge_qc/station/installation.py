@@ -1,8 +1,8 @@
-"""``edge-qc install`` and ``rollback``: what happens in the command's own process.
+"""``edge-qc install`` and ``rollback``: the part that runs in the command's own process.
 
-Verify, copy, build the plan and accept, all outside of the station's process; then have the running
-station take over, or, where none runs, switch the slots. Killed at any point, it leaves a station
-that starts with one whole bundle that was accepted here.
+It verifies, copies, builds the plan and accepts, all outside of the station's process. Then the
+running station takes over or, if none runs, the slots switch. Killed at any point, it leaves one
+complete bundle that was accepted here.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from edge_qc.system.control import Client, connect
 __all__ = ["Installed", "Shadowing", "install", "roll_back", "shown"]
 
 Listener = Callable[[dict[str, Any]], None]
-"""Called with what the station tells: ``doing`` in words, ``seen`` of ``wanted`` parts, and each
+"""Receives the station's progress: ``doing`` in words, ``seen`` of ``wanted`` parts, and each
 ``newly_good`` frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shadowing:
-    """parts: how many the candidate has to see first, within ``within_s``. approve: whether it may
-    take over then, by the shadow run's summary."""
+    """parts: how many the candidate must see first, within ``within_s``. approve: decides by the
+    shadow run's summary whether it may take over."""
 
     parts: int
     within_s: float
@@ -41,8 +41,8 @@ class Shadowing:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """slot: which judges now, or from the next start on where no station took it over (live
-    False). shadow: the summary of the shadow run."""
+    """slot: judges now (live), or from the next start on if no station was running. shadow: the
+    shadow run's summary."""
 
     slot: Slot
     live: bool
@@ -60,8 +60,8 @@ def install(
     progress: Callable[[BuildStep], None] | None = None,
     listener: Listener = lambda told: None,
 ) -> Installed:
-    """Make the bundle at ``source`` the station's. Raises EdgeQCError, and then the station's
-    bundle is what it was."""
+    """Install the bundle at ``source``. Raises EdgeQCError; the station then keeps its old
+    bundle."""
     slots = _slots(settings)
     with slots.locked():
         slot = slots.bring(source, settings.bundle.public_key)
@@ -79,8 +79,8 @@ def install(
         if client is None:
             if shadowing is not None:
                 raise EdgeQCError(
-                    "no station runs here, so the bundle cannot see live frames. Start it, or "
-                    "install without --shadow-parts"
+                    "no station is running here, so a shadow run is impossible. Start the "
+                    "station, or install without --shadow-parts"
                 )
             slots.switch(slot)
             return Installed(slot, live=False, acceptance=acceptance)
@@ -95,7 +95,7 @@ def roll_back(
     progress: Callable[[BuildStep], None] | None = None,
     listener: Listener = lambda told: None,
 ) -> Installed:
-    """Back to the previous bundle; called again, forth. Raises EdgeQCError."""
+    """Return to the previous bundle; a second call returns to the newer one. Raises EdgeQCError."""
     slots = _slots(settings)
     with slots.locked():
         slot = slots.previous()
@@ -110,14 +110,14 @@ def roll_back(
 
 
 def _slots(settings: Settings) -> Slots:
-    """The station's, where this user may change them."""
+    """The station's slots. Raises UsageError if this user may not change them."""
     slots = slots_of(settings)
     folder = settings.station.state_dir
     owner = folder.stat().st_uid if folder.exists() else os.geteuid()
     if owner != os.geteuid():
         raise UsageError(
-            f"{folder} belongs to user {owner}, this is user {os.geteuid()}. Run it as the "
-            "station's user, who must be able to read the bundle: sudo -u edge-qc edge-qc …"
+            f"{folder} belongs to user {owner}, but you are user {os.geteuid()}. Run the command "
+            "as the station's user, who must be able to read the bundle: sudo -u edge-qc edge-qc …"
         )
     return slots
 
@@ -125,8 +125,9 @@ def _slots(settings: Settings) -> Slots:
 def _prove(
     settings: Settings, slots: Slots, slot: Slot, progress: Callable[[BuildStep], None] | None
 ) -> dict[str, Any]:
-    """Builds the plan where one is needed, and accepts. Raises AcceptanceError, EngineError."""
-    # Whether a start may build is another question: this is the moment for it.
+    """Build the plan if one is needed, and accept the bundle. Raises AcceptanceError,
+    EngineError."""
+    # Install may always build, whatever the settings say about a start.
     table = settings.engine.model_copy(update={"build_at_start": True})
     result = commission(
         slots.path_of(slot),
@@ -150,4 +151,6 @@ def _follow(client: Client, shadowing: Shadowing | None, listener: Listener) -> 
             return told
         else:
             listener(told)
-    raise EdgeQCError("the station ended the conversation without an answer")
+    raise EdgeQCError(
+        "the station ended the conversation without an answer. See journalctl -u edge-qc"
+    )

@@ -1,7 +1,7 @@
 """The heartbeat's figures as a Prometheus text file, for node_exporter's textfile collector.
 
-A file, so that the station still opens no port. The format is that of Prometheus
-(exposition_formats, text version 0.0.4); the figures are ``health``'s.
+It is a file so that the station opens no port. The format is Prometheus' (exposition_formats, text
+version 0.0.4); ``line.health`` provides the figures.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _families(health: HealthContent) -> Iterator[tuple[str, str, str, list[Sampl
     now_s, outbox = health.time.timestamp(), health.outbox
     age_s = health.last_verdict_age_s
     yield (
-        *("state", "gauge", "1 for what the station is doing, 0 for all else."),
+        *("state", "gauge", "1 for the current state, 0 for all others."),
         [({"state": state.value}, float(state is health.state)) for state in State],
     )
     yield (
@@ -70,9 +70,13 @@ def _families(health: HealthContent) -> Iterator[tuple[str, str, str, list[Sampl
     ]
     if outbox is not None:
         gauges += [
-            ("outbox_waiting_messages", "Messages not yet acknowledged.", outbox.waiting),
+            (
+                "outbox_waiting_messages",
+                "Messages in the outbox, not yet acknowledged.",
+                outbox.waiting,
+            ),
             ("outbox_open_triggers", "Triggers that have no verdict yet.", outbox.open_triggers),
-            ("outbox_free_bytes", "Room on the outbox's disk.", outbox.free_bytes),
+            ("outbox_free_bytes", "Free space on the outbox's disk.", outbox.free_bytes),
         ]
     for name, words, value in gauges:
         yield name, "gauge", words, [({}, value)]
@@ -134,8 +138,8 @@ _OUTPUT_COUNTS = {
 
 
 class MetricsFile:
-    """Keeps a file as new as the last heartbeat, on a thread of its own: a disk that hangs must not
-    hold the line. The file is removed at the end, so that nobody reads old figures as new."""
+    """Updates the file with each heartbeat, on its own thread, so that a hanging disk cannot delay
+    the line. The file is removed at the end, so that nobody mistakes old figures for new."""
 
     def __init__(self, file: Path, station: StationTable) -> None:
         self._file, self._station = file, station
@@ -147,7 +151,7 @@ class MetricsFile:
         self._thread.start()
 
     def tell(self, health: HealthContent) -> None:
-        """These figures are the newest. Returns at once."""
+        """Write these figures next. Returns at once."""
         self._health = health
         self._new.set()
 
@@ -165,8 +169,8 @@ class MetricsFile:
             health = self._health
             assert health is not None
             text = exposition(health, self._station.site, self._station.name)
-            # In the same folder, or it could not be renamed; and not called .prom, or it would be
-            # read half written.
+            # The draft must be in the same folder to be renamed, and must not end in .prom, or the
+            # collector would read it half written.
             draft = self._file.with_name(f".{self._file.name}.{os.getpid()}")
             try:
                 draft.write_text(text, encoding="utf-8")
@@ -175,7 +179,9 @@ class MetricsFile:
                 self._trouble = None
             except OSError as error:
                 if self._trouble is None:
-                    log.warning("metrics.textfile: %s; verdicts go on", error)
+                    log.warning(
+                        "metrics.textfile: %s; the station continues without metrics", error
+                    )
                 self._trouble = str(error)
         try:
             self._file.unlink(missing_ok=True)

@@ -36,16 +36,16 @@ log = logging.getLogger(__name__)
 
 _MB = 2**20
 _BUILD_STEP_S = 600
-"""How long one step of a build may take before systemd gives up."""
+"""How long one step of a build may take before systemd stops waiting."""
 
 
 @contextmanager
 def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
-    """The line of these settings, ready to run; everything is closed behind it.
+    """Open the line for these settings, ready to run; close everything afterwards.
 
-    stop: ends the build of an engine's plan, which may take minutes. The outbox opens first and
-    the broker second, so that whatever fails next can be told; a broker that is away stops
-    nothing. Raises EdgeQCError where the station cannot run.
+    stop: aborts the build of an engine's plan, which may take minutes. The outbox opens first and
+    the publisher second, so that they can report whatever fails next; an unreachable broker stops
+    nothing. Raises EdgeQCError if the station cannot run.
     """
     with ExitStack() as stack:
         outbox = stack.enter_context(
@@ -73,9 +73,9 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
 
         def told(step: BuildStep) -> None:
             if stop.is_set():
-                raise DeviceError("stopped while the engine's plan was built; nothing was judged")
+                raise DeviceError("stopped while building the engine's plan; nothing was judged")
             publisher.state(State.BUILDING, f"{step.doing}, {step.fraction:.0%}")
-            # systemd would take a start that builds for minutes for one that hangs.
+            # Without this systemd mistakes a long build for a start that hangs.
             notify(f"EXTEND_TIMEOUT_USEC={_BUILD_STEP_S * 1_000_000}", f"STATUS={step.doing}")
 
         try:
@@ -120,7 +120,7 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
             evidence=evidence,
             outputs=outputs,
         )
-        # From here on it is the line's to close, or another's.
+        # From here on the line closes the inspection.
         first.pop_all()
         stack.callback(line.close)
         open_triggers(settings, cameras, outbox, publisher, line, outputs)
@@ -157,7 +157,7 @@ def open_outputs(settings: Settings, control: Control, outbox: Outbox) -> Output
 
 
 def watch_pictures(settings: Settings, outbox: Outbox, line: Line) -> Steadiness:
-    """Have the pictures of the cameras watched for what changes at the station."""
+    """Start process monitoring of the cameras' pictures."""
 
     def tell(camera: str, event: str, detail: str) -> None:
         severity = Severity.INFO if event.endswith("-over") else Severity.WARNING
@@ -177,11 +177,11 @@ def watch_pictures(settings: Settings, outbox: Outbox, line: Line) -> Steadiness
 def open_commands(
     settings: Settings, control: Control, outbox: Outbox, line: Line, steadiness: Steadiness
 ) -> GoldenParts:
-    """What commands on this machine may ask of the running station; none makes a verdict."""
+    """Register the commands of this machine; none makes a verdict."""
     changeover = Changeover(settings, line, outbox)
     control.on("install", changeover.install)
     control.on("rollback", changeover.roll_back)
-    # Where views are not joined to parts, a part shows what the cameras see.
+    # If views are not joined to parts, a golden part shows what the cameras see.
     seen = [camera.die for camera in settings.camera if camera.die is not None]
     dies = settings.line.part_dies or (
         seen if settings.line.part_dies == () and seen else line.inspection.bundle.manifest.dies
@@ -195,9 +195,10 @@ def open_commands(
         cameras = steadiness.forget(talk.request.get("camera"))
         if not cameras:
             raise EdgeQCError(
-                f"camera {talk.request.get('camera')!r}: no camera of that name is watched"
+                f"camera {talk.request.get('camera')!r}: no monitored camera has that name. See "
+                "the names in station.toml"
             )
-        outbox.event("reference-forgotten", f"learnt anew: {', '.join(cameras)}")
+        outbox.event("reference-forgotten", f"relearning: {', '.join(cameras)}")
         return {"cameras": cameras}
 
     control.on("relearn", relearn)
@@ -212,7 +213,7 @@ def open_triggers(
     line: Line,
     outputs: Outputs,
 ) -> None:
-    """Listen to what triggers these cameras, until the line stops them. Raises SettingsError."""
+    """Listen for these cameras' triggers until the line stops. Raises SettingsError."""
     posts = [
         Post(camera, table)
         for camera, table in zip(cameras, settings.camera, strict=True)

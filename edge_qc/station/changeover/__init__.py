@@ -1,9 +1,9 @@
-"""From one bundle to the next: at the start, while the line runs, and back.
+"""Model changeover: from one bundle to another at the start, while the line runs, and back.
 
 A bundle judges only after its engine, opened outside of the loop, has reproduced its golden
-answers. Then the slots are switched on disk, then the loop takes the new inspection between two of
-its turns: no trigger waits for it and none is lost. What lies in the slots is ``slots``'s; counting
-what a candidate would have said is ``shadow``'s.
+answers. Then the slots switch on disk, and the loop takes the new inspection between two turns: no
+trigger waits and none is lost. ``bundle.slots`` stores the bundles; ``shadow`` counts what a
+candidate would have decided.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ log = logging.getLogger(__name__)
 
 _SPARE_BYTES = 128 << 20
 _ANSWER_S = 600.0
-"""How long a person may think over a shadow run; the candidate takes memory all the while."""
+"""How long a person may consider a shadow run; the candidate occupies memory meanwhile."""
 
 _TROUBLE = "bundle"
 
 
 class InstallRequest(BaseModel):
-    """What ``edge-qc install`` asks of the station. slot: brought there and accepted in a process
-    of its own. shadow_parts: how many parts the candidate sees before it may take over, within
+    """The request of ``edge-qc install``. slot: already copied, and accepted in the command's own
+    process. shadow_parts: how many parts the candidate must see before it may take over, within
     ``within_s``."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -54,19 +54,19 @@ class InstallRequest(BaseModel):
 
 
 class Changeover:
-    """Bundles of a running line. ``install`` and ``roll_back`` answer conversations."""
+    """Changes the bundle of a running line. ``install`` and ``roll_back`` handle conversations."""
 
     def __init__(self, settings: Settings, line: Line, outbox: Outbox) -> None:
         self._settings, self._line, self._outbox = settings, line, outbox
         self._one = threading.Lock()
 
     def install(self, talk: Conversation) -> dict[str, Any]:
-        """Open the brought bundle, show it the live frames, switch. Raises EdgeQCError, and then
-        the bundle before judges on."""
+        """Open the new bundle, run it in the shadow if asked to, and switch. Raises EdgeQCError;
+        the old bundle then continues to judge."""
         try:
             request = InstallRequest.model_validate(talk.request)
         except ValidationError as error:
-            raise EdgeQCError(f"the request to install is not understood: {error}") from error
+            raise EdgeQCError(f"the install request is not valid: {error}") from error
         slots = slots_of(self._settings)
         answer: dict[str, Any] = {"shadow": None}
         with self._alone(), self._candidate(slots, request.slot) as candidate:
@@ -76,7 +76,7 @@ class Changeover:
                 talk.tell(ask="switch", shadow=answer["shadow"])
                 heard = talk.listen(_ANSWER_S)
                 if heard is None or heard.get("command") != "switch":
-                    raise EdgeQCError("not switched: the bundle before judges on")
+                    raise EdgeQCError("not switched: the old bundle continues to judge")
             slots.switch(request.slot)
             return answer | self._take_over(candidate, slots, "bundle-accepted")
 
@@ -99,16 +99,17 @@ class Changeover:
 
     @contextlib.contextmanager
     def _candidate(self, slots: Slots, slot: Slot) -> Iterator[Inspection]:
-        """The inspection that may take over; closed again where it does not."""
+        """The inspection that may take over; it is closed if it does not."""
         folder = slots.path_of(slot)
         needed = 2 * (folder / MODEL).stat().st_size + _SPARE_BYTES
         left = available_memory()
         if left < needed:
             raise EdgeQCError(
-                f"{shown(slot)} needs about {needed >> 20} MiB beside the one that judges, "
-                f"{left >> 20} MiB are free. Stop the station, install, and start it again"
+                f"{shown(slot)} needs about {needed >> 20} MiB beside the current bundle, but only "
+                f"{left >> 20} MiB are free. Stop the station, install the bundle, and start the "
+                "station again"
             )
-        # A plan was built by the command, in its own process: never in here.
+        # The command has built the plan in its own process; the station never builds here.
         engine = self._settings.engine.model_copy(update={"build_at_start": False})
         settings = self._settings.model_copy(update={"engine": engine})
         candidate = open_as_station(settings, folder)
@@ -118,8 +119,9 @@ class Changeover:
             dies = sorted(candidate.bundle.manifest.dies)
             if now != dies:
                 raise EdgeQCError(
-                    f"{shown(slot)} knows the dies {', '.join(dies)}, the running station "
-                    f"{', '.join(now)}. Stop the station, install, and start it again"
+                    f"{shown(slot)} knows the dies {', '.join(dies)}, the running station uses "
+                    f"{', '.join(now)}. Stop the station, install the bundle, and start the "
+                    "station again"
                 )
             yield candidate
         finally:
@@ -144,18 +146,19 @@ class Changeover:
                     told_s = now_s
                     talk.tell(seen=len(comparison.parts), wanted=request.shadow_parts)
                 if talk.gone:
-                    raise EdgeQCError("not switched: the one who asked has left")
+                    raise EdgeQCError("not switched: the install command has ended")
                 if now_s > until_s:
                     raise EdgeQCError(
-                        f"not switched: {len(comparison.parts)} of {request.shadow_parts} parts "
-                        f"came within {request.within_s:.0f} s; the bundle before judges on"
+                        f"not switched: only {len(comparison.parts)} of {request.shadow_parts} "
+                        f"parts came within {request.within_s:.0f} s; the old bundle continues to "
+                        "judge"
                     )
         finally:
             end()
         return comparison.summary()
 
     def _take_over(self, candidate: Inspection, slots: Slots, event: str) -> dict[str, Any]:
-        """Have the loop judge with the candidate, which is the current one on disk."""
+        """Hand the candidate, already current on disk, to the loop."""
         before = self._line.exchange(candidate)
         if before is None:
             return {"live": False}
@@ -165,7 +168,7 @@ class Changeover:
         assert now is not None
         self._outbox.event(
             event,
-            f"{shown(now)} judges, in place of version {before.bundle.manifest.version}",
+            f"{shown(now)} now judges and replaces version {before.bundle.manifest.version}",
         )
         log.info("%s judges", shown(now))
         return {"live": True}
@@ -174,8 +177,8 @@ class Changeover:
 def first_inspection(
     settings: Settings, outbox: Outbox, told: Callable[[BuildStep], None]
 ) -> Inspection:
-    """What a station that starts judges with: its bundle, or, where that was installed and may not
-    judge, the one before it. Raises EdgeQCError."""
+    """The inspection of a station that starts: its current bundle or, if that was installed and may
+    not judge, the previous one. Raises EdgeQCError."""
     try:
         inspection = open_as_station(settings, bundle_folder(settings), told)
     except BundleError as error:
@@ -198,13 +201,14 @@ def _previous_inspection(
     try:
         inspection = open_as_station(settings, slots.path_of(before.previous), told)
     except BundleError as other:
-        # What is wrong with both is rather the station's, and is mended there.
+        # If both fail, the cause is more likely the station itself.
         raise error from other
     slots.give_up_current(str(error))
     slots.announce()
     outbox.event(
         "bundle-rolled-back",
-        f"back to {shown(before.previous)}, since {shown(before.current)} may not judge: {error}",
+        f"rolled back to {shown(before.previous)}, because {shown(before.current)} may not judge: "
+        f"{error}",
         severity=Severity.ALARM,
     )
     return inspection
@@ -213,8 +217,8 @@ def _previous_inspection(
 def open_as_station(
     settings: Settings, bundle: Path, told: Callable[[BuildStep], None] | None = None
 ) -> Inspection:
-    """A bundle, its signature verified where the station demands one, on the station's engine,
-    accepted. Raises EdgeQCError."""
+    """Open and accept a bundle on the station's engine; verify its signature if the station has a
+    public key. Raises EdgeQCError."""
     return open_inspection(
         bundle,
         public_key=settings.bundle.public_key,
@@ -226,15 +230,15 @@ def open_as_station(
 
 
 def tell_standing_trouble(settings: Settings, line: Line) -> None:
-    """A station that went back by itself is DEGRADED until another bundle is installed."""
+    """Make a station that rolled back by itself DEGRADED until another bundle is installed."""
     if settings.bundle.path is None and (gone := slots_of(settings).read().set_aside) is not None:
         line.troubles[_TROUBLE] = (
-            f"runs the previous bundle, since {shown(gone.slot)} was given up: {gone.why}"
+            f"runs the previous bundle, because {shown(gone.slot)} was rejected: {gone.why}"
         )
 
 
 def check_against_bundle(settings: Settings, bundle: Bundle) -> None:
-    """Raises SettingsError where the settings name dies that the bundle does not know."""
+    """Raises SettingsError if the settings name dies that the bundle does not know."""
     known = ", ".join(bundle.manifest.dies)
     faults = [
         f"camera {camera.name!r}: die {camera.die!r}"
@@ -248,8 +252,8 @@ def check_against_bundle(settings: Settings, bundle: Bundle) -> None:
     ]
     if faults:
         raise SettingsError(
-            f"{'; '.join(faults)}: unknown to the bundle {bundle.path}, which knows "
-            f"{known}. Correct station.toml, or install a bundle that was trained on that die"
+            f"{'; '.join(faults)}: not in the bundle {bundle.path}, which knows {known}. Correct "
+            "station.toml, or install a bundle trained on that die"
         )
 
 

@@ -1,8 +1,7 @@
-"""A candidate beside the bundle that judges: it sees live frames, and what it says is only counted.
+"""The shadow run: a candidate sees live frames, and its verdicts are only counted.
 
-The loop offers each judged frame and never waits; a frame that comes while the candidate is at
-another is passed over. Whether the candidate then takes over is decided by people, see
-``changeover``.
+The loop offers each judged frame and never waits; frames that come while the candidate is busy are
+skipped. People decide whether the candidate takes over, see ``changeover``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from edge_qc.parts import Disposition, Frame, Reason, Verdict
 
 @dataclass(frozen=True, slots=True)
 class NewlyGood:
-    """A frame that would pass, and does not pass now."""
+    """A frame that passes with the candidate and not with the current bundle."""
 
     camera: str
     die: str
@@ -30,9 +29,9 @@ class NewlyGood:
 
 @dataclass(slots=True)
 class Comparison:
-    """frames: how many both judged. labels: how often (the label now, the candidate's) came. parts:
-    part ids seen, or trigger ids where a frame names no part. passed_over: while the candidate was
-    busy. not_judged: which the candidate could not judge."""
+    """frames: how many both judged. labels: counts of (current label, candidate's label). parts:
+    part ids seen, or trigger ids of frames without a part. passed_over: frames skipped while the
+    candidate was busy. not_judged: frames that the candidate could not judge."""
 
     frames: int = 0
     agreed: int = 0
@@ -43,7 +42,7 @@ class Comparison:
     newly_good: list[NewlyGood] = field(default_factory=list)
 
     def add(self, frame: Frame, now: Verdict, candidate: Verdict) -> NewlyGood | None:
-        """Count one frame; what is to be told of it at once."""
+        """Count one frame. Returns it if it would newly pass."""
         self.frames += 1
         self.parts.add(frame.part_id or frame.trigger_id)
         self.labels[now.label, candidate.label] += 1
@@ -68,7 +67,7 @@ class Comparison:
         return found
 
     def summary(self) -> dict[str, object]:
-        """For a report: the counts, and label pairs that differ, the most frequent first."""
+        """The counts for a report, with the label pairs that differ, most frequent first."""
         return {
             "parts": len(self.parts),
             "frames": self.frames,
@@ -85,8 +84,7 @@ class Comparison:
 
 
 class Shadow:
-    """The candidate's place beside the loop. ``offer`` is the loop's, ``compare`` another
-    thread's."""
+    """Holds the candidate beside the loop. The loop calls ``offer``, another thread ``compare``."""
 
     def __init__(self, candidate: Inspection) -> None:
         self.comparison = Comparison()
@@ -94,14 +92,14 @@ class Shadow:
         self._offered: queue.Queue[tuple[Frame, Verdict]] = queue.Queue(1)
 
     def offer(self, frame: Frame, verdict: Verdict) -> None:
-        """A frame that was judged, and how."""
+        """Offer a judged frame and its verdict."""
         try:
             self._offered.put_nowait((frame, verdict))
         except queue.Full:
             self.comparison.passed_over += 1
 
     def compare(self, timeout_s: float) -> NewlyGood | None:
-        """Judge the next frame with the candidate and count it; nothing where none came."""
+        """Judge the next frame with the candidate and count it; None if no frame came."""
         try:
             frame, verdict = self._offered.get(timeout=timeout_s)
         except queue.Empty:

@@ -59,7 +59,7 @@ def test_a_paused_list_stands_still_while_counting_goes_on() -> None:
     choice.press("pause", tally)
     tally.add(TOPIC + "verdict", verdict(3, label="flat"), 0.0)
     assert labels(tally, choice) == ["GOOD", "Missing"]
-    assert choice.words(tally) == "paused, 1 more came"
+    assert choice.words(tally) == "paused, 1 more arrived"
     assert "3 verdicts" in shown(tally, choice)
     choice.press("pause", tally)
     assert labels(tally, choice) == ["GOOD", "Missing", "flat"]
@@ -130,9 +130,9 @@ def test_in_a_real_terminal(mosquitto: tuple[str, int]) -> None:
         publish(mosquitto, ("verdict", verdict(1)), ("verdict", verdict(2, label="Missing")))
         until("Missing")
         os.write(leader, b" ")
-        until("paused, 0 more came")
+        until("paused, 0 more arrived")
         publish(mosquitto, ("verdict", verdict(3)))
-        until("paused, 1 more came")
+        until("paused, 1 more arrived")
         os.write(leader, b"\x1b[A\r")
         until("drift.witnesses")
         os.write(leader, b"\x1b")

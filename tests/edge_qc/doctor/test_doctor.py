@@ -348,7 +348,7 @@ def test_each_camera_is_looked_at(tmp_path: Path) -> None:
         "strange": Status.BAD,
     }
     assert "secret" not in str(found)
-    assert "plugged in" in found["camera absent"].remedy
+    assert "plug the camera in" in found["camera absent"].remedy
 
 
 def test_device_nodes_are_named_where_no_settings_are(tmp_path: Path) -> None:
@@ -476,7 +476,7 @@ def test_tls_is_checked_against_the_stations_authority(tmp_path: Path) -> None:
         assert found[0].status is Status.GOOD
         assert "reached with TLS" in found[0].seen
         finding = only(broker.reach(settings(tmp_path, mqtt=mqtt | {"ca_file": stranger})))
-        assert "its certificate is refused" in finding.seen
+        assert "certificate is not valid" in finding.seen
         assert finding.remedy == "correct mqtt.ca_file"
 
 
@@ -560,7 +560,7 @@ def test_a_station_toml_that_is_wrong_is_red(tmp_path: Path) -> None:
     done = doctor("--config", tmp_path / "station.toml")
     assert done.returncode == 1
     assert "✗ settings" in done.stdout
-    assert "to mend" in done.stdout
+    assert "to repair" in done.stdout
 
 
 def test_the_pin_of_a_trigger_is_looked_for(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_build_builds_accepts_and_reports(tmp_path: Path, bundle: Path) -> None:
     assert report["machine"]["arch"]
     assert "building a TensorRT plan:   0%  no plan of this model" in done.stderr
     assert "100%  done" in done.stderr
-    assert "this machine's GPU and TensorRT alone" in done.stderr
+    assert "only this machine's GPU and TensorRT" in done.stderr
     assert len(list(plans.glob("*.plan"))) == 1
 
 

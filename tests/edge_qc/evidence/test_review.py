@@ -209,7 +209,7 @@ def test_only_what_is_labelled_is_exported_and_drift_goes_to_the_test_part(
     assert truth == ["filename,Label", f"{given['DRIFT']}.png,Drift"]
     groups = (tmp_path / "set" / "groups.csv").read_text().split()
     assert groups == ["filename,group", f"{given['GOOD']}.png,part-1"]
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         export_dataset(store, tmp_path / "set")
 
 
@@ -229,7 +229,7 @@ def test_a_colour_cameras_frame_is_exported_in_the_grey_that_was_judged(
 
 def test_without_a_label_there_is_nothing_to_export(store: Store, tmp_path: Path) -> None:
     kept(store)
-    with pytest.raises(DataError, match="of 1 images none has a label"):
+    with pytest.raises(DataError, match="none of the 1 images has a label"):
         export_dataset(store, tmp_path / "set")
     assert not (tmp_path / "set").exists()
 

@@ -312,7 +312,7 @@ def test_answers_go_to_terminals_programs_and_files(
     Store(own_engine).keep_costs("a" * 64, 1, json.dumps(COSTS))
     assert json.loads(call(query, database, "quality", "--json").stdout)[0]["figure"] == "verdicts"
     assert "False" in call(query, database, "gaps").output
-    assert "nothing is recorded" in call(query, database, "escapes", "--station", "x").output
+    assert "no matching records" in call(query, database, "escapes", "--station", "x").output
 
 
 def test_a_spreadsheet_runs_nothing_out_of_a_part_s_name(tmp_path: Path) -> None:

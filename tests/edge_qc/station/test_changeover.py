@@ -236,7 +236,7 @@ def test_without_a_station_the_next_start_takes_it(settings: Settings, tmp_path:
     with pytest.raises(EdgeQCError, match="older than 2"):
         install(settings, make_bundle(tmp_path / "old", version=1, seed=OTHER))
     assert install(settings, tmp_path / "old", allow_downgrade=True).slot.version == 1
-    with pytest.raises(EdgeQCError, match="no station runs here"):
+    with pytest.raises(EdgeQCError, match="no station is running here"):
         install(
             settings,
             make_bundle(tmp_path / "v3", version=3),

@@ -64,7 +64,7 @@ def test_the_state_and_a_golden_part(settings: Settings) -> None:
         assert reply["bundle"]["version"] == 1
         reply = plant.ask(command(command="golden-part"))
         assert reply["status"] == "refused"
-        assert "nothing is recorded" in reply["detail"]
+        assert "is not recorded" in reply["detail"]
         with station.feed(PASS):
             check(settings, record=True)
             reply = plant.ask(command(command="golden-part"))

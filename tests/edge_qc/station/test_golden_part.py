@@ -138,7 +138,7 @@ def test_on_the_command_line(station: Station, station_file: Path, tmp_path: Pat
     config = ("--config", station_file)
     with station.feed(PASS):
         done = edge_qc("golden-part", "--record", *config)
-        assert (done.returncode, done.stderr[:22]) == (0, "put it in: waiting for")
+        assert (done.returncode, done.stderr[:22]) == (0, "insert the golden part; waiting for")
         assert done.stdout.splitlines()[-1] == "recorded"
     with station.feed(REJECT):
         done = edge_qc("golden-part", *config)
@@ -193,4 +193,4 @@ def test_without_a_station(settings: Settings, station_file: Path) -> None:
     for command in ("golden-part", "relearn"):
         done = edge_qc(command, "--config", station_file)
         assert done.returncode == 1
-        assert "no station runs here" in done.stderr
+        assert "no station is running here" in done.stderr
