@@ -21,6 +21,8 @@ from typing import Any
 
 from page import page
 
+import edge_qc  # noqa: F401 - before any benchmark imports ONNX Runtime
+
 HERE = Path(__file__).parent
 # fleet and startup take arguments of their own and keep results of their own.
 _NOT_ONE = ("run", "timing", "page", "peers", "fleet", "startup")

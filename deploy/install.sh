@@ -182,7 +182,7 @@ pip_of() { # VENV ARGUMENTS…
 
 pycuda() { # VENV: where TensorRT is; built once, since it takes minutes
   [ -n "$(gpu_kind)" ] || return 0
-  local found get="pip install 'edge-qc[tensorrt]' with $1/bin/python"
+  local found get="$1/bin/python -m pip install tensorrt"
   if [ "$(gpu_kind)" = jetson ]; then get="apt install python3-libnvinfer, JetPack's own"; fi
   if ! found=$("$1/bin/python" -c 'import tensorrt as t; print(t.__version__, "of", t.__file__)' 2>/dev/null); then
     say "no TensorRT is seen, so the engine is ONNX Runtime on the CPU until then: $get, then run this again"

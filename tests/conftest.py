@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import edge_qc  # noqa: F401 - before any test imports ONNX Runtime
 from tests.rig.brokers import KINDS, running_broker
 
 pytest_plugins = [

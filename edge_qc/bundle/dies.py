@@ -75,7 +75,7 @@ def read_dies(file: Path) -> dict[str, Die]:
     Raises DataError naming the file and every entry that is wrong.
     """
     try:
-        table = _TABLE.validate_python(json.loads(file.read_text(encoding="utf-8")))
+        table = _TABLE.validate_python(json.loads(file.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"die table {file}: cannot be read as JSON ({error})") from error
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """A pin of a GPIO chip as a trigger: edges in, by the kernel's character device.
 
-Needs the package ``gpiod`` (libgpiod 2, ``pip install 'edge-qc[gpio]'``). What an edge sets off is
-its owner's matter.
+Needs the package ``gpiod`` (libgpiod 2, ``pip install '.[gpio]'`` in a clone). What an edge sets
+off is its owner's matter.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_qc.camera.backoff import Backoff
 from edge_qc.errors import CameraError, SettingsError
+from edge_qc.extras import how_to_install
 from edge_qc.settings.triggering import Pin
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def check_pin(pin: Pin) -> None:
     except ImportError as error:
         raise SettingsError(
             f"trigger gpio:{pin}: the package gpiod is not installed ({error}). Install it with: "
-            "pip install 'edge-qc[gpio]'"
+            + how_to_install("gpio")
         ) from error
 
 

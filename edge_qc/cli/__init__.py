@@ -100,7 +100,8 @@ def _workstation_command(name: str) -> click.Command:
     def missing(ignored: tuple[str, ...]) -> None:
         raise EdgeQCError(
             f"'edge-qc {name}' needs the workstation, which is not installed here. Install it "
-            "with: pip install edge-qc-export (from a checkout: pip install ./export)"
+            "with: pip install ./export   (in a clone of edge-qc), or give pip the wheel of "
+            "edge-qc-export of the same version"
         )
 
     return missing

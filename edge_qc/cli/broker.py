@@ -63,6 +63,7 @@ def broker_and_topic(
     from pydantic import ValidationError
 
     from edge_qc.errors import UsageError
+    from edge_qc.redaction import redacted_uri
     from edge_qc.settings import MqttTable, read_settings
 
     if (broker is None) == (config is None):
@@ -71,11 +72,19 @@ def broker_and_topic(
         settings = read_settings(config)
         return settings.mqtt, f"{settings.station.root}/+"
     assert broker is not None
-    scheme, _, address = broker.rpartition("://")
+    shown = redacted_uri(broker)
+    scheme, _, address = broker.strip().rpartition("://")
+    scheme = scheme.lower()
     if scheme and scheme not in _SCHEMES:
-        raise UsageError(f"--broker {broker!r}: known schemes are mqtt:// and mqtts://")
+        raise UsageError(f"--broker {shown!r}: known schemes are mqtt:// and mqtts://")
+    if "@" in address:
+        # Everybody on this machine can read a command line.
+        raise UsageError(
+            f"--broker {shown!r}: write HOST[:PORT] alone; the account goes into --username and "
+            "--password-file"
+        )
     if scheme == "mqtts" and ca_file is None:
-        raise UsageError(f"--broker {broker!r}: TLS needs --ca-file, the authority to trust")
+        raise UsageError(f"--broker {shown!r}: TLS needs --ca-file, the authority to trust")
     host, port = address.rstrip("/"), str(_SCHEMES.get(scheme, 1883))
     if host.startswith("[") or host.count(":") == 1:
         host, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", port)
@@ -95,6 +104,7 @@ def broker_and_topic(
     except ValidationError as error:
         fault = error.errors()[0]
         raise UsageError(
-            f"--broker {broker!r}: {fault['msg']}. Write it as HOST:PORT, such as localhost:1883"
+            f"--broker {shown!r}: {fault['msg'].removeprefix('Value error, ')}. Write "
+            "--broker HOST:PORT, such as localhost:1883"
         ) from error
     return mqtt, "edge-qc/v1/+/+/+"

@@ -62,12 +62,13 @@ def command(
     import signal
 
     from edge_qc.errors import EdgeQCError
+    from edge_qc.extras import how_to_install
 
     missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
         raise EdgeQCError(
             f"the dashboard needs {' and '.join(missing)}. Install with: "
-            "pip install 'edge-qc[dashboard]'"
+            + how_to_install("dashboard")
         )
     if (https_cert_file is None) != (https_key_file is None):
         raise click.UsageError("--https-cert-file and --https-key-file go together")

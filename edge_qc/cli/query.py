@@ -219,6 +219,6 @@ def _costs(file: Path | None, kept: str | None) -> Costs:
     if file.is_dir():
         file /= "manifest.json"
     try:
-        return read_costs(json.loads(file.read_text(encoding="utf-8")))
+        return read_costs(json.loads(file.read_text(encoding="utf-8-sig")))
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: {error}") from error

@@ -113,13 +113,14 @@ def _cell(value: Any) -> Any:
 
 def _write_parquet(file: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     from edge_qc.errors import RecordError
+    from edge_qc.extras import how_to_install
 
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise RecordError(
-            "Parquet needs pyarrow, which is not installed here: pip install 'edge-qc[record]'"
+            f"Parquet needs pyarrow, which is not installed here: {how_to_install('record')}"
         ) from error
     types = {name: _parquet_type(name, pa) for name in columns}
     count, writer, schema = 0, None, None

@@ -13,6 +13,7 @@ from edge_qc.camera.gpio import check_pin
 from edge_qc.camera.sources import SourceRequest, check_source, request_of
 from edge_qc.doctor.finding import Finding, bad, good, none, note
 from edge_qc.errors import EdgeQCError
+from edge_qc.extras import how_to_install
 from edge_qc.settings import CameraTable, Settings
 from edge_qc.settings.triggering import Pin
 
@@ -75,7 +76,7 @@ def _pin(check: str, pin: Pin) -> Finding:
     try:
         check_pin(pin)
     except EdgeQCError as error:
-        return bad(check, str(error), "pip install 'edge-qc[gpio]'")
+        return bad(check, str(error), how_to_install("gpio"))
     if not Path(pin.chip).exists():
         beside = sorted(str(file) for file in Path("/dev").glob("gpiochip*"))
         return bad(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_qc.doctor.finding import Finding, bad, good, none, note
+from edge_qc.extras import how_to_install
 from edge_qc.settings import Settings
 from edge_qc.system.machine import Machine
 
@@ -78,8 +79,8 @@ def tensorrt(spared: str | None) -> Iterator[Finding]:
         yield bad(
             "TensorRT",
             f"cannot be imported: {failure}",
-            "on a Jetson: sudo apt install python3-libnvinfer; on a workstation: pip install "
-            "'edge-qc[tensorrt]'",
+            "on a Jetson: sudo apt install python3-libnvinfer; on a workstation: "
+            + how_to_install("tensorrt"),
         )
         return
     version, file, builds, said = answer
@@ -106,7 +107,7 @@ def cuda(spared: str | None) -> Iterator[Finding]:
         yield bad(
             "CUDA",
             f"pycuda finds no device: {failure}",
-            "pip install 'edge-qc[pycuda]', with nvcc on the PATH; then check that this user may "
+            f"{how_to_install('pycuda')}, with nvcc on the PATH; then check that this user may "
             "open the GPU (group video or render)",
         )
         return

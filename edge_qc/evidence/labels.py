@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
+import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Labels:
             if not text.strip() or len(text) > _LONGEST or not text.isprintable():
                 raise DataError(f"{what} {text!r}: wanted 1 to {_LONGEST} printable characters")
         time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        given = Label(verdict_id, label.strip(), said, who.strip(), time)
+        given = Label(verdict_id, _composed(label.strip()), said, who.strip(), time)
         line = json.dumps(asdict(given), ensure_ascii=False) + "\n"
         try:
             with self._lock, open(self.file, "a+b") as stream:
@@ -65,17 +66,23 @@ class Labels:
         """All labels in order; an incomplete line is skipped. Raises DataError if the file cannot
         be read."""
         try:
-            lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = self.file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         except FileNotFoundError:
             return
         except OSError as error:
             raise DataError(f"labels {self.file}: {error}") from error
         for line in lines:
             try:
-                yield Label(**json.loads(line))
+                label = Label(**json.loads(line))
+                yield replace(label, label=_composed(label.label))
             except (ValueError, TypeError):
                 continue
 
     def latest(self) -> Mapping[str, Label]:
         """The label that counts, by verdict id."""
         return {label.verdict_id: label for label in self.history()}
+
+
+def _composed(name: str) -> str:
+    """The name in NFC: keyboards of different systems write one accent in two ways."""
+    return unicodedata.normalize("NFC", name)

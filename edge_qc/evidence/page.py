@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,7 +65,11 @@ class Desk:
             if shares := exhibit.verdict().get("probabilities"):
                 known |= set(shares)
                 break
-        classes = known - {DRIFT, NOT_JUDGED, UNUSABLE}
+        classes = {unicodedata.normalize("NFC", name) for name in known} - {
+            DRIFT,
+            NOT_JUDGED,
+            UNUSABLE,
+        }
         return [*sorted(classes, key=lambda name: (name != "GOOD", name)), DRIFT, UNUSABLE]
 
     def label(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Registers and coils of a controller, over Modbus TCP. The station is the client.
 
-Needs the package ``pymodbus`` (``pip install 'edge-qc[modbus]'``). Where a value lies is
+Needs the package ``pymodbus`` (``pip install '.[modbus]'`` in a clone). Where a value lies is
 ``layout``'s.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_qc.errors import OutputError, SettingsError
+from edge_qc.extras import how_to_install
 from edge_qc.output.block import Block
 from edge_qc.output.connection import Counted
 from edge_qc.output.layout import BEAT, Area, RegisterMap, number_of, text_of, words_of
@@ -48,7 +49,7 @@ def _check(table: OutputTable) -> None:
     except ImportError as error:
         raise SettingsError(
             f"output {table.name}: the package pymodbus is not installed ({error}). Install it "
-            "with: pip install 'edge-qc[modbus]'"
+            f"with: {how_to_install('modbus')}"
         ) from error
 
 

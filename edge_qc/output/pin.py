@@ -1,6 +1,6 @@
 """A pin of this machine: at its active level for PASS, at the other one for everything else.
 
-Needs the package ``gpiod`` (libgpiod 2, ``pip install 'edge-qc[gpio]'``). When a pulse begins and
+Needs the package ``gpiod`` (libgpiod 2: the extra ``gpio``). When a pulse begins and
 ends is ``showing``'s. The level that the kernel leaves behind a process that was killed is not ours
 to choose: see ``docs/outputs.md`` for the wiring that makes it safe.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_qc.errors import OutputError, SettingsError
+from edge_qc.extras import how_to_install
 from edge_qc.output.block import Block
 from edge_qc.output.layout import RegisterMap
 from edge_qc.settings import OutputTable
@@ -53,7 +54,7 @@ class PinConnection:
         except ImportError as error:
             raise SettingsError(
                 f"output {table.name}: the package gpiod is not installed ({error}). Install it "
-                "with: pip install 'edge-qc[gpio]'"
+                f"with: {how_to_install('gpio')}"
             ) from error
 
     def toggle(self, block: str) -> bool:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from edge_qc.errors import SettingsError
+from edge_qc.settings.host import bare_host
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 TopicLevel = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
+Host = Annotated[str, AfterValidator(bare_host)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def password_in(file: Path | None, key: str) -> SecretStr | None:
+    """The password that a file holds, without the end of its line and a byte order mark, which
+    Windows' editors put in front. Raises SettingsError, which names ``key``."""
+    if file is None:
+        return None
+    try:
+        return SecretStr(file.read_text(encoding="utf-8-sig").rstrip("\n"))
+    except UnicodeDecodeError:
+        # The error's own words hold a byte of the password.
+        raise SettingsError(f"{key}: {file} is not UTF-8. Save it as UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"{key}: {error}. Correct the path") from error

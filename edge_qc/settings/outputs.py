@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from edge_qc.errors import SettingsError
 from edge_qc.redaction import redacted_uri
-from edge_qc.settings.fields import NonEmpty, Table, TopicLevel
+from edge_qc.settings.fields import NonEmpty, Table, TopicLevel, password_in
 from edge_qc.settings.triggering import Pin, pin_of
 
 PART = "part"
@@ -195,14 +194,7 @@ class OutputTable(Table):
 
     def password(self) -> SecretStr | None:
         """The password in ``password_file``. Raises SettingsError where it cannot be read."""
-        if self.password_file is None:
-            return None
-        try:
-            return SecretStr(self.password_file.read_text(encoding="utf-8").rstrip("\n"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"output {self.name}: password_file: {error}. Correct the path"
-            ) from error
+        return password_in(self.password_file, f"output {self.name}: password_file")
 
 
 _MODBUS, _OPCUA, _GPIO = ("modbus",), ("opcua",), ("gpio",)

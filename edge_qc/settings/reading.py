@@ -28,13 +28,17 @@ def read_settings(file: Path) -> Settings:
     the nearest known one.
     """
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingsError(
             f"{file}: there is no such file. Copy deploy/station.example.toml, or name another "
             "with --config"
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{file}: is not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8"
+        ) from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{file}: cannot be read as TOML: {error}") from error
     _absolute_paths(document, file.resolve().parent)
     try:

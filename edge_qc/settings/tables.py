@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from edge_qc.errors import SettingsError
-from edge_qc.settings.fields import NonEmpty, Port, Seconds, Table, TopicLevel
+from edge_qc.settings.fields import Host, NonEmpty, Port, Seconds, Table, TopicLevel, password_in
 from edge_qc.settings.outputs import PART, OutputTable
 from edge_qc.settings.source import Source
 from edge_qc.settings.triggering import Triggering, triggering
@@ -95,7 +94,7 @@ class MqttTable(Table):
     message until ``edge-qc record`` has acknowledged it, and say so where it is silent for
     recorder_silent_s."""
 
-    host: NonEmpty
+    host: Host
     port: Port = 1883
     username: str | None = None
     password_file: Path | None = None
@@ -116,12 +115,7 @@ class MqttTable(Table):
 
     def password(self) -> SecretStr | None:
         """The password in ``password_file``. Raises SettingsError where it cannot be read."""
-        if self.password_file is None:
-            return None
-        try:
-            return SecretStr(self.password_file.read_text(encoding="utf-8").rstrip("\n"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"mqtt.password_file: {error}. Correct the path") from error
+        return password_in(self.password_file, "mqtt.password_file")
 
 
 class OutboxTable(Table):

@@ -84,7 +84,7 @@ def test_the_installer_says_which_tensorrt_a_jetson_uses(environment: Path) -> N
     assert "apt install python3-libnvinfer, JetPack's own, then run this" in said(
         environment, "jetson"
     )
-    assert "pip install 'edge-qc[tensorrt]'" in said(environment, "nvidia")
+    assert "-m pip install tensorrt, then run this again" in said(environment, "nvidia")
     assert said(environment, "") == ""
     (packages / "tensorrt.py").write_text('__version__ = "10.3.0"\n')
     (packages / "pycuda.py").touch()

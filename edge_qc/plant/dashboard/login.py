@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 from edge_qc.errors import SettingsError, UsageError
+from edge_qc.redaction import redacted_uri
+from edge_qc.settings.host import bare_host
 
 COOKIE = "edge_qc_dashboard"
 SESSION_S = 14 * 24 * 3600
@@ -34,8 +36,10 @@ class Login:
     def from_file(cls, file: Path) -> Login:
         """The password is the file's first line. Raises SettingsError."""
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise SettingsError(f"--login-file: {file} is not UTF-8. Save it as UTF-8") from None
+        except OSError as error:
             raise SettingsError(f"--login-file: {error}. Name a file with a password") from error
         if not lines or len(lines[0]) < _FEWEST:
             raise SettingsError(
@@ -75,7 +79,12 @@ def is_loopback(host: str) -> bool:
 
 
 def require_login(host: str, login: Login | None) -> None:
-    """Raises UsageError where others could look without a password."""
+    """Raises UsageError where others could look without a password, and for what is no host."""
+    try:
+        if host:
+            bare_host(host)
+    except ValueError as error:
+        raise UsageError(f"--host {redacted_uri(host)!r}: {error}") from error
     if login is None and not is_loopback(host):
         raise UsageError(
             f"--host {host}: others could see the plant without a password. Give --login-file FILE "

@@ -1,7 +1,7 @@
 """The plant's records: every message of every station in a database, acknowledged once it is
 there, and what a quality engineer asks of it.
 
-Not part of a station: install with ``pip install 'edge-qc[record]'``.
+Not part of a station: install with ``pip install '.[record]'`` in a clone.
 """
 
 from __future__ import annotations

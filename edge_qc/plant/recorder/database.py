@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from edge_qc.errors import RecordError, UsageError
+from edge_qc.extras import how_to_install
+from edge_qc.redaction import redacted, redacted_uri
 
 try:
     import sqlalchemy as sa
 except ImportError as error:
     raise RecordError(
-        "records need SQLAlchemy, which is not installed here: pip install 'edge-qc[record]'"
+        f"records need SQLAlchemy, which is not installed here: {how_to_install('record')}"
     ) from error
 
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -53,7 +55,7 @@ def open_database(name: str, *, create: bool = True) -> sa.Engine:
                 connect_args=_CONNECT.get(url.get_backend_name(), {}),
             )
         except (ImportError, NoSuchModuleError) as error:
-            raise RecordError(f"{error}: pip install 'edge-qc[record]'") from error
+            raise RecordError(f"{error}: {how_to_install('record')}") from error
         if url.get_backend_name() == "sqlite":
             sa.event.listen(engine, "connect", _careful)
         _prepare(engine, create)
@@ -85,7 +87,10 @@ def _url(name: str) -> sa.URL:
     try:
         url = sa.make_url(name)
     except ArgumentError as error:
-        raise UsageError(f"--database {name!r} is neither a file nor a URL: {error}") from error
+        raise UsageError(
+            f"--database {redacted_uri(name)!r} is neither a file nor a URL: "
+            f"{redacted(str(error), name)}"
+        ) from None
     if url.drivername in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):

@@ -5,6 +5,7 @@ several the last counts.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
@@ -60,10 +61,16 @@ def add_labels(
 def _known(truth: str, payload: str) -> str:
     fields = json.loads(payload)
     known: set[str] = {GOOD, DRIFT, *fields["probabilities"], *fields["expected_cost"]}
-    by_lower = {str(name).lower(): str(name) for name in known}
-    if truth.lower() in by_lower:
-        return by_lower[truth.lower()]
+    by_form = {_form(str(name)): str(name) for name in known}
+    if _form(truth) in by_form:
+        return by_form[_form(truth)]
     if not fields["probabilities"] and not fields["expected_cost"]:
         # A view that was not judged names no classes.
-        return truth
+        return unicodedata.normalize("NFC", truth)
     raise UsageError(f"label {truth!r}: this verdict's bundle knows {', '.join(sorted(known))}")
+
+
+def _form(name: str) -> str:
+    """What two spellings of one name share: case, and whether an accent is a character of its
+    own."""
+    return unicodedata.normalize("NFC", name).lower()

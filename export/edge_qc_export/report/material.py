@@ -102,7 +102,7 @@ def read_log(run: Run) -> tuple[dict[str, float], ...]:
     """The rows of ``log.csv`` as numbers. Raises DataError where it is damaged."""
     file = run.folder / LOG
     try:
-        with file.open(newline="", encoding="utf-8") as stream:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
             rows = tuple(
                 {name: _number(text) for name, text in row.items() if name}
                 for row in csv.DictReader(stream)

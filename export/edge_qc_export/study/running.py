@@ -161,7 +161,7 @@ def _measured(
 
 
 def _seconds_of_epochs(folder: Path) -> float:
-    with (folder / LOG).open(newline="", encoding="utf-8") as stream:
+    with (folder / LOG).open(newline="", encoding="utf-8-sig") as stream:
         return sum(float(row["seconds"]) for row in csv.DictReader(stream))
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.rig.programs import find, needs
 from tests.rig.publishing import wait_until
 
-pytest.importorskip("gpiod", reason="needs gpiod: pip install 'edge-qc[gpio]'")
+pytest.importorskip("gpiod", reason="needs gpiod: pip install '.[gpio]'")
 COMPILER = find("cc")
 RIG = Path(__file__).parents[2] / "rig"
 ROOT = RIG.parents[1]

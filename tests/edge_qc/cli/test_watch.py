@@ -201,8 +201,11 @@ def test_the_live_view_gives_the_terminal_back(mosquitto: tuple[str, int]) -> No
     [
         (["--broker", "127.0.0.1:1"], 1, "127.0.0.1:1: [Errno 111]"),
         (["--broker", "nowhere.invalid"], 1, "nowhere.invalid:1883"),
-        (["--broker", "127.0.0.1:http"], 2, "Write it as HOST:PORT"),
-        (["--broker", "127.0.0.1:70000"], 2, "Write it as HOST:PORT"),
+        (["--broker", "127.0.0.1:http"], 2, "Write --broker HOST:PORT"),
+        (["--broker", "127.0.0.1:70000"], 2, "Write --broker HOST:PORT"),
+        (["--broker", "a broker"], 2, "is no host"),
+        (["--broker", "localhost/x"], 2, 'write "localhost"'),
+        (["--broker", "mqtt://u:Sekr3t1@localhost"], 2, "--username and --password-file"),
         ([], 2, "give either --broker HOST[:PORT] or --config"),
         (["--config", "none.toml"], 78, "none.toml: there is no such file"),
         (["--broker", "127.0.0.1:1", "--ca-file", "none.pem"], 1, "No such file"),
@@ -215,6 +218,7 @@ def test_wrong_use_is_explained(arguments: list[str], status: int, said: str) ->
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Sekr3t1" not in done.stderr
 
 
 @pytest.mark.broker

@@ -564,7 +564,7 @@ def test_a_station_toml_that_is_wrong_is_red(tmp_path: Path) -> None:
 
 
 def test_the_pin_of_a_trigger_is_looked_for(tmp_path: Path) -> None:
-    pytest.importorskip("gpiod", reason="needs gpiod: pip install 'edge-qc[gpio]'")
+    pytest.importorskip("gpiod", reason="needs gpiod: pip install '.[gpio]'")
     (tmp_path / "a.png").touch()
     source = {"source": f"file://{tmp_path}/", "die": "Die01"}
     triggered = [

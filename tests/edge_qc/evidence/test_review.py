@@ -111,6 +111,16 @@ def test_labels_are_appended_with_who_and_when_and_the_last_counts(tmp_path: Pat
     assert datetime.fromisoformat(latest["v3"].time).utcoffset() == timedelta(0)
 
 
+def test_two_spellings_of_one_label_are_one(store: Store) -> None:
+    """A Mac types a letter and its accent, Windows one character for both (NFD, NFC)."""
+    kept(store)
+    exhibit = next(iter(store.exhibits()))
+    Labels(store.folder).add(exhibit.verdict_id, "Re\u0301parable", "GOOD", "anna")
+    assert Labels(store.folder).latest()[exhibit.verdict_id].label == "R\u00e9parable"
+    offered = Desk(store, "anna", ["Re\u0301parable"]).listing()["labels"]
+    assert [label for label in offered if label.endswith("parable")] == ["R\u00e9parable"]
+
+
 @pytest.mark.parametrize("label", ["", "  ", "a\nb", "x" * 65])
 def test_a_label_that_is_none_is_refused(tmp_path: Path, label: str) -> None:
     with pytest.raises(DataError, match="printable"):

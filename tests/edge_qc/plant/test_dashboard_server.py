@@ -193,6 +193,21 @@ def test_a_password_that_is_none_is_refused(tmp_path: Path) -> None:
             Login.from_file(file)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_password(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("long enough\n", encoding="utf-8-sig")
+    assert Login.from_file(file).is_right("long enough")
+    file.write_text("long enough\n", encoding="utf-16")
+    with pytest.raises(SettingsError, match="is not UTF-8"):
+        Login.from_file(file)
+
+
+@pytest.mark.parametrize("host", ["http://0.0.0.0", "127.0.0.1:8080", " localhost "])
+def test_a_host_that_is_more_than_one_is_refused(host: str) -> None:
+    with pytest.raises(UsageError, match="is more than a host"):
+        require_login(host, None)
+
+
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
@@ -237,4 +252,6 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "needs uvicorn. Install with: pip install 'edge-qc[dashboard]'" in done.stderr
+    assert "needs uvicorn. Install with: pip install " in done.stderr
+    assert "'uvicorn>=" in done.stderr
+    assert "in a clone of edge-qc: pip install '.[dashboard]'" in done.stderr

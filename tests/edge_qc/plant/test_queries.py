@@ -217,6 +217,18 @@ def test_labels_make_escapes_and_the_last_one_counts(own_engine: sa.Engine) -> N
         verdicts_of_part(engine, "part-none")
 
 
+def test_a_label_is_known_in_either_spelling_of_its_letters(database: str) -> None:
+    """A Mac types a letter and its accent, Windows one character for both (NFD, NFC)."""
+    nfc, nfd = "R\u00e9parable", "Re\u0301parable"
+    engine = open_database(database)
+    classes = {"probabilities": {"GOOD": 0.5, nfc: 0.5}, "expected_cost": {}}
+    unjudged = {"probabilities": {}, "expected_cost": {}, "label": "NOT_JUDGED"}
+    Store(engine).record(arrived(verdict(1, **classes), verdict(2, **unjudged)))
+    assert add_labels(engine, ["e1-1"], nfd.lower(), by="ann") == nfc
+    assert add_labels(engine, ["e1-2"], nfd, by="ann") == nfc
+    engine.dispose()
+
+
 def test_gaps_are_told_final_and_open(database: str) -> None:
     engine = open_database(database)
     store = Store(engine)

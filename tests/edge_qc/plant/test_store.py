@@ -282,4 +282,4 @@ def test_what_is_not_installed_is_named() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 1
-    assert "pip install 'edge-qc[record]'" in run.stderr
+    assert "pip install '.[record]'" in run.stderr

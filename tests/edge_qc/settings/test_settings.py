@@ -108,3 +108,71 @@ def test_a_credential_is_what_systemd_handed_over_or_roots_own_file(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/edge-qc.service")
     handed = read_settings(file).mqtt.password_file
     assert handed == Path("/run/credentials/edge-qc.service/mqtt.password")
+
+
+@pytest.mark.parametrize(
+    ("host", "advice"),
+    [
+        ("mqtt://broker:1883", 'write "broker", and port = 1883 beside it'),
+        ("broker:1883", 'write "broker", and port = 1883 beside it'),
+        (" broker ", 'write "broker"'),
+        ("broker.example/", 'write "broker.example"'),
+        ("[::1]:1883", 'write "::1", and port = 1883 beside it'),
+        ("mqtts://u:Sekr3t1@b.example:8883", 'write "b.example", and port = 8883, ca_file for TLS'),
+        ("10.0.0.300", "is no host: wanted a name"),
+        ("", "is no host: wanted a name"),
+    ],
+)
+def test_a_host_that_is_more_or_less_than_one_is_refused(
+    tmp_path: Path, host: str, advice: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(written(tmp_path, GOOD.replace('"localhost"', f'"{host}"')))
+    assert f"mqtt.host: is {'no' if 'no host' in advice else 'more than a'} host" in str(
+        caught.value
+    )
+    assert advice in str(caught.value)
+    assert "Sekr3t1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["::1", "fe80::1%eth0", "192.0.2.5", "b-1.example.", "bücher.example"]
+)
+def test_every_way_to_write_a_host_is_taken(tmp_path: Path, host: str) -> None:
+    assert read_settings(written(tmp_path, GOOD.replace("localhost", host))).mqtt.host == host
+
+
+def test_a_byte_order_mark_is_no_part_of_what_it_marks(tmp_path: Path) -> None:
+    """Windows' editors write one in front of UTF-8."""
+    (tmp_path / "secret").write_text("hunter2\r\n", encoding="utf-8-sig")
+    text = GOOD.replace(
+        'host = "localhost"', 'host = "h"\nusername = "u"\npassword_file = "secret"'
+    )
+    (tmp_path / "station.toml").write_text(text, encoding="utf-8-sig")
+    password = read_settings(tmp_path / "station.toml").mqtt.password()
+    assert password is not None
+    assert password.get_secret_value() == "hunter2"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_named_and_no_byte_of_a_password(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "secret").write_text("hünter2\n", encoding=encoding)
+    text = GOOD.replace(
+        'host = "localhost"', 'host = "h"\nusername = "ü"\npassword_file = "secret"'
+    )
+    settings = read_settings(written(tmp_path, text))
+    with pytest.raises(SettingsError, match=r"secret is not UTF-8\. Save it as UTF-8") as caught:
+        settings.mqtt.password()
+    assert "0xf" not in str(caught.value)
+    (tmp_path / "station.toml").write_text(text, encoding=encoding)
+    with pytest.raises(SettingsError, match=r"station.toml: is not UTF-8 .* Save it as UTF-8"):
+        read_settings(tmp_path / "station.toml")
+
+
+def test_a_source_shows_no_secret_however_it_is_printed(tmp_path: Path) -> None:
+    text = GOOD.replace("file:///tmp", "rtsp://admin:Sekr3t1@192.0.2.7/x")
+    settings = read_settings(written(tmp_path, text))
+    printed = f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+    assert "Sekr3t1" not in printed
+    assert "rtsp://admin:***@192.0.2.7/x" in printed
+    assert settings.camera[0].source.uri == "rtsp://admin:Sekr3t1@192.0.2.7/x"
