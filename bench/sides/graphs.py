@@ -24,7 +24,9 @@ from edge_qc_export.drift.whitening import (
     whitened_centres,
 )
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
-from edge_qc_export.learn.networks import IMAGENET_MEAN, IMAGENET_STD, Network, build_network
+from edge_qc_export.learn.network import Network
+from edge_qc_export.learn.networks import build_network
+from edge_qc_export.learn.residual import IMAGENET_MEAN, IMAGENET_STD
 
 SIZE, CLASSES, CHANNELS, DIRECTIONS = 224, 6, 100, 128
 THREADS = 2

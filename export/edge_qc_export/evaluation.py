@@ -29,7 +29,7 @@ from edge_qc_export.drift.embedding import EmbeddingMoments, embedding_distances
 from edge_qc_export.figures.costs import Costs
 from edge_qc_export.figures.scoring import Scores, score
 from edge_qc_export.learn.checkpoints import SPLIT, Run
-from edge_qc_export.learn.networks import normalised
+from edge_qc_export.learn.network import normalised
 
 Advance = Callable[[int], None]
 

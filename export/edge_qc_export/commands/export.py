@@ -44,7 +44,9 @@ from edge_qc.cli.options import json_option
 @click.option(
     "--channels", type=click.IntRange(1), help="Of PaDiM; default: 100, or what the images allow."
 )
-@click.option("--grid", metavar="finest|ROWS", help="PaDiM's patches; default: at most 32 rows.")
+@click.option(
+    "--grid", metavar="finest|ROWS", help="PaDiM's patches; default: at most 1024 of them."
+)
 @click.option(
     "--combine",
     type=click.Choice(["fisher", "max", "padim", "embedding"]),

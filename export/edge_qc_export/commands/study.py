@@ -21,9 +21,8 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--size",
     type=Size(),
-    default="224",
-    show_default=True,
-    help="Pixels of the view: 224, or HEIGHTxWIDTH.",
+    help="Pixels of the view, height first: 320x96, or 96 for a square.  [default: the shape of "
+    "the die table's crops]",
 )
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option(
@@ -31,7 +30,7 @@ _FILE = click.Path(path_type=Path)
     multiple=True,
     default=("imagenet",),
     show_default=True,
-    help="Of the ResNets: imagenet, none, a file, or NETWORK=FILE; may be given several times.",
+    help="Of the trunks: imagenet, none, a file, or NETWORK=FILE; may be given several times.",
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Only this one; several times.")
 @click.option("--batch", default=32, show_default=True)

@@ -8,9 +8,9 @@ import click
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]
-    """``224``, or ``HEIGHTxWIDTH``."""
+    """``96`` for a square, or ``HEIGHTxWIDTH``."""
 
-    name = "pixels"
+    name = "HEIGHTxWIDTH"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -20,7 +20,11 @@ class Size(click.ParamType):  # type: ignore[type-arg]
             return value
         parts = str(value).lower().split("x")
         if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-            self.fail(f"{value!r}: wanted pixels such as 224, or HEIGHTxWIDTH", param, ctx)
+            self.fail(
+                f"{value!r}: wanted HEIGHTxWIDTH in pixels such as 320x96, or 96 for a square",
+                param,
+                ctx,
+            )
         return int(parts[0]), int(parts[-1])
 
 
@@ -31,9 +35,9 @@ _FILE = click.Path(path_type=Path)
 @click.argument("data", type=_FILE)
 @click.option(
     "--network",
-    default="cnn-basic",
+    default="efficientnet-lite0",
     show_default=True,
-    help="cnn-basic, cnn-deep, resnet18, resnet50, resnet101",
+    help="efficientnet-lite0, resnet18, resnet50, resnet101, cnn-basic, cnn-deep",
 )
 @click.option("--epochs", default=10, show_default=True)
 @click.option("--out", type=_FILE, help="Run folder.  [default: runs/TIME-NETWORK]")
@@ -44,9 +48,8 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--size",
     type=Size(),
-    default="224",
-    show_default=True,
-    help="Pixels of the view: 224, or HEIGHTxWIDTH.",
+    help="Pixels of the view, height first: 320x96, or 96 for a square.  [default: the shape of "
+    "the die table's crops]",
 )
 @click.option(
     "--interpolation", type=click.Choice(["area", "nearest"]), default="area", show_default=True
@@ -64,12 +67,16 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--unfreeze",
     type=int,
-    help="ResNets: how many of the last layers learn, counted as Keras does.  [default: all]",
+    help="How much of the trunk learns. 0: the head alone, in seconds. N: EfficientNet-Lite0, the "
+    "last N of 16 blocks and all behind them (17: everything); ResNets, the last N layers, counted "
+    "as Keras does.  [default: 0 in EfficientNet-Lite0, all in ResNets]",
 )
 @click.option(
-    "--dropout", type=float, help="Before the last layer.  [default: 0.5 in CNNs, 0 in ResNets]"
+    "--dropout", type=float, help="Before the last layer.  [default: 0.5 in CNNs, else 0]"
 )
-@click.option("--weights", help="imagenet, none, or a file.  [default: imagenet for ResNets]")
+@click.option(
+    "--weights", help="Of the trunk: imagenet, none, or a file.  [default: imagenet; none for CNNs]"
+)
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option("--batch", default=32, show_default=True, help="Images a step, over all processes.")
 @click.option(

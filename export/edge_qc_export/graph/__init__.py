@@ -25,7 +25,7 @@ from edge_qc_export.drift.embedding import EmbeddingWhitening, embedding_distanc
 from edge_qc_export.drift.patches import Layout, stage_features
 from edge_qc_export.drift.whitening import Score, Whitening, patch_distances, score_from_distances
 from edge_qc_export.graph.body import SCALE, trace_body
-from edge_qc_export.learn.networks import Network
+from edge_qc_export.learn.network import Network
 
 if TYPE_CHECKING:
     import onnx
@@ -36,7 +36,7 @@ IR_VERSION = 9
 """What opset 18 needs; ONNX Runtime and TensorRT's parser of the last years read it."""
 
 _OPERATORS = """
-Add AveragePool BatchNormalization Cast Concat Constant Conv Div Expand Flatten Gather Gemm
+Add AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Expand Flatten Gather Gemm
 GlobalAveragePool Identity MatMul Max MaxPool Min Mul Pow ReduceMax ReduceMean ReduceMin
 ReduceSum Relu Reshape Shape Slice Split Sqrt Squeeze Sub Transpose Unsqueeze
 """

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edge_qc.errors import EdgeQCError
-from edge_qc_export.learn.networks import Network
+from edge_qc_export.learn.network import Network
 
 
 class _Body(nn.Module):
@@ -36,6 +36,10 @@ class _Body(nn.Module):
 
 
 class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # A convolution that pads in its own way is a layer all the same.
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+
     def call_module(
         self,
         m: nn.Module,
@@ -112,20 +116,8 @@ def _fold_normalisation(
     weight = conv.weight.double()
     of_view = (weight * (SCALE / (255 * stds)).reshape(1, -1, 1, 1)).sum(dim=1)
     of_one = -(weight * (means / stds).reshape(1, -1, 1, 1)).sum(dim=1)
-    folded = nn.Conv2d(
-        2,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        conv.dilation,  # type: ignore[arg-type]
-        bias=conv.bias is not None,
-    )
-    with torch.no_grad():
-        folded.weight.copy_(torch.stack([of_view, of_one], dim=1))
-        if conv.bias is not None and folded.bias is not None:
-            folded.bias.copy_(conv.bias)
-    body.set_submodule(str(first.target), folded)
+    conv.in_channels = 2
+    conv.weight = nn.Parameter(torch.stack([of_view, of_one], dim=1).float())
 
 
 class Operation(nn.Module):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from edge_qc_export.learn.networks import Network
+from edge_qc_export.learn.network import Network
 from edge_qc_export.learn.processes import Processes
 from edge_qc_export.learn.trunk_cache import States
 

@@ -26,7 +26,8 @@ from torch import Tensor
 from edge_qc.bundle.dies import Die
 from edge_qc.errors import DataError, UsageError
 from edge_qc.inspection.view import Interpolation
-from edge_qc_export.learn.networks import Network, build_network
+from edge_qc_export.learn.network import Network
+from edge_qc_export.learn.networks import build_network
 from edge_qc_export.whole_file import write_whole
 
 RUN, MODEL, SPLIT, LOG, RESUME = (

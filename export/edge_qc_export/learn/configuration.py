@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from edge_qc.bundle.dies import CHALLENGE_DIES, read_dies
 from edge_qc.errors import UsageError
 from edge_qc.inspection.view import Interpolation
+from edge_qc_export.data.view_size import size_of_crops
 from edge_qc_export.learn import checkpoints
 from edge_qc_export.learn.losses import LOSSES
-from edge_qc_export.learn.networks import NETWORKS
+from edge_qc_export.learn.networks import DEFAULT_NETWORK, NETWORKS, TRUNKS, build_network
 
 _FREE_TO_CHANGE = frozenset(
     ["out", "epochs", "resume", "threads", "device", "cache", "cache_folder", "patience", "split"]
@@ -25,22 +29,23 @@ class TrainingConfig:
 
     data: the data set; out: the run folder. dies, costs, loss_costs: JSON files; None takes the
     challenge's dies and pattern of costs, and ``costs`` for the cost loss. size: (rows, columns) of
-    the view. split: a file to reuse. unfreeze, dropout, weights: see ``build_network``; weights
-    None is imagenet for a ResNet and none for a CNN. patience: epochs without a better one (see
-    ``epochs``) before training stops; None never. augment: alter views at random
-    (``augmentation``); the frozen trunk is then run every epoch. cache: keep a frozen trunk's
-    activations for later epochs. cache_folder: where these are, and where views are kept
+    the view; None for that of the dies' crops (``view_size``). split: a file to reuse.
+    unfreeze, dropout, weights: see ``build_network``; weights None is imagenet for a trunk and none
+    for a CNN; unfreeze None is 0 for an EfficientNet that starts from weights. patience: epochs
+    without a better one (see ``epochs``) before training stops; None never. augment: alter views at
+    random (``augmentation``); the frozen trunk is then run every epoch. cache: keep a frozen
+    trunk's activations for later epochs. cache_folder: where these are, and where views are kept
     for other runs to find; None: in the run folder, until the run is done.
     """
 
     data: Path
     out: Path
-    network: str = "cnn-basic"
+    network: str = DEFAULT_NETWORK
     epochs: int = 10
     dies: Path | None = None
     costs: Path | None = None
     loss_costs: Path | None = None
-    size: tuple[int, int] = (224, 224)
+    size: tuple[int, int] | None = None
     interpolation: Interpolation = "area"
     split: Path | None = None
     seed: int = 0
@@ -59,16 +64,23 @@ class TrainingConfig:
     device: str | None = None
 
     @property
+    def view_size(self) -> tuple[int, int]:
+        """(rows, columns) of the view, once ``checked`` has chosen it."""
+        assert self.size is not None
+        return self.size
+
+    @property
     def own_cache(self) -> Path:
         """The run's own folder for what is needed until it is done."""
         return self.out / "cache"
 
     def checked(self) -> TrainingConfig:
-        """The same with its weights chosen. Raises UsageError for what cannot be."""
+        """The same with its size, weights and frozen part chosen. Raises UsageError for what cannot
+        be, DataError for a die table that cannot be read."""
         for name, value, least in (
             ("epochs", self.epochs, 1),
             ("batch", self.batch, 2),
-            ("size", min(self.size), 8),
+            ("size", None if self.size is None else min(self.size), 8),
             ("patience", self.patience, 1),
             ("threads", self.threads, 1),
         ):
@@ -88,8 +100,16 @@ class TrainingConfig:
                 f"run {self.out}: holds {taken[0]} already. Name another folder with --out, go on "
                 "with --resume, or delete it"
             )
-        weights = self.weights or ("imagenet" if self.network.startswith("resnet") else "none")
-        return replace(self, weights=weights)
+        if self.size is None:
+            dies = CHALLENGE_DIES if self.dies is None else read_dies(self.dies)
+            return replace(self, size=size_of_crops(dies)).checked()
+        weights = self.weights or ("imagenet" if self.network in TRUNKS else "none")
+        unfreeze = self.unfreeze
+        if unfreeze is None and self.network == DEFAULT_NETWORK and weights != "none":
+            unfreeze = 0
+        with torch.device("meta"):  # no numbers, but all that cannot be is found before the images
+            build_network(self.network, 2, self.size, unfreeze=unfreeze, dropout=self.dropout)
+        return replace(self, weights=weights, unfreeze=unfreeze)
 
     def fixed_settings(self) -> dict[str, Any]:
         """What must be the same to resume, as it is read back from JSON."""

@@ -25,7 +25,7 @@ from edge_qc_export.figures import metrics
 from edge_qc_export.figures.costs import Costs
 from edge_qc_export.learn.batch_norm import measure_batch_norm
 from edge_qc_export.learn.losses import Loss
-from edge_qc_export.learn.networks import Network, learning_parameters
+from edge_qc_export.learn.network import Network, learning_parameters
 from edge_qc_export.learn.processes import Processes
 from edge_qc_export.learn.resuming import (
     Outcome,

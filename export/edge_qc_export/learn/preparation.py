@@ -21,7 +21,7 @@ from edge_qc_export.data.view_store import ViewStore, make_views
 from edge_qc_export.figures.costs import Costs, costs_for, read_costs
 from edge_qc_export.learn import checkpoints
 from edge_qc_export.learn.configuration import TrainingConfig
-from edge_qc_export.learn.networks import IMAGENET_MEAN, IMAGENET_STD, Network
+from edge_qc_export.learn.network import Network
 from edge_qc_export.learn.processes import Processes
 from edge_qc_export.progress import Reporter
 
@@ -54,7 +54,7 @@ def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) ->
         config.data,
         samples,
         dies,
-        config.size,
+        config.view_size,
         config.interpolation,
         folder=config.cache_folder or config.own_cache,
         faults=faults,
@@ -94,9 +94,10 @@ def _split(
 def normalisation(
     network: Network, data: TrainingData
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std per channel: ImageNet's for a ResNet; for a CNN those of the views to learn."""
-    if network.input_channels == 3:
-        return IMAGENET_MEAN, IMAGENET_STD
+    """Mean and std per channel: those of a trunk's published weights; for a CNN those of the views
+    to learn."""
+    if network.normalisation is not None:
+        return network.normalisation
     rows = np.flatnonzero(~data.held_out)
     histogram = np.zeros(256, np.int64)
     for row in rows:

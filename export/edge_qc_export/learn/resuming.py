@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edge_qc.errors import DataError
 from edge_qc_export.learn import checkpoints
-from edge_qc_export.learn.networks import Network
+from edge_qc_export.learn.network import Network
 
 
 @dataclass

@@ -22,7 +22,8 @@ from edge_qc_export.learn.checkpoints import Run, load_run
 from edge_qc_export.learn.configuration import TrainingConfig
 from edge_qc_export.learn.epochs import Epochs
 from edge_qc_export.learn.losses import build_loss
-from edge_qc_export.learn.networks import Network, build_network
+from edge_qc_export.learn.network import Network
+from edge_qc_export.learn.networks import build_network
 from edge_qc_export.learn.preparation import TrainingData, normalisation, prepare
 from edge_qc_export.learn.processes import Processes, joined_processes
 from edge_qc_export.learn.resuming import Outcome
@@ -65,7 +66,7 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
     network = build_network(
         config.network,
         len(data.classes),
-        config.size,
+        config.view_size,
         unfreeze=config.unfreeze,
         dropout=config.dropout,
         weights=config.weights or "none",
@@ -152,7 +153,7 @@ def _run(
         classes=data.classes,
         dies=dict(data.dies),
         costs={true: dict(row) for true, row in data.costs.items()},
-        size=config.size,
+        size=config.view_size,
         interpolation=config.interpolation,
         mean=mean,
         std=std,

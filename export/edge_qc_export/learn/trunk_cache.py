@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edge_qc.errors import EdgeQCError
 from edge_qc_export.data.mapped import make_mapped
-from edge_qc_export.learn.networks import Network, normalised
+from edge_qc_export.learn.network import Network, normalised
 from edge_qc_export.learn.processes import Processes
 
 States = tuple[Tensor, ...]

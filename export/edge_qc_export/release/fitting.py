@@ -28,7 +28,7 @@ Advance = Callable[[int], None]
 
 _BATCH = 16
 _USUAL_CHANNELS = 100
-_USUAL_ROWS = 32
+_USUAL_PATCHES = 32 * 32
 _USUAL_DIRECTIONS = 256
 
 
@@ -38,8 +38,8 @@ class FitSettings:
 
     fit: see ``padim``. score: an image's drift is its largest or its mean patch distance. channels:
     None takes 100, or what the network and the number of images allow. grid: rows; ``finest``; or
-    None for the finest level's halved until it has at most 32 rows. directions: of the embedding
-    that are kept as they are. memory_limit: bytes that the fit may take.
+    None for the finest level's halved until it has at most 1024 patches. directions: of the
+    embedding that are kept as they are. memory_limit: bytes that the fit may take.
     """
 
     fit: Fit = "per-class"
@@ -80,9 +80,9 @@ def plan_fit(
     grid = settings.grid
     rows = None if grid == "finest" else grid
     if grid is None:
-        rows = sizes[0][0]
-        while rows > _USUAL_ROWS and rows % 2 == 0:
-            rows //= 2
+        rows, columns = sizes[0]
+        while rows * columns > _USUAL_PATCHES and rows % 2 == columns % 2 == 0:
+            rows, columns = rows // 2, columns // 2
     layout = plan_layout(sizes, choose_channels(available, count, settings.seed), rows)
     length = embedding.shape[1]
     groups = classes if settings.fit == "per-class" else 1

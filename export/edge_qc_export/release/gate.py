@@ -29,7 +29,7 @@ from edge_qc_export.graph.precision import (
     plan_half,
 )
 from edge_qc_export.learn.checkpoints import Run
-from edge_qc_export.learn.networks import Network
+from edge_qc_export.learn.network import Network
 from edge_qc_export.learn.run_views import LabelledViews
 from edge_qc_export.release.fitting import Answers, Fitted, answers
 from edge_qc_export.release.rule import drift_auroc, labels_from_answers

@@ -53,7 +53,7 @@ def head(material: Material) -> str:
     facts = {
         "network": f"{run.network}{trunk}",
         "initial weights": weights,
-        "view": f"{run.size[0]} x {run.size[1]} pixels",
+        "view": f"{run.size[0]} x {run.size[1]} pixels (height x width)",
         "loss": run.loss,
         "epochs": f"{run.epochs}, kept the state after {run.best_epoch}",
         "dropout": "default" if run.dropout is None else f"{run.dropout:g}",

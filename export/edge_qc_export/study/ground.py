@@ -58,13 +58,18 @@ def lay_ground(settings: StudySettings, reporter: Reporter) -> Ground:
         settings.data,
         samples,
         dies,
-        settings.size,
+        settings.view_size,
         settings.interpolation,
         folder=settings.out / CACHE,
         advance=reporter.advance,
     )
     make_views(
-        settings.data, test, dies, settings.size, settings.interpolation, advance=reporter.advance
+        settings.data,
+        test,
+        dies,
+        settings.view_size,
+        settings.interpolation,
+        advance=reporter.advance,
     )
     file = settings.out / SPLIT
     if not file.exists():

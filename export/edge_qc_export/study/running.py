@@ -19,7 +19,7 @@ from edge_qc_export.evaluation import evaluate
 from edge_qc_export.figures import metrics
 from edge_qc_export.figures.scoring import score
 from edge_qc_export.learn.checkpoints import LOG, SPLIT, Run
-from edge_qc_export.learn.networks import build_network
+from edge_qc_export.learn.networks import TRUNKS, build_network
 from edge_qc_export.learn.training import TrainingConfig, train
 from edge_qc_export.progress import Reporter
 from edge_qc_export.study.configurations import (
@@ -78,7 +78,7 @@ def _try_networks(
         build_network(
             network,
             len(ground.classes),
-            settings.size,
+            settings.view_size,
             weights=settings.weights_of(network) or "none",
         )
 
@@ -100,7 +100,7 @@ def _run(
         dies=settings.dies,
         costs=settings.costs,
         loss_costs=costs_file,
-        size=settings.size,
+        size=settings.view_size,
         interpolation=settings.interpolation,
         split=settings.out / SPLIT,
         seed=settings.seed,
@@ -186,9 +186,9 @@ def _study(settings: StudySettings, ground: Ground, found: Mapping[str, Row]) ->
     facts = {
         "data": f"{settings.data.name}; {len(ground.train)} training images ({listed})",
         "measured on": ground.measured_text,
-        "views": f"{settings.size[0]} x {settings.size[1]} pixels",
+        "views": "{} x {} pixels (height x width)".format(*settings.view_size),
         "training": f"{settings.epochs} epochs, batch {settings.batch}, Adam, seed {settings.seed}",
-        "weights of the ResNets": ", ".join(settings.weights),
+        "weights of the trunks": ", ".join(settings.weights),
         "machine": _machine(settings),
     }
     notes = [
@@ -200,9 +200,10 @@ def _study(settings: StudySettings, ground: Ground, found: Mapping[str, Row]) ->
         "with the least expected cost, as a station decides.",
         "COLLAPSED: one class is said of all images, whatever the PWA.",
     ]
-    if any(row.name.startswith("resnet") for row in rows) and "none" in settings.weights:
+    networks = {c.name: c.network for c in CONFIGURATIONS}
+    if "none" in settings.weights and any(networks.get(row.name) in TRUNKS for row in rows):
         notes.append(
-            "No weights were given: the frozen part of each ResNet holds random numbers and only "
+            "No weights were given: the frozen part of each trunk holds random numbers and only "
             "its last layers learn. These rows show the machinery, not transfer learning."
         )
     return Study(settings.out, facts, notes, tuple(rows))

@@ -6,28 +6,30 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge_qc.bundle.dies import CHALLENGE_DIES, read_dies
 from edge_qc.errors import UsageError
 from edge_qc.inspection.view import Interpolation
 from edge_qc_export.data.dataset import Sample
-from edge_qc_export.learn.networks import NETWORKS
+from edge_qc_export.data.view_size import size_of_crops
+from edge_qc_export.learn.networks import NETWORKS, TRUNKS
 
 SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
 class StudySettings:
-    """data, out: the data set, the study's folder. weights: of the ResNets' trunks: ``imagenet``,
-    ``none``, a file, or ``NETWORK=`` before any of these. only: names of configurations, none for
-    all. dies, costs: JSON files, None for the challenge's. Every configuration trains ``epochs``
-    epochs, as the report's did, and keeps the best of them."""
+    """data, out: the data set, the study's folder. size: as in ``TrainingConfig``. weights: of
+    the trunks: ``imagenet``, ``none``, a file, or ``NETWORK=`` before any of these. only: names of
+    configurations, none for all. dies, costs: JSON files, None for the challenge's. Every
+    configuration trains ``epochs`` epochs, as the report's did, and keeps the best of them."""
 
     data: Path
     out: Path
-    size: tuple[int, int] = (224, 224)
+    size: tuple[int, int] | None = None
     epochs: int = 10
     weights: tuple[str, ...] = ("imagenet",)
     only: tuple[str, ...] = ()
@@ -40,7 +42,8 @@ class StudySettings:
     device: str | None = None
 
     def checked(self) -> StudySettings:
-        """The same. Raises UsageError for several processes and for weights of no network."""
+        """The same with its size chosen. Raises UsageError for several processes and for weights of
+        no network."""
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UsageError(
                 "study: is one process; under torchrun train the configurations one by one with "
@@ -48,13 +51,25 @@ class StudySettings:
             )
         for entry in self.weights:
             network = _network_of(entry)
-            if network is not None and not network.startswith("resnet"):
-                raise UsageError(f"weights {entry}: {network} starts from nothing; wanted a ResNet")
-        return self
+            if network is not None and network not in TRUNKS:
+                raise UsageError(
+                    f"weights {entry}: {network} starts from nothing; wanted one of "
+                    f"{', '.join(TRUNKS)}"
+                )
+        if self.size is not None:
+            return self
+        dies = CHALLENGE_DIES if self.dies is None else read_dies(self.dies)
+        return replace(self, size=size_of_crops(dies))
+
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """(rows, columns) of the view, once ``checked`` has chosen it."""
+        assert self.size is not None
+        return self.size
 
     def weights_of(self, network: str) -> str | None:
         """What ``TrainingConfig.weights`` takes for a network; None for a CNN."""
-        if not network.startswith("resnet"):
+        if network not in TRUNKS:
             return None
         plain = [entry for entry in self.weights if _network_of(entry) is None]
         own = [e.partition("=")[2] for e in self.weights if _network_of(e) == network]
@@ -65,7 +80,7 @@ class StudySettings:
         return {
             "data": str(self.data.resolve()),
             "pictures": _digest(train) + _digest(measured),
-            "size": list(self.size),
+            "size": list(self.view_size),
             "interpolation": self.interpolation,
             "epochs": self.epochs,
             "weights": sorted(self.weights),

@@ -19,7 +19,8 @@ from edge_qc_export.drift.padim import Regularisation, fit
 from edge_qc_export.drift.patches import plan_layout, stage_features
 from edge_qc_export.drift.whitening import patch_distances
 from edge_qc_export.graph import Features
-from edge_qc_export.learn.networks import build_network, normalised
+from edge_qc_export.learn.network import normalised
+from edge_qc_export.learn.networks import build_network
 
 pytestmark = [pytest.mark.torch, pytest.mark.peer]
 

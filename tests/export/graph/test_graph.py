@@ -26,7 +26,8 @@ from edge_qc_export.graph import (
     OnePass,
     onnx_from_module,
 )
-from edge_qc_export.learn.networks import Network, build_network, normalised
+from edge_qc_export.learn.network import Network, normalised
+from edge_qc_export.learn.networks import build_network
 from tests.export.drift.test_padim import reference
 from tests.rig.untrained import MEAN, STD, fitted, settled, views
 

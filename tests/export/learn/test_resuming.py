@@ -34,6 +34,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainingConfig:
     root = tmp_path_factory.mktemp("resuming")
     data = write_challenge(root / "data")
     return TrainingConfig(
+        network="cnn-basic",
         data=data,
         out=root / "whole",
         dies=data / "dies.json",

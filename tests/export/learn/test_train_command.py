@@ -29,6 +29,7 @@ def test_a_table_with_no_sound_row_is_told_by_the_command(tmp_path: Path) -> Non
 def test_the_command_trains_and_answers_with_the_run(tmp_path: Path) -> None:
     data, run = write_challenge(tmp_path / "data"), tmp_path / "run"
     arguments = [data, "--dies", data / "dies.json", "--size", "32x28", "--epochs", 1, "--out", run]
+    arguments += ["--network", "cnn-basic"]
     result = CliRunner().invoke(command, [*map(str, arguments), "--json"], catch_exceptions=False)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["size"] == [32, 28]
@@ -39,7 +40,7 @@ def test_the_command_trains_and_answers_with_the_run(tmp_path: Path) -> None:
 def test_a_size_that_is_none_is_wrong_use(tmp_path: Path, size: str) -> None:
     result = CliRunner().invoke(command, [str(tmp_path), "--size", size])
     assert result.exit_code == 2
-    assert "wanted pixels such as 224, or HEIGHTxWIDTH" in result.stderr
+    assert "wanted HEIGHTxWIDTH in pixels such as 320x96, or 96 for a square" in result.stderr
 
 
 def test_several_processes_want_a_named_run_folder(
@@ -48,3 +49,14 @@ def test_several_processes_want_a_named_run_folder(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="name it with --out"):
         CliRunner().invoke(command, [str(tmp_path)], catch_exceptions=False)
+
+
+def test_one_number_is_a_square_and_a_size_the_network_cannot_take_is_told_at_once(
+    tmp_path: Path,
+) -> None:
+    data = write_challenge(tmp_path / "data")
+    arguments = [str(data), "--dies", str(data / "dies.json"), "--out", str(tmp_path / "run")]
+    for given, shown in (("100", "100x100"), ("320x100", "320x100")):
+        with pytest.raises(UsageError, match=f"size {shown}: .* multiples of 32"):
+            CliRunner().invoke(command, [*arguments, "--size", given], catch_exceptions=False)
+    assert not (tmp_path / "run").exists()

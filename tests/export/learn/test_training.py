@@ -35,6 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(data: Path, tmp_path: Path) -> TrainingConfig:
     return TrainingConfig(
+        network="cnn-basic",
         data=data,
         out=tmp_path / "run",
         dies=data / "dies.json",
@@ -121,7 +122,7 @@ def test_a_kept_trunk_trains_to_the_weights_of_the_plain_loop(
 def test_a_kept_trunk_is_computed_once(
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_qc_export.learn.networks import ResidualNetwork
+    from edge_qc_export.learn.residual import ResidualNetwork
 
     seen: list[int] = []
     frozen = ResidualNetwork.frozen
@@ -232,7 +233,11 @@ def test_all_faults_of_tables_and_pictures_are_told_at_once(tmp_path: Path) -> N
     table = data / "Y_train.csv"
     table.write_text(table.read_text().replace("train_0008.png", "train_0007.png"))
     with pytest.raises(DataError) as caught:
-        train(TrainingConfig(data, tmp_path / "run", dies=data / "dies.json", size=(32, 32)))
+        train(
+            TrainingConfig(
+                data, tmp_path / "run", "cnn-basic", dies=data / "dies.json", size=(32, 32)
+            )
+        )
     text = str(caught.value)
     assert "4 faults" in text
     for line in (3, 4, 6, 9):
@@ -275,7 +280,7 @@ def test_costs_that_name_a_class_without_images_are_told(
         ({"batch": 1}, "batch 1: wanted at least 2"),
         ({"size": (4, 32)}, "size 4: wanted at least 8"),
         ({"learning_rate": 0.0}, "learning rate 0.0: wanted a number above 0"),
-        ({"network": "lenet"}, "network 'lenet' is unknown; wanted one of cnn-basic"),
+        ({"network": "lenet"}, "network 'lenet' is unknown; wanted one of efficientnet-lite0"),
         ({"loss": "hinge"}, "loss 'hinge' is unknown"),
     ],
 )

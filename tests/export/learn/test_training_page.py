@@ -102,6 +102,7 @@ def test_the_script_makes_a_data_set_of_deeppcb(tmp_path: Path) -> None:
     assert read_costs(data / "costs.json")["GOOD"]["DRIFT"] == 10_000
     run = train(
         TrainingConfig(
+            network="cnn-basic",
             data=data,
             out=tmp_path / "run",
             dies=data / "dies.json",

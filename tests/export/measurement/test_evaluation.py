@@ -21,7 +21,7 @@ from edge_qc.parts import DRIFT
 from edge_qc_export.commands.evaluate import command
 from edge_qc_export.commands.score import command as score_command
 from edge_qc_export.evaluation import evaluate, samples_of_split
-from edge_qc_export.learn.networks import normalised
+from edge_qc_export.learn.network import normalised
 from edge_qc_export.learn.training import Run, TrainingConfig, train
 from tests.rig.pictures import write_challenge
 from tests.rig.trained import EDGE_QC, Trained
@@ -42,7 +42,13 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     data = write_challenge(root / "data", test=test)
     run = train(
         TrainingConfig(
-            data=data, out=root / "run", dies=data / "dies.json", size=(32, 32), epochs=3, threads=1
+            network="cnn-basic",
+            data=data,
+            out=root / "run",
+            dies=data / "dies.json",
+            size=(32, 32),
+            epochs=3,
+            threads=1,
         )
     )
     return Learnt(data, run)

@@ -47,7 +47,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
     return train(
         TrainingConfig(
-            data=data, out=folder / "run", dies=data / "dies.json", size=(32, 32), epochs=4
+            network="cnn-basic",
+            data=data,
+            out=folder / "run",
+            dies=data / "dies.json",
+            size=(32, 32),
+            epochs=4,
         )
     )
 

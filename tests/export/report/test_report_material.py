@@ -47,6 +47,7 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("odd")
     data = write_challenge(folder / "data", {GOOD: 15, ODD_NAME: 15, "scratch": 15})
     config = TrainingConfig(
+        network="cnn-basic",
         data=data,
         out=folder / "run",
         dies=data / "dies.json",

@@ -20,9 +20,11 @@ from tests.rig.real_images import deeppcb
 pytestmark = pytest.mark.torch
 
 
-def test_the_configurations_are_the_report_s() -> None:
-    """Its tables, with the PWA that it printed."""
+def test_the_configurations_are_the_report_s_and_our_own_default() -> None:
+    """The report's tables, with the PWA that it printed."""
     assert {(c.network, c.unfreeze, c.dropout, c.loss, c.report_pwa) for c in CONFIGURATIONS} == {
+        ("efficientnet-lite0", 0, None, "cross-entropy", None),
+        ("efficientnet-lite0", 5, None, "cross-entropy", None),
         ("cnn-basic", None, None, "cross-entropy", 0.9561),
         ("cnn-deep", None, None, "cross-entropy", 0.9942),
         ("resnet50", 6, None, "cross-entropy", 0.9963),
@@ -35,7 +37,7 @@ def test_the_configurations_are_the_report_s() -> None:
         ("resnet101", 12, 0.3, "cross-entropy", 0.9936),
         ("resnet101", 24, 0.3, "cross-entropy", 0.9914),
     }
-    assert len({c.name for c in CONFIGURATIONS}) == len(CONFIGURATIONS) == 11
+    assert len({c.name for c in CONFIGURATIONS}) == len(CONFIGURATIONS) == 13
 
 
 @pytest.mark.parametrize(("order", "precious"), [("alphabetical", GOOD), ("table", "Boucle plate")])
