@@ -224,12 +224,14 @@ def test_another_study_s_folder_is_refused(settings: StudySettings) -> None:
 
 
 def test_what_cannot_be_is_said_before_anything_is_trained(settings: StudySettings) -> None:
-    with pytest.raises(UsageError, match="cnn-huge is unknown; wanted one of cnn-basic"):
+    with pytest.raises(UsageError, match="cnn-huge is unknown; wanted one of efficientnet-lite0-0"):
         run_study(replace(settings, only=("cnn-huge",)))
     with pytest.raises(DataError, match=r"no\.pth: no such file"):
-        run_study(replace(settings, only=(), weights=("none", "resnet101=no.pth")))
+        run_study(replace(settings, only=("resnet101-3",), weights=("none", "resnet101=no.pth")))
+    with pytest.raises(UsageError, match="in multiples of 32, such as 32x32"):
+        run_study(replace(settings, only=(), size=(40, 40), out=settings.out / "odd"))
     with pytest.raises(UsageError, match="too small for 4 blocks"):
-        run_study(replace(settings, only=(), size=(15, 15), out=settings.out / "small"))
+        run_study(replace(settings, only=("cnn-deep",), size=(15, 15), out=settings.out / "small"))
     with pytest.raises(UsageError, match="cnn-deep starts from nothing"):
         run_study(replace(settings, weights=("cnn-deep=imagenet",)))
     assert not (settings.out / "cnn-basic").exists()
