@@ -67,7 +67,7 @@ def picture(
 
 
 def _stations(tally: Tally, now_s: float) -> RenderableType:
-    columns = ("station", "state", "why", "last verdict", "verdicts", "gaps", "backlog", "unheard")
+    columns = ("station", "state", "why", "last verdict", "verdicts", "gaps", "outbox", "no subscriber")
     table = Table(*columns)
     for station in sorted(tally.stations.values(), key=lambda station: station.name):
         age = "-"

@@ -258,7 +258,7 @@ def test_what_nobody_heard_is_shown() -> None:
     tally.add(TOPIC + "health", json.dumps(document).encode(), 0.0)
     console.print(picture(tally, "localhost:1883", None, 40))
     shown = console.export_text()
-    assert "unheard" in shown
+    assert "no subscriber" in shown
     assert "4711" in shown
 
 

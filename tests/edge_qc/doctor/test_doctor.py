@@ -575,4 +575,4 @@ def test_the_pin_of_a_trigger_is_looked_for(tmp_path: Path) -> None:
     found = {finding.check: finding for finding in cameras.sources(station, tmp_path)}
     assert found["trigger of there"].status is Status.GOOD
     assert found["trigger of absent"].status is Status.BAD
-    assert "/dev/gpiochip-absent is not there" in found["trigger of absent"].seen
+    assert "/dev/gpiochip-absent does not exist" in found["trigger of absent"].seen

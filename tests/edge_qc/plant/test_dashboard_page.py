@@ -135,7 +135,7 @@ def test_a_station_lives_and_dies_before_the_eyes(
     """A real daemon, killed: shown dead by its last will, and the broker's own end is told too."""
     with dashboard(mosquitto) as running:
         page.open(f"http://127.0.0.1:{running.port}/")
-        page.until(lambda: "No station has been heard of yet" in page.text("#sentence"))
+        page.until(lambda: "No station has reported yet" in page.text("#sentence"))
         daemon = subprocess.Popen(
             [*EDGE_QC, "run", "--config", str(station_settings(tmp_path, mosquitto))],
             stderr=subprocess.DEVNULL,
@@ -198,7 +198,7 @@ def test_a_rejected_part_is_shown_where_its_station_shares_what_it_kept(
         )
         page.until(lambda: page.run(widths) == [8, 8])
         assert page.run("return document.querySelector('#full').scrollTop") == 0
-        assert page.text(".pictures") == "what the network saw\nwhere it is odd"
+        assert page.text(".pictures") == "what the network saw\nunusual areas"
         for path in ("frame.png?id=" + "0" * 36, "heat.png?id=../..", "verdict.json", "x.png"):
             assert running.ask(f"/picture/{path}")[0] == 404, path
         if folder := os.environ.get("SCREENSHOTS"):
@@ -344,9 +344,9 @@ def test_a_login_in_the_browser(page: Page, mosquitto: tuple[str, int], tmp_path
         def enter(password: str) -> None:
             page.driver.find_element(By.ID, "password").send_keys(password + "\n")
 
-        assert "That is not the password" not in page.text("body")
+        assert "Wrong password" not in page.text("body")
         enter("a wrong one")
-        page.until(lambda: "That is not the password" in page.text("body"))
+        page.until(lambda: "Wrong password" in page.text("body"))
         enter(PASSWORD)
         page.until(lambda: "No station" in page.text("body"))
         page.driver.find_element(By.CSS_SELECTOR, "#logout button").click()

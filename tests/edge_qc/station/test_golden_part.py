@@ -92,7 +92,7 @@ def test_a_part_that_never_comes_fails(settings: Settings) -> None:
         assert result["views"][0]["label"] is None
         with pytest.raises(EdgeQCError, match="not recorded: no judged view of Die01"):
             check(settings, name="other", record=True, within_s=0.3)
-        with pytest.raises(EdgeQCError, match=r"nothing is recorded of it \(known: golden"):
+        with pytest.raises(EdgeQCError, match=r"is not recorded \(recorded: golden"):
             check(settings, name="other")
         with pytest.raises(EdgeQCError, match="golden part: String should match"):
             check(settings, name="../x")
@@ -138,7 +138,7 @@ def test_on_the_command_line(station: Station, station_file: Path, tmp_path: Pat
     config = ("--config", station_file)
     with station.feed(PASS):
         done = edge_qc("golden-part", "--record", *config)
-        assert (done.returncode, done.stderr[:22]) == (0, "insert the golden part; waiting for")
+        assert (done.returncode, done.stderr[:22]) == (0, "insert the golden part")
         assert done.stdout.splitlines()[-1] == "recorded"
     with station.feed(REJECT):
         done = edge_qc("golden-part", *config)

@@ -50,7 +50,7 @@ const draw = {
     ];
     if (totals.historical) counts.push(["NONE", "Came late", totals.historical]);
     if (totals.unreadable) counts.push(["REJECT", "Unreadable", totals.unreadable]);
-    if (totals.unknown) counts.push(["REJECT", "Of too many stations", totals.unknown]);
+    if (totals.unknown) counts.push(["REJECT", "Ignored: station limit reached", totals.unknown]);
     keyed($("counts"), counts, (entry) => entry[1], ([symbol, name]) =>
       make("div", "", make("dt", symbol, mark(symbol), name), make("dd")),
     (element, [, , value]) => say(element.lastChild, brief(value)));
@@ -118,7 +118,7 @@ const draw = {
       (item, gap) => say(item.lastChild, ` ${gap.station}: ${count(gap.count)} ${gap.kind}`
         + `${gap.count === 1 ? "" : "s"}, numbers ${gap.first}`
         + `${gap.count === 1 ? "" : ` to ${gap.last}`} of epoch ${gap.epoch.slice(0, 12)}; `
-        + (gap.final ? "the station has them no more" : "they may still come")));
+        + (gap.final ? "the station no longer has them" : "they may still come")));
     $("no-gaps").hidden = gaps.length > 0;
   },
   choices(choices) {
@@ -161,7 +161,7 @@ function makeStation(station) {
   const tile = make("button", "station", make("p", "title"), make("p", "state"), make("p", "age"),
     make("p", "why"), make("p", "warn"), make("p", "figures"));
   tile.type = "button";
-  tile.title = "Show this station alone";
+  tile.title = "Show only this station";
   tile.addEventListener("click", () =>
     choose("station", query.get("station") === station.name ? "" : station.name));
   return tile;
@@ -185,7 +185,7 @@ function drawStation(tile, station) {
   if (station.waiting > 0) warnings.push(`${count(station.waiting)} in its outbox`);
   if (station.space && station.space !== "ok") warnings.push(`disk ${station.space}`);
   const lost = station.cameras.filter((camera) => ["lost", "failed"].includes(camera.state));
-  if (lost.length) warnings.push(`without ${lost.map((camera) => camera.name).join(", ")}`);
+  if (lost.length) warnings.push(`no picture from ${lost.map((camera) => camera.name).join(", ")}`);
   if (station.skew_s !== null) {
     warnings.push(`clock ${span(Math.abs(station.skew_s))} ${station.skew_s > 0 ? "ahead" : "behind"}`);
   }
@@ -244,7 +244,7 @@ function drawRow(row, verdict) {
   label.replaceChildren(mark(symbol), ` ${verdict.label}`,
     verdict.reason === "decided" ? "" : `: ${verdict.reason}`,
     ...(verdict.disposition === "REVIEW" && symbol !== "NONE" ? [make("span", "tag", "review")] : []),
-    ...(verdict.late ? [make("span", "tag", "after its part")] : []),
+    ...(verdict.late ? [make("span", "tag", "too late for its part")] : []),
     ...(verdict.historical ? [make("span", "tag", "sent late")] : []));
   [verdict.part, verdict.die, verdict.camera, verdict.station, clock(verdict.time, true),
     verdict.p === null ? "–" : String(verdict.p), count(verdict.ms),
@@ -255,7 +255,7 @@ async function showFull(station, id) {
   const answer = await fetch(`verdict?${new URLSearchParams({ station, id })}`);
   const title = $("full-title"), body = $("full-body");
   if (!answer.ok) {
-    say(title, "This verdict is no longer among the last ones");
+    say(title, "This verdict is no longer in the list");
     body.replaceChildren();
   } else {
     const { kept_pictures: kept, ...verdict } = await answer.json();
@@ -270,7 +270,7 @@ async function showFull(station, id) {
 
 /** What the station kept of this part; one that it does not have is left out. */
 function pictures(id) {
-  const shown = [["view.png", "what the network saw"], ["heat.png", "where it is odd"]];
+  const shown = [["view.png", "what the network saw"], ["heat.png", "unusual areas"]];
   return make("div", "pictures", ...shown.map(([name, what]) => {
     const figure = make("figure", "", make("figcaption", "", what));
     const image = make("img");
@@ -307,7 +307,7 @@ function sentence() {
     .sort(([a], [b]) => (STATES[a] ?? STATES.UNKNOWN)[0].localeCompare((STATES[b] ?? STATES.UNKNOWN)[0]))
     .map(([name, some]) => `${some} ${name.toLowerCase()}`);
   const well = tones.filter((one) => one === "good").length;
-  let text = "No station has been heard of yet";
+  let text = "No station has reported yet";
   if (stations.length) {
     text = words.length ? `${words.join(", ")} of ${stations.length} stations`
       : stations.length === 1 ? `${stations[0].name} is ${stateOf(stations[0]).toLowerCase()}`
@@ -326,12 +326,12 @@ function sentence() {
 function trouble() {
   let text = "";
   if (Date.now() - heardMs > STALE_MS) {
-    text = `The dashboard does not answer. What you see is from ${clock(heardMs)}.`;
+    text = `The dashboard does not answer. These figures are from ${clock(heardMs)}.`;
   } else if (latest.broker?.trouble) {
     text = `No connection to the broker since ${clock(latest.broker.since)}: `
-      + `what you see is of that time. ${latest.broker.trouble}`;
+      + `these figures are from then. ${latest.broker.trouble}`;
   } else if (latest.broker?.listening === false) {
-    text = "The dashboard no longer listens to the broker: start it again.";
+    text = "The dashboard no longer listens to the broker. Restart it.";
   }
   say($("trouble"), text);
   $("trouble").hidden = text === "";
