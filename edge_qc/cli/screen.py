@@ -67,7 +67,16 @@ def picture(
 
 
 def _stations(tally: Tally, now_s: float) -> RenderableType:
-    columns = ("station", "state", "why", "last verdict", "verdicts", "gaps", "outbox", "no subscriber")
+    columns = (
+        "station",
+        "state",
+        "why",
+        "last verdict",
+        "verdicts",
+        "gaps",
+        "outbox",
+        "no subscriber",
+    )
     table = Table(*columns)
     for station in sorted(tally.stations.values(), key=lambda station: station.name):
         age = "-"

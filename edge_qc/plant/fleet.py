@@ -1,5 +1,5 @@
-"""What runs where: the stations of a broker by their retained states and heartbeats, and how often
-one rejects. Changing a station is not done here: that is Ansible's (``deploy/fleet``).
+"""Fleet status: a broker's stations by their retained states and heartbeats, and how often one
+rejects. Ansible (``deploy/fleet``) changes stations.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class StationRow:
-    """One station as the broker keeps it. bundle_version: None before the first acceptance.
-    health: None where the heartbeat has expired, or never came. fault: why its message could not
-    be read."""
+    """One station as the broker stores it. bundle_version: None before the first acceptance.
+    health: None if the heartbeat has expired or never came. fault: why its message could not be
+    read."""
 
     site: str
     station: str
@@ -40,7 +40,7 @@ class StationRow:
 
     @property
     def name(self) -> str:
-        """``site/station``, as its certificate has it."""
+        """``site/station``, as in its certificate."""
         return f"{self.site}/{self.station}"
 
     @property
@@ -49,9 +49,9 @@ class StationRow:
 
 
 def roster(messages: Mapping[str, bytes]) -> tuple[StationRow, ...]:
-    """The stations of retained messages by topic, in the order of their names.
+    """The stations in retained messages by topic, sorted by name.
 
-    A message that cannot be read is told in its station's row, and hides no other.
+    A message that cannot be read is reported in its station's row and hides no other.
     """
     rows: dict[tuple[str, str], dict[str, object]] = {}
     for topic, payload in messages.items():
@@ -84,8 +84,7 @@ def retained(mqtt: MqttTable, for_s: float, site: str = "+") -> Mapping[str, byt
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What became of the views of one station while somebody listened. dispositions: of those
-    that were judged, by name."""
+    """The verdicts of one station while we listened. dispositions: of judged views, by name."""
 
     verdicts: int
     not_judged: int
@@ -93,16 +92,15 @@ class Rates:
 
     @property
     def rejected(self) -> float | None:
-        """The share of REJECT among what was judged; None where nothing was."""
+        """The share of REJECT among judged views; None if there were none."""
         judged = self.verdicts - self.not_judged
         return self.dispositions.get("REJECT", 0) / judged if judged else None
 
 
 def rates(mqtt: MqttTable, station: str, *, count: int, for_s: float) -> Rates:
-    """Listens to the live verdicts of ``site/station`` until ``count`` or the time is up.
+    """Listen to the live verdicts of ``site/station`` until ``count`` or the time limit.
 
-    What comes late (historical) is of another time and is passed over. Raises PublishError,
-    UsageError.
+    Late (historical) verdicts are skipped. Raises PublishError, UsageError.
     """
     if station.count("/") != 1 or set(station) & set("+#"):
         raise UsageError(f"a station is named SITE/STATION, got {station!r}")

@@ -1,6 +1,6 @@
-"""The plant at a glance, in a browser: what stations publish, added up and drawn; read-only.
+"""The dashboard: a read-only view of all stations in a browser.
 
-``plant`` keeps what was heard, ``snapshot`` says what of it a page shows, both pure; ``feed``
-listens to the broker, ``server`` serves the page of ``page/``. Nothing is published from here, and
-what must be kept for longer than a shift is the recorder's.
+``plant`` stores what the stations report and ``snapshot`` selects what a page shows; both are pure.
+``feed`` listens to the broker, ``server`` serves the page in ``page/``. It publishes nothing; the
+recorder stores whatever must last longer than a shift.
 """

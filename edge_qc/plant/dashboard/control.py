@@ -1,4 +1,4 @@
-"""Control charts: whether a process is as it was. Pure.
+"""Control charts: whether a process has changed. Pure.
 
 The chart of individuals and moving ranges, XmR (Shewhart; ISO 7870-2; Wheeler,
 Understanding Variation): the limits come from the differences between neighbours, so that a slow
@@ -17,14 +17,14 @@ _TO_LIMIT = 2.66
 """Three standard deviations in mean moving ranges of two: 3 / 1.128."""
 
 _RUN = 12
-"""Longer than the nine of Nelson's second rule: with nine a page that looks again at every interval
-was told of three alarms in 5 700 intervals of a die where nothing was, with twelve of none."""
+"""Longer than the nine of Nelson's second rule: a page checks at every interval, and with nine a
+steady die gave three false alarms in 5 700 intervals; with twelve it gave none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """centre and upper: None where there are too few values to tell. out: which values are beyond
-    the upper limit, or end a run of twelve above the centre."""
+    """centre and upper: None if there are too few values. out: which values are beyond the upper
+    limit, or end a run of twelve above the centre."""
 
     centre: float | None
     upper: float | None
@@ -32,8 +32,8 @@ class Chart:
 
 
 def chart(values: NDArray[np.floating]) -> Chart:
-    """The chart of values in order; NaN where an interval has none. Only what goes up is told of:
-    drift that becomes less is no fault."""
+    """Chart values in order; NaN for an empty interval. Only increases count: less drift is no
+    fault."""
     values = np.asarray(values, np.float64)
     known = values[np.isfinite(values)]
     if len(known) < _FEWEST:

@@ -1,4 +1,4 @@
-"""Listens to the broker on a thread of its own, and answers what the plant looks like now."""
+"""Listens to the broker on its own thread, and returns the plant's current state."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CACHED = 64
 
 
 class Feed:
-    """A plant that follows its broker until it is closed."""
+    """A plant that follows its broker until closed."""
 
     def __init__(self, mqtt: MqttTable, topics: list[str]) -> None:
-        """Connects. Raises PublishError where that fails at the first try."""
+        """Connect. Raises PublishError if the first try fails."""
         self.where = f"{mqtt.host}:{mqtt.port}"
         self._plant = PlantState()
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Feed:
         self._thread.start()
 
     def sections(self, chosen: Filter) -> dict[str, str]:
-        """Each section of the page as JSON. Pages that show the same share one answer."""
+        """Each section of the page as JSON. Pages with the same filter share one answer."""
         with self._lock:
             now = _now()
             made = self._made.get(chosen)
@@ -59,7 +59,7 @@ class Feed:
             return made[1]
 
     def verdict(self, station: str, verdict_id: str) -> Document | None:
-        """One of the last verdicts in full; None where it is not among them."""
+        """One of the latest verdicts in full; None if it is not among them."""
         with self._lock:
             return verdict_in_full(self._plant, station, verdict_id)
 
@@ -85,9 +85,9 @@ class Feed:
                     received.topic, received.payload, _now(), retained=received.retained
                 )
             except Exception:
-                # Whatever a message holds, the others must be shown.
+                # A message that fails must not hide the others.
                 self._plant.unreadable += 1
-                log.exception("a message on %s could not be added up", received.topic)
+                log.exception("a message on %s could not be counted", received.topic)
 
 
 def _now() -> Now:

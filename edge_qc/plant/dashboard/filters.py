@@ -1,4 +1,4 @@
-"""What of a plant a page is to show: the choice that its address makes."""
+"""What a page shows: the filter in its address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WINDOWS_S = (900, 3_600, 28_800)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What to show. None: all. refused: verdicts that did not pass alone."""
+    """What to show. None: all. refused: only verdicts that did not pass."""
 
     station: str | None = None
     die: str | None = None
@@ -22,7 +22,7 @@ class Filter:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Filter:
-        """The filter that a page's address asks for. Raises UsageError."""
+        """The filter in a page's address. Raises UsageError."""
         window = query.get("window", "3600")
         if window not in map(str, WINDOWS_S):
             raise UsageError(f"window: got {window[:40]!r}, wanted one of {WINDOWS_S}")

@@ -1,7 +1,7 @@
-"""Verdicts of the last hours, counted in bins of their own time.
+"""Verdicts of the last hours, counted in bins by their own time.
 
-A verdict that comes late is counted where it belongs, not where it arrived. Fixed memory: a ring
-of bins for each pair of station and die. Nothing is drawn here.
+A late verdict counts at its own time, not at its arrival. Memory is fixed: a ring of bins for each
+pair of station and die.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _RING = BINS + 2 * _AHEAD
 SOURCES = 1_024
 LABELS = 32
 OTHER = "other"
-"""What labels and dies beyond the first few are counted as, so that a station that makes up names
-takes no memory."""
+"""The name under which labels and dies beyond the limit are counted, so that invented names take no
+memory."""
 
 Source = tuple[str, str]
 """A station and a die."""
@@ -38,11 +38,11 @@ _DISPOSITION = {disposition: index for index, disposition in enumerate(DISPOSITI
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of the history, joined to ``steps`` intervals. Axes: source, interval, and for
-    ``labels`` the label, for ``dispositions`` PASS, REJECT, REVIEW.
+    """A section of the history in ``steps`` intervals. Axes: source, interval, and for ``labels``
+    the label, for ``dispositions`` PASS, REJECT, REVIEW.
 
-    times: each interval's start, seconds since 1970. drift: score over threshold; worst is NaN
-    where nothing was judged. latency_worst: milliseconds, NaN likewise.
+    times: each interval's start, seconds since 1970. drift: score over threshold; worst is NaN if
+    nothing was judged. latency_worst: milliseconds, or NaN.
     """
 
     sources: tuple[Source, ...]
@@ -57,7 +57,7 @@ class Window:
     latency_worst: Figures
 
     def of(self, station: str | None = None, die: str | None = None) -> NDArray[np.bool_]:
-        """Which sources are of a station and of a die."""
+        """Select the sources of a station and a die."""
         return np.array(
             [
                 (station is None or station == at) and (die is None or die == seen)
@@ -68,7 +68,7 @@ class Window:
 
 
 class History:
-    """Adds up verdicts. Times are seconds since 1970, UTC."""
+    """Counts verdicts. Times are seconds since 1970, UTC."""
 
     def __init__(self) -> None:
         self._sources: dict[Source, int] = {}
@@ -93,7 +93,7 @@ class History:
         latency_ms: float | None = None,
         historical: bool = False,
     ) -> bool:
-        """Counts one verdict; False where it is older than what is kept.
+        """Count one verdict; False if it is older than the history.
 
         drift: score over threshold.
         """
@@ -115,11 +115,11 @@ class History:
         return True
 
     def advance(self, time_s: float) -> None:
-        """Lets time go on to ``time_s``: what is older than the ring falls out."""
+        """Advance to ``time_s``: bins older than the ring are dropped."""
         number = int(time_s // BIN_S)
         if number <= self._newest:
             return
-        # The slots ahead are cleared too, for a window may end within an interval.
+        # Clear the bins ahead too, since a window may end within an interval.
         first = max(self._newest, number - _RING) + 1
         slots = np.arange(first + _AHEAD, number + _AHEAD + 1) % _RING
         for counts in (self._labelled, self._disposed, self._late, self._drift_sum, self._drift_n):

@@ -1,7 +1,7 @@
-"""Who may look: nobody but this machine's users, unless there is a password.
+"""Access control: only this machine's users, unless there is a password.
 
-One password for all who may see the plant; what a session is worth can be read from its cookie
-alone, so that a screen on a wall stays logged in when the dashboard restarts.
+All users share one password. A session is verified from its cookie alone, so that a wall screen
+stays logged in when the dashboard restarts.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _FEWEST = 10
 
 
 class Login:
-    """Checks passwords and sessions. The session key is made of the password: a new password ends
-    every session."""
+    """Checks passwords and sessions. The session key derives from the password, so a new password
+    ends every session."""
 
     def __init__(self, password: str) -> None:
         self._password = password.encode()
@@ -58,7 +58,7 @@ class Login:
         return f"{told}.{self._signature(told)}"
 
     def knows(self, cookie: str, now_s: float | None = None) -> bool:
-        """Whether a cookie is of a session that still lasts."""
+        """Whether a cookie belongs to a session that is still valid."""
         told, _, signature = cookie.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(told).encode()):
             return False
@@ -69,7 +69,7 @@ class Login:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
@@ -79,7 +79,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require_login(host: str, login: Login | None) -> None:
-    """Raises UsageError where others could look without a password, and for what is no host."""
+    """Raises UsageError if others could look without a password, and for what is no host."""
     try:
         if host:
             bare_host(host)
@@ -87,6 +87,6 @@ def require_login(host: str, login: Login | None) -> None:
         raise UsageError(f"--host {redacted_uri(host)!r}: {error}") from error
     if login is None and not is_loopback(host):
         raise UsageError(
-            f"--host {host}: others could see the plant without a password. Give --login-file FILE "
-            "with one, or stay on 127.0.0.1"
+            f"--host {host}: others could see the plant without a password. Add --login-file FILE, "
+            "or use 127.0.0.1"
         )

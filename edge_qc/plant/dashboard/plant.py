@@ -1,7 +1,7 @@
-"""What is known of a plant from its messages: every station, its verdicts, parts, events, gaps.
+"""The plant as its messages show it: every station, its verdicts, parts, events, gaps.
 
-Fed with messages and the time; no clock, thread or network of its own. What of it a page shows is
-``snapshot``'s.
+The caller passes messages and the time; there is no clock, thread or network here. ``snapshot``
+selects what a page shows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SILENT_S = 15.0
 _HEARTBEATS = 3
 _SKEW_S = 30.0
 _MOST = 1e6
-"""More than any figure means; adding up many stays finite."""
+"""Larger than any real figure; sums of many stay finite."""
 
 NAME = 120
 """Letters of a name that are kept."""
@@ -61,8 +61,8 @@ class Beat(NamedTuple):
 
 @dataclass(slots=True)
 class Station:
-    """One station as its messages show it; name: site/station. skew_s: how far its clock is ahead
-    of ours, None while that is less than half a minute."""
+    """One station as its messages show it. name: site/station. skew_s: how far its clock is ahead
+    of ours; None while that is below half a minute."""
 
     name: str
     state: State | None = None
@@ -76,14 +76,15 @@ class Station:
     numbers: dict[Kind, Numbers] = field(default_factory=dict)
     trend: deque[Beat] = field(default_factory=lambda: deque(maxlen=BINS))
     gone: deque[tuple[Kind, str, int, int]] = field(default_factory=lambda: deque(maxlen=200))
-    """Kind, epoch and two numbers between which the station itself has nothing any more."""
+    """Kind, epoch and two numbers between which the station itself has no message left."""
     _heard_s: float | None = None
     _beat_s: float | None = None
     _interval_s: float = 0.0
     _seconds: dict[int, int] = field(default_factory=dict)
 
     def age_s(self, now: Now) -> float | None:
-        """Seconds since its last verdict, by our clock where we saw it come, else by its own."""
+        """Seconds since its last verdict, by our clock if we saw it arrive, otherwise by its
+        own."""
         if self.last_verdict_s is not None:
             return max(0.0, now.monotonic_s - self.last_verdict_s)
         if self.health is None or self.health.last_verdict_age_s is None:
@@ -93,29 +94,29 @@ class Station:
         )
 
     def silent_s(self, now: Now) -> float | None:
-        """Seconds since its last sign of life, where it should have given one; None while all is
-        well, or where it said itself that it ended."""
+        """Seconds since its last message if its heartbeat is overdue; None otherwise, or if it
+        reported that it stopped."""
         if self.state in (None, State.DEAD) or self._heard_s is None:
             return None
         quiet_s = now.monotonic_s - self._heard_s
         return quiet_s if quiet_s > max(_SILENT_S, _HEARTBEATS * self._interval_s) else None
 
     def rate_per_s(self, now: Now) -> float:
-        """Verdicts per second that came in the last whole seconds."""
+        """Verdicts per second in the last whole seconds."""
         second = int(now.monotonic_s)
         return sum(self._seconds.get(second - i, 0) for i in range(1, _RATE_S + 1)) / _RATE_S
 
     @property
     def missing(self) -> int:
-        """Messages that should have come and did not."""
+        """Missing messages."""
         return sum(numbers.missing for numbers in self.numbers.values())
 
     def hear(self, now: Now) -> None:
-        """Notes a sign of life."""
+        """Note that the station is alive."""
         self._heard_s = now.monotonic_s
 
     def beat(self, message: HealthMessage, now: Now, retained: bool) -> None:
-        """Notes a heartbeat."""
+        """Add a heartbeat."""
         self.health = message
         if not retained:
             if self._beat_s is not None:
@@ -140,7 +141,7 @@ class Station:
         self.trend.append(beat)
 
     def count(self, now: Now) -> None:
-        """Notes a verdict that came now."""
+        """Add a verdict that arrived now."""
         second = int(now.monotonic_s)
         if second not in self._seconds:
             for old in [key for key in self._seconds if key < second - 2 * _RATE_S]:
@@ -149,8 +150,9 @@ class Station:
 
 
 class PlantState:
-    """Adds up messages. verdicts, refused: the last ones, newest last, the second without what
-    passed. unreadable: messages that broke their schema. unknown: of stations too many to show."""
+    """Collects messages. verdicts, refused: the latest ones, newest last; the second excludes what
+    passed. unreadable: messages that do not match their schema. unknown: messages of stations
+    beyond the limit."""
 
     def __init__(self) -> None:
         self.stations: dict[str, Station] = {}
@@ -162,8 +164,8 @@ class PlantState:
         self.heard = self.historical = self.duplicates = self.unreadable = self.unknown = 0
 
     def feed(self, topic: str, payload: bytes, now: Now, *, retained: bool = False) -> None:
-        """Takes one message of the broker's; one that is no station's or cannot be read is counted
-        and changes nothing else."""
+        """Add one message from the broker. One of no station, or that cannot be read, is only
+        counted."""
         parsed = parse_topic(topic)
         if parsed is None:
             return
@@ -239,12 +241,12 @@ class PlantState:
 
 
 def _placed(time: datetime, now: Now) -> float:
-    """A message's place in time; a clock that is ahead of ours must not push the others out."""
+    """A message's time; a clock ahead of ours must not push out the others."""
     return min(_utc_s(time), now.utc.timestamp())
 
 
 def _utc_s(time: datetime) -> float:
-    """Seconds since 1970; a time without a zone, which no station sends, is taken as UTC."""
+    """Seconds since 1970; a time without a zone, which no station sends, counts as UTC."""
     if time.tzinfo is None:
         time = time.replace(tzinfo=timezone.utc)
     return (time - _1970).total_seconds()

@@ -1,6 +1,6 @@
 """Single verdicts, events and gaps as the page lists them: plain values, as JSON.
 
-Pure. What is added up over many verdicts is ``snapshot``'s.
+Pure. ``snapshot`` computes figures over many verdicts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Document = dict[str, Any]
 
 
 def verdicts(plant: PlantState, chosen: Filter) -> list[Document]:
-    """The newest that the filter lets through, in the order of their times."""
+    """The newest verdicts that match the filter, by time."""
     source = plant.refused if chosen.refused else plant.verdicts
     wanted = (
         _row(where, message)
@@ -33,7 +33,7 @@ def verdicts(plant: PlantState, chosen: Filter) -> list[Document]:
         and chosen.die in (None, (message.die or "-")[:NAME])
         and chosen.label in (None, message.label[:NAME])
     )
-    # What came late stands where it belongs, not on top.
+    # Late verdicts stand at their own time, not on top.
     return sorted(
         itertools.islice(wanted, _ROWS), key=lambda row: (row["time"], row["id"]), reverse=True
     )
@@ -60,7 +60,7 @@ def _row(where: str, message: VerdictMessage) -> Document:
 
 
 def events(plant: PlantState, chosen: Filter) -> list[Document]:
-    """The newest of the chosen stations, in the order of their times."""
+    """The newest events of the selected stations, by time."""
 
     def row(where: str, event: EventMessage) -> Document:
         return {
@@ -81,7 +81,7 @@ def events(plant: PlantState, chosen: Filter) -> list[Document]:
 
 
 def gaps(stations: Iterable[Station]) -> list[Document]:
-    """The numbers that never came, and whether the station still has them."""
+    """The missing numbers, and whether the station still has them."""
     found = [
         {
             "station": station.name,
@@ -103,7 +103,7 @@ def gaps(stations: Iterable[Station]) -> list[Document]:
 
 
 def verdict_in_full(plant: PlantState, station: str, verdict_id: str) -> Document | None:
-    """One verdict of the last ones with all that its message says."""
+    """One of the latest verdicts with every field of its message."""
     for where, message in itertools.chain(reversed(plant.refused), reversed(plant.verdicts)):
         if where == station and message.verdict_id == verdict_id:
             document: Document = message.model_dump(mode="json", by_alias=True)

@@ -1,7 +1,7 @@
-"""Which numbers of a counter have come, so that what has not is known.
+"""Which numbers of a counter have arrived, to find the missing ones.
 
-A station's ``seq`` has no gap within an epoch; what a listener did not get is a hole between the
-numbers that it has. What came before the first one that it heard, nobody here knows.
+A station's ``seq`` has no gap within an epoch, so a hole between received numbers is a missing
+message. Messages before the first one received are unknown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _RUNS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Numbers that did not come, both ends included."""
+    """Missing numbers, both ends inclusive."""
 
     epoch: str
     first: int
@@ -29,17 +29,17 @@ class Gap:
 
 
 class Numbers:
-    """The numbers heard of one station's messages of one kind, over its last epochs.
+    """The numbers received of one station and kind, over its last epochs.
 
-    Kept as runs without a hole, so that a number from nowhere takes no memory; past a thousand
-    holes in an epoch the oldest close unfilled.
+    Stored as runs without a hole, so that a single odd number takes no memory. Beyond a thousand
+    holes in an epoch, the oldest are closed.
     """
 
     def __init__(self) -> None:
         self._runs: dict[str, list[list[int]]] = {}
 
     def note(self, epoch: str, seq: int) -> bool:
-        """Notes a number; False where it has come before."""
+        """Add a number; False if it is a duplicate."""
         runs = self._runs.get(epoch)
         if runs is None:
             if len(self._runs) == _EPOCHS:
@@ -63,7 +63,7 @@ class Numbers:
 
     @staticmethod
     def _join(runs: list[list[int]], at: int) -> None:
-        """Makes a run and its follower one where nothing lies between."""
+        """Join a run with the next one if they touch."""
         if 0 <= at < len(runs) - 1 and runs[at][1] + 1 == runs[at + 1][0]:
             runs[at][1] = runs[at + 1][1]
             del runs[at + 1]
@@ -76,5 +76,5 @@ class Numbers:
 
     @property
     def missing(self) -> int:
-        """How many numbers did not come."""
+        """How many numbers are missing."""
         return sum(gap.count for gap in self.gaps())

@@ -1,8 +1,8 @@
-"""The dashboard's pages over HTTP: static files, a stream of what changed, one verdict in full.
+"""Serves the dashboard over HTTP: static files, a stream of changes, single verdicts.
 
-Everything but the login is read. What a page shows comes as JSON and is put in as text; the pages
-may run no script but their own, so that a name can command nothing. starlette and uvicorn come with
-the extra ``dashboard``.
+Everything except the login is read-only. Pages receive JSON and insert it as text, and may run only
+their own scripts, so that a name cannot inject code. starlette and uvicorn come with the extra
+``dashboard``.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ _STREAMS = 200
 def open_app(
     feed: Feed, login: Login | None, host: str = "127.0.0.1", evidence: Sequence[Path] = ()
 ) -> Starlette:
-    """The application. Without a login it answers only those who ask for this machine by name, so
-    that no page elsewhere can have a browser here read it. evidence: folders of stations that share
-    theirs; a verdict whose image was kept there is shown with its pictures."""
+    """Create the application. Without a login it answers only requests that name this machine, so
+    that no foreign page can read it through a local browser. evidence: shared evidence folders of
+    stations; a verdict whose image is there is shown with its pictures."""
     from starlette.applications import Starlette
     from starlette.responses import RedirectResponse, Response, StreamingResponse
     from starlette.routing import Route
@@ -92,7 +92,7 @@ def open_app(
                     sections["login"] = json.dumps(login is not None)
                     new = {name: text for name, text in sections.items() if sent.get(name) != text}
                     sent = sections
-                    # An empty one too: it says that the server lives.
+                    # Send it even if empty, to show that the server is alive.
                     body = ",".join(f'"{name}":{text}' for name, text in new.items())
                     yield f"data: {{{body}}}\n\n"
                     await asyncio.sleep(REFRESH_S)
@@ -105,7 +105,7 @@ def open_app(
         query = request.query_params
         found = feed.verdict(query.get("station", ""), query.get("id", ""))
         if found is None:
-            return Response("not among the last verdicts", 404, media_type="text/plain")
+            return Response("not among the latest verdicts", 404, media_type="text/plain")
         kept = await asyncio.to_thread(exhibit, query.get("id", ""))
         document = {**found, "kept_pictures": kept is not None}
         return Response(json.dumps(document), media_type="application/json")
@@ -116,7 +116,7 @@ def open_app(
                 if (kept := Store(folder).find(verdict_id)) is not None:
                     return kept
             except OSError as error:
-                # A share that is away: the verdict is shown all the same.
+                # The share is away; show the verdict without pictures.
                 log.warning("evidence %s: %s", folder, error)
         return None
 
@@ -149,7 +149,7 @@ def open_app(
         async with one_at_a_time:
             right = login is not None and login.is_right(password)
             if not right:
-                # One guess a second from all together.
+                # One attempt a second in total.
                 await asyncio.sleep(_WRONG_S)
         if not right or login is None:
             log.warning("a wrong password from %s", request.client and request.client.host)
@@ -212,8 +212,8 @@ def serve(
     key_file: Path | None = None,
     evidence: Sequence[Path] = (),
 ) -> None:
-    """Serve until SIGTERM or SIGINT, see ``open_app``; a service manager hears READY=1 once pages
-    are answered. Raises EdgeQCError where the address cannot be had."""
+    """Serve until SIGTERM or SIGINT, see ``open_app``; send READY=1 to systemd once pages are
+    answered. Raises EdgeQCError if the address cannot be used."""
     import uvicorn
 
     class Server(uvicorn.Server):

@@ -1,6 +1,6 @@
-"""What a page shows of a plant at one moment, for one choice of filters: plain values, as JSON.
+"""What a page shows at one moment, for one filter: plain values, as JSON.
 
-Pure: figures added up over the plant, beside the ``rows``. How it looks is the page's.
+Pure: figures over the whole plant, beside the single ``rows``. The page draws them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HELD_S = 120
 
 
 def snapshot(plant: PlantState, chosen: Filter, now: Now) -> Document:
-    """The sections of the page, each of which may be sent on its own."""
+    """The sections of the page; each can be sent alone."""
     for history in (plant.views, plant.parts):
         history.advance(now.utc.timestamp())
     views = plant.views.window(chosen.window_s, _STEPS)
@@ -149,7 +149,7 @@ def _pareto(views: Window, mask: Any) -> list[Document]:
 
 def _drift(views: Window, mask: Any) -> Document:
     """A chart for each die: the mean of score over threshold in each interval, with its limit, and
-    the worst, of which 1 is the threshold."""
+    the worst; 1 is the threshold."""
     charts = []
     for die in sorted({die for _, die in views.sources}):
         rows = mask & views.of(die=die)
@@ -175,7 +175,7 @@ def _drift(views: Window, mask: Any) -> Document:
 
 
 def _trends(stations: Iterable[Station], window_s: int, now: Now) -> Document:
-    """Over the stations: the worst p99 latency, queue and outbox of each interval."""
+    """Over all stations: the worst p99 latency, queue and outbox of each interval."""
     end_s = now.utc.timestamp()
     step_s = window_s / _STEPS
     end_s = (end_s // step_s + 1) * step_s
@@ -201,7 +201,7 @@ def _trends(stations: Iterable[Station], window_s: int, now: Now) -> Document:
 
 
 def _held(series: list[float | None], steps: int) -> list[float | None]:
-    """The series with each figure repeated over what is missing behind it, at most so often."""
+    """The series with each figure carried forward over missing intervals, up to a limit."""
     held: list[float | None] = []
     last, since = None, 0
     for figure in series:

@@ -1,7 +1,7 @@
-"""The plant's records: every message of every station in a database, acknowledged once it is
-there, and what a quality engineer asks of it.
+"""The recorder: stores every station's messages in a database, acknowledges them, and answers a
+quality engineer's queries.
 
-Not part of a station: install with ``pip install '.[record]'`` in a clone.
+A station does not need it. Install with ``pip install '.[record]'`` in a clone.
 """
 
 from __future__ import annotations

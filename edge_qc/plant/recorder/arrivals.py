@@ -1,6 +1,6 @@
-"""What a subscription delivers, read into what is recorded: the row of a message, and its number.
+"""Parses received messages into what is recorded: a message's row and its number.
 
-Nothing is decided here about what is new; that is ``store``'s.
+``store`` decides what is new.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One message. seq: None for a state. after: see ``messages.Sequenced``. message: None where it
-    could not be read, ``fault`` then says why."""
+    """One message. seq: None for a state. after: see ``messages.Sequenced``. message: None if it
+    could not be read; ``fault`` then says why."""
 
     source: Source
     kind: Kind
@@ -56,9 +56,9 @@ class Arrival:
 
 
 def arrival(topic: str, payload: bytes) -> Arrival | None:
-    """The message on a topic; None for what is no station's, or has not even a number.
+    """Parse the message on a topic; None if it is not a station's, or has no number.
 
-    The topic says whose it is, since the broker's access rules speak of topics.
+    The topic decides whose it is, since the broker's access rules apply to topics.
     """
     where = parse_topic(topic)
     if where is None or len(payload) > _LONGEST:
@@ -78,7 +78,8 @@ def arrival(topic: str, payload: bytes) -> Arrival | None:
 
 
 def _unread(source: Source, kind: Kind, text: str, fault: str) -> Arrival | None:
-    """A message that breaks its schema still has its number, or its stream would never go on."""
+    """A message that does not match its schema still settles its number, or its stream would
+    stop."""
     try:
         stamp = json.loads(text)
         epoch, seq = stamp["epoch"], stamp["seq"]
@@ -92,8 +93,8 @@ def _unread(source: Source, kind: Kind, text: str, fault: str) -> Arrival | None
 
 
 def _key(epoch: str) -> str:
-    """An epoch as it may be a key: a station's own is a UUID. One that no database holds would come
-    back from the broker for ever, and with it everything that came beside it."""
+    """An epoch that can be a key; a station's is a UUID. One that no database can store would
+    return from the broker for ever, together with its whole group."""
     return str(_plain(epoch.encode("utf-8", "replace").decode()[:_LONGEST_EPOCH]))
 
 

@@ -1,7 +1,7 @@
-"""By which numbers the tables know stations, bundles and streams, and what is settled of a stream.
+"""The keys of stations, bundles and streams, and which numbers of a stream are settled.
 
-Kept in memory and read back from the tables; ``forget`` it whenever a transaction did not come to
-its commit.
+Held in memory and read back from the tables; call ``forget`` whenever a transaction was not
+committed.
 """
 
 from __future__ import annotations
@@ -48,29 +48,29 @@ class Catalogue:
     """Used from one thread."""
 
     def __init__(self, insert: Callable[[Table], Any]) -> None:
-        """insert: the database's own, which knows conflicts."""
+        """insert: the database dialect's own, which handles conflicts."""
         self._insert = insert
         self._streams: dict[StreamKey, Stream] = {}
         self._stations: dict[Source, int] = {}
         self._bundles: dict[str, int] = {}
 
     def begin(self) -> None:
-        """Before a transaction: no more is remembered than fits."""
+        """Call it before a transaction: limits what is held in memory."""
         if len(self._streams) > _MOST_STREAMS:
             self._streams.clear()
 
     def forget(self) -> None:
-        """What was noted since the last commit may not be so."""
+        """Drop everything noted since the last commit."""
         self._streams.clear()
         self._stations.clear()
         self._bundles.clear()
 
     def known(self, key: StreamKey) -> Stream | None:
-        """The stream, where it is in memory."""
+        """The stream, if it is in memory."""
         return self._streams.get(key)
 
     def stream(self, db: Connection, key: StreamKey, now: datetime) -> Stream:
-        """The stream, made where there is none; what is settled of it is read once."""
+        """The stream, created if missing; its settled numbers are read once."""
         known = self._streams.get(key)
         if known is not None:
             return known

@@ -1,7 +1,7 @@
-"""How many verdicts, and what became of them: counted from the tallies, never from verdicts.
+"""Counts of verdicts by outcome, from the tallies, never from the verdicts.
 
-A question is answered from the coarsest tally whose buckets fit it: days of UTC, full hours, or
-quarters of an hour; where it begins or ends within a bucket, the rest comes from the next finer.
+A query uses the coarsest tally whose buckets fit: UTC days, full hours, or quarters of an hour. If
+it begins or ends within a bucket, the rest comes from the next finer tally.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def yields(engine: Engine, where: Where, by: Sequence[str], shifts: Shifts) -> A
     first = len(groups)
     with engine.connect() as db:
         names = {name: _names(db, name) for name in others if name in ("station", "bundle")}
-        # By a zone's calendar, which is slow: once for each time, not for each of its rows.
+        # Time zones are slow, so compute each time once, not once per row.
         periods: dict[datetime, list[str]] = {}
         for row in db.execute(query):
             told: dict[str, Any] = {}
@@ -120,7 +120,7 @@ def _period(name: str, bucket: datetime, shifts: Shifts) -> str:
 
 
 def _grain_s(timed: Sequence[str], shifts: Shifts) -> int:
-    """The widest buckets none of which lies in two periods."""
+    """The widest grain of which no bucket spans two periods."""
     year = datetime.now(shifts.zone).year
     offsets = [
         (datetime(year, month, 1, tzinfo=shifts.zone).utcoffset() or timedelta()).total_seconds()
@@ -133,7 +133,7 @@ def _grain_s(timed: Sequence[str], shifts: Shifts) -> int:
 
 
 def _counts(where: Where, grain_s: int) -> Subquery:
-    """The tallies of a time as one table, of this grain where it goes."""
+    """The tallies of a period as one table, at this grain where possible."""
     since = None if where.since is None else bucket_of(where.since)
     tallies = [(table, grain) for table, grain in TALLIES if grain <= grain_s]
     parts = _parts(tallies, since, where.until)

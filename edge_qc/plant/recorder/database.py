@@ -1,4 +1,4 @@
-"""Opening the database of records: SQLite by a file's name, PostgreSQL by its URL."""
+"""Opens the records database: SQLite by file name, PostgreSQL by URL."""
 
 from __future__ import annotations
 
@@ -24,24 +24,26 @@ from edge_qc.plant.recorder import tables
 from edge_qc.plant.recorder.tallies import coarser
 
 _CONNECT = {"postgresql": {"client_encoding": "utf8"}}
-"""A cluster that was made without a locale holds SQL_ASCII, and its texts would come as bytes."""
+"""A cluster created without a locale uses SQL_ASCII and would return texts as bytes."""
 
 _PAGE = 50
-"""Rows in one statement. A connection keeps a prepared statement for each number of rows that it
-has met, up to a limit, and those of hundreds are large: a recorder took 50 MB for them."""
+"""Rows per statement. A connection caches a prepared statement for each number of rows, and those
+for hundreds of rows are large: they took a recorder 50 MB."""
 
 
 def open_database(name: str, *, create: bool = True) -> sa.Engine:
-    """The database that ``name`` names: an SQLite file, or a URL (``postgresql://…``,
-    ``sqlite:///…``). create: make the tables where they are missing.
+    """Open the database ``name``: an SQLite file, or a URL (``postgresql://…``, ``sqlite:///…``).
+    create: create missing tables.
 
-    Raises UsageError for a name that is none, RecordError where it cannot be opened.
+    Raises UsageError for an invalid name, RecordError if it cannot be opened.
     """
     url = _url(name)
     if url.get_backend_name() == "sqlite":
         file = Path(url.database or "")
         if not create and not file.exists():
-            raise RecordError(f"{file}: there are no records. Start edge-qc record, or name others")
+            raise RecordError(
+                f"{file}: no records found. Start edge-qc record, or correct --database"
+            )
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -64,7 +66,7 @@ def open_database(name: str, *, create: bool = True) -> sa.Engine:
 
 @contextmanager
 def wrapped(engine: sa.Engine) -> Iterator[None]:
-    """Turns the database's errors into RecordError."""
+    """Turn the database's errors into RecordError."""
     with _told(engine.url):
         yield
 
@@ -76,8 +78,8 @@ def _told(url: sa.URL) -> Iterator[None]:
     except SQLAlchemyError as error:
         said = " ".join(str(getattr(error, "orig", None) or error).split())
         raise RecordError(
-            f"database {url.render_as_string(hide_password=True)}: {said[:400]}. See that it runs "
-            "and that this account may use it"
+            f"database {url.render_as_string(hide_password=True)}: {said[:400]}. Check that it "
+            "runs and that this account may use it"
         ) from error
 
 
@@ -111,8 +113,8 @@ def _careful(connection: Any, _record: Any) -> None:
 def _prepare(engine: sa.Engine, create: bool) -> None:
     if not create and not sa.inspect(engine).has_table(tables.records.name):
         raise RecordError(
-            f"database {engine.url.render_as_string(hide_password=True)} holds no records: start "
-            "edge-qc record, or name another"
+            f"database {engine.url.render_as_string(hide_password=True)} contains no records. "
+            "Start edge-qc record, or correct --database"
         )
     with engine.begin() as db:
         if create:
@@ -122,13 +124,13 @@ def _prepare(engine: sa.Engine, create: bool) -> None:
             db.execute(tables.records.insert().values(schema_version=tables.SCHEMA_VERSION))
         elif version > tables.SCHEMA_VERSION:
             raise RecordError(
-                f"the records are of schema {version}, this edge-qc reads up to "
-                f"{tables.SCHEMA_VERSION}: install the edge-qc that wrote them"
+                f"the records have schema {version}; this edge-qc reads up to "
+                f"{tables.SCHEMA_VERSION}. Install the edge-qc that wrote them"
             )
         elif version < tables.SCHEMA_VERSION and not create:
             raise RecordError(
-                f"the records are of schema {version}, this edge-qc reads {tables.SCHEMA_VERSION}: "
-                "start its edge-qc record on them once, which adds what is new"
+                f"the records have schema {version}; this edge-qc reads {tables.SCHEMA_VERSION}. "
+                "Start this version's edge-qc record once to upgrade them"
             )
         elif version < tables.SCHEMA_VERSION:
             _add_hours(db)
@@ -136,7 +138,7 @@ def _prepare(engine: sa.Engine, create: bool) -> None:
 
 
 def _add_hours(db: sa.Connection) -> None:
-    """From the first schema to the second: the tally by hours, out of that by their quarters."""
+    """Upgrade schema 1 to 2: build the hourly tally from the quarter-hourly one."""
     quarters = db.execute(sa.select(tables.tally)).mappings()
     hours = list(coarser(quarters, tables.HOUR_S))
     if hours:

@@ -1,6 +1,4 @@
-"""What people found out later: the true label of a verdict. Labels are added, never changed; of
-several the last counts.
-"""
+"""True labels that people add later. Labels are never changed; of several the last counts."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from edge_qc.plant.recorder.tables import label, station, verdict
 def verdicts_of_part(
     engine: Engine, part_id: str, *, die: str | None = None, name: str | None = None
 ) -> list[str]:
-    """The ids of a part's verdicts. name: the station's. Raises UsageError where there is none."""
+    """The ids of a part's verdicts. name: the station's. Raises UsageError if there are none."""
     query = select(verdict.c.verdict_id).where(verdict.c.part_id == part_id)
     if die is not None:
         query = query.where(verdict.c.die == die)
@@ -29,16 +27,15 @@ def verdicts_of_part(
     with engine.connect() as db:
         found = list(db.execute(query.order_by(verdict.c.time)).scalars())
     if not found:
-        raise UsageError(f"no verdict is recorded of part {part_id!r} with that die and station")
+        raise UsageError(f"no verdict is recorded for part {part_id!r} with that die and station")
     return found
 
 
 def add_labels(
     engine: Engine, verdict_ids: Sequence[str], truth: str, *, by: str, note: str = ""
 ) -> str:
-    """Labels verdicts; the label as it was taken. Raises UsageError for a verdict that is not
-    recorded, and for a class that its bundle does not know: a slip of the pen would count as an
-    escape.
+    """Label verdicts and return the stored label. Raises UsageError for an unknown verdict, and for
+    a class that its bundle does not know: a typing error would count as an escape.
     """
     now = datetime.now(timezone.utc)
     with engine.begin() as db:
@@ -65,9 +62,12 @@ def _known(truth: str, payload: str) -> str:
     if _form(truth) in by_form:
         return by_form[_form(truth)]
     if not fields["probabilities"] and not fields["expected_cost"]:
-        # A view that was not judged names no classes.
+        # A view that was not judged lists no classes.
         return unicodedata.normalize("NFC", truth)
-    raise UsageError(f"label {truth!r}: this verdict's bundle knows {', '.join(sorted(known))}")
+    raise UsageError(
+        f"label {truth!r} is not a class of this verdict's bundle; use one of "
+        f"{', '.join(sorted(known))}"
+    )
 
 
 def _form(name: str) -> str:

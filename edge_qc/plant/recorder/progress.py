@@ -1,7 +1,7 @@
-"""Which numbers of one stream (an epoch's verdicts, parts or events) are settled; pure.
+"""Which numbers of a stream (an epoch's verdicts, parts or events) are settled; pure.
 
-A number is settled when its message is recorded, or when the station has said that it will never
-come. The acknowledgement is cumulative: the highest number up to which all are settled.
+A number is settled when its message is recorded, or when the station has reported it lost. The
+acknowledgement is cumulative: the highest number up to which all are settled.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 Range = tuple[int, int]
-"""First and last number, both inside."""
+"""First and last number, both inclusive."""
 
 
 class Ranges:
-    """A set of integers as disjoint ranges in order, none touching the next."""
+    """A set of integers as sorted, disjoint ranges that do not touch."""
 
     def __init__(self, ranges: Iterable[Range] = ()) -> None:
         self._ranges: list[Range] = []
@@ -48,7 +48,7 @@ class Ranges:
         self._ranges[at : at + 1] = [(low, high) for low, high in rest if low <= high]
 
     def missing(self, first: int, last: int) -> list[Range]:
-        """What the set lacks between two numbers, both inside."""
+        """The numbers missing between two numbers, both inclusive."""
         found, free = [], first
         for low, high in self._ranges[self._touching(first) :]:
             if low > last:
@@ -68,7 +68,7 @@ class Ranges:
         return self._ranges[at][1]
 
     def _touching(self, first: int) -> int:
-        """The first range that ends at or behind ``first`` - 1."""
+        """The first range that ends at or after ``first`` - 1."""
         at = bisect_right(self._ranges, (first, _BEYOND))
         return at - 1 if at and self._ranges[at - 1][1] >= first - 1 else at
 
@@ -77,7 +77,7 @@ _BEYOND = 2**64
 
 
 class Progress:
-    """One stream. lost: numbers that the station gave up and that have not come since."""
+    """One stream. lost: numbers that the station reported lost and that have not come since."""
 
     def __init__(self, settled: Iterable[Range] = (), lost: Iterable[Range] = ()) -> None:
         self._settled = Ranges(settled)
@@ -98,7 +98,7 @@ class Progress:
         self.lost.remove(seq)
 
     def give_up(self, first: int, last: int) -> list[Range]:
-        """The station will not send these; those among them that are newly lost."""
+        """Note that the station lost these. Returns those that are newly lost."""
         newly = self._settled.missing(first, last)
         self._settled.add(first, last)
         for low, high in newly:
@@ -106,6 +106,6 @@ class Progress:
         return newly
 
     def open_gaps(self) -> list[Range]:
-        """Numbers below the highest settled one that are neither recorded nor given up."""
+        """Numbers below the highest settled one that are neither recorded nor lost."""
         ranges = list(self._settled)
         return self._settled.missing(1, ranges[-1][1]) if ranges else []

@@ -1,8 +1,8 @@
-"""Cost and PWA of what was said in production, against what people found out; pure.
+"""Cost and PWA of production verdicts against people's labels; pure.
 
-As the workstation's ``edge_qc_export.figures.metrics`` defines them; a test holds the two
-together. People label what they come across, mostly what was rejected: ``weighted`` takes the
-labelled verdicts of each said label as a sample of all that said it.
+Defined as in the workstation's ``edge_qc_export.figures.metrics``; a test compares the two. People
+label mostly rejected parts, so ``weighted`` treats the labelled verdicts of each label as a sample
+of all verdicts with that label.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def read_costs(document: object) -> Costs:
 
 
 def weighted(confusion: Confusion, said: Mapping[str, int]) -> dict[tuple[str, str], float]:
-    """Counts scaled so that each said label has the weight that it has in production. Said labels
-    of which nothing is labelled stay out."""
+    """Scale counts so that each label given by the station has its weight in production. Labels
+    without any labelled verdict are left out."""
     seen: dict[str, float] = {}
     for (_, label), count in confusion.items():
         seen[label] = seen.get(label, 0) + count
@@ -54,14 +54,14 @@ def weighted(confusion: Confusion, said: Mapping[str, int]) -> dict[tuple[str, s
 
 
 def figures(confusion: Confusion, costs: Costs) -> dict[str, float | None]:
-    """Of the judged: cost, PWA in its definitions, escape and overkill rate. None where a figure is
-    not defined. Raises DataError for a label without costs."""
+    """Cost, both PWA definitions, escape and overkill rate of judged views. None if a figure is not
+    defined. Raises DataError for a label without costs."""
     judged = {pair: n for pair, n in confusion.items() if n > 0 and pair[1] != NOT_JUDGED}
     unknown = {label for pair in judged for label in pair} - set(costs)
     if unknown:
         raise DataError(f"labels {', '.join(sorted(unknown))} have no costs")
     if not judged:
-        raise DataError("none of these verdicts is labelled; see edge-qc label")
+        raise DataError("none of these verdicts is labelled. Add labels with edge-qc label")
     seen = {label for pair in judged for label in pair}
     labels = [label for label in costs if label != DRIFT or DRIFT in seen]
     place = {label: at for at, label in enumerate(labels)}

@@ -1,6 +1,6 @@
-"""Single verdicts, what people labelled, and what is missing. Everything here reads, by an index.
+"""Queries for single verdicts, labels and missing numbers; read-only, each uses an index.
 
-How many there are of a kind is ``counts``'s.
+``counts`` counts verdicts.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def verdicts(
 
 
 def escapes(engine: Engine, where: Where) -> Answer:
-    """Verdicts that passed and that a person has labelled as something else than GOOD."""
+    """Verdicts that passed and that a person has labelled as anything but GOOD."""
     truth = _latest_labels()
     query = (
         select(
@@ -101,7 +101,7 @@ def kept_costs(engine: Engine) -> str | None:
 
 
 def gaps(engine: Engine) -> Answer:
-    """Numbers that are missing, by stream. final: the station has said that they will not come."""
+    """Missing numbers by stream. final: the station has reported them lost."""
     rows: list[Row] = []
     with engine.connect() as db:
         streams = {
@@ -132,7 +132,7 @@ def gaps(engine: Engine) -> Answer:
             if missing:
                 rows.append((*whose, kind, given_up.first, given_up.last, missing, True))
         for kind, table in _TABLES.items():
-            # Few streams have anything above what was acknowledged: an index says which.
+            # Few streams have numbers above the acknowledged one; an index finds them.
             highest = (
                 select(func.max(table.c.seq))
                 .where(table.c.stream_id == stream.c.stream_id)

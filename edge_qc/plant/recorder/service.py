@@ -1,7 +1,7 @@
-"""The recorder at work: subscribed to every station, it commits in groups and then acknowledges.
+"""The recorder's service: subscribes to every station, commits in groups, then acknowledges.
 
-First the database has a message, then the broker may forget it, then its station. A database that
-is away stops all three: the broker and the stations keep what comes meanwhile.
+A message is in the database before the broker may forget it, and then its station. If the database
+is away, broker and stations keep the messages.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from edge_qc.system.state import State
 
 KINDS = (Kind.VERDICT, Kind.PART, Kind.EVENT)
 REPEAT_S = 5.0
-"""How often a living station is told again how far it is recorded: it takes that as the sign that
-its recorder lives."""
+"""How often to repeat a station's acknowledgement; the station takes it as the recorder's sign of
+life."""
 
 _GROUP = 500
 _GATHER_S = 0.02
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Counts are of this run. trouble: why nothing is recorded at the moment, None while it is."""
+    """Counts are for this run. trouble: why nothing can be recorded now, or None."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class Recorder:
         acknowledge: bool = True,
         keep_days: float | None = None,
     ) -> None:
-        """acknowledge: tell the stations; of several recorders only one may. keep_days: how long
-        messages are kept, None for ever."""
+        """acknowledge: send acknowledgements; only one of several recorders may. keep_days: how
+        long to keep messages; None: for ever."""
         self._subscription, self._store = subscription, store
         self._acknowledge, self._keep_days = acknowledge, keep_days
         self._alive: dict[Source, str] = {}
@@ -54,7 +54,7 @@ class Recorder:
         self.new = self.repeated = self.unreadable = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Records until ``stop`` is set; what was read by then is recorded."""
+        """Record until ``stop`` is set, including every message read by then."""
         while not stop.is_set():
             received = self._gather()
             if received:
@@ -105,20 +105,23 @@ class Recorder:
         self._repeat(self._heed_states(arrivals))
 
     def _commit(self, arrivals: list[Arrival], stop: threading.Event) -> Recorded | None:
-        """Tries until the database takes them; None where it was stopped before."""
+        """Retry until the database accepts them; None if stopped before."""
         backoff_s = _FIRST_BACKOFF_S
         while True:
             try:
                 return self._store.record(arrivals)
             except SQLAlchemyError as error:
                 said = " ".join(str(getattr(error, "orig", None) or error).split())
-                self._tell_trouble(f"the database does not take messages: {said[:300]}")
+                self._tell_trouble(
+                    f"the database rejects messages: {said[:300]}. They wait at the "
+                    "broker and the stations"
+                )
             if stop.wait(backoff_s):
                 return None
             backoff_s = min(2 * backoff_s, _LAST_BACKOFF_S)
 
     def _heed_states(self, arrivals: Iterable[Arrival]) -> list[Source]:
-        """Notes which stations live; those that have begun an epoch."""
+        """Note which stations are alive. Returns those that have begun an epoch."""
         begun = []
         for one in arrivals:
             if not isinstance(one.message, StateMessage):
@@ -128,7 +131,7 @@ class Recorder:
             elif self._alive.get(one.source) != one.epoch:
                 self._alive[one.source] = one.epoch
                 begun.append(one.source)
-        # One that began and died in the same group has nobody to hear it.
+        # A station that began and died in the same group needs no acknowledgement.
         return [source for source in begun if source in self._alive]
 
     def _repeat(self, sources: Iterable[Source]) -> None:
@@ -137,7 +140,7 @@ class Recorder:
             try:
                 uptos = [(kind, self._store.upto(source, epoch, kind)) for kind in KINDS]
             except SQLAlchemyError:
-                # Silence is what a station shall hear of a database that is away.
+                # While the database is away, send nothing: silence tells the stations.
                 return
             for kind, upto in uptos:
                 self._ack(source, epoch, kind, upto)
@@ -154,7 +157,7 @@ class Recorder:
         try:
             gone = self._store.prune(before)
         except SQLAlchemyError as error:
-            log.warning("old records stay: %s", error)
+            log.warning("old records were not deleted: %s", error)
             gone = 0
         if gone == 0:
             self._pruned_s = time.monotonic()

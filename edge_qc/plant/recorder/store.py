@@ -1,8 +1,7 @@
-"""The recorder's database: what came is committed in groups, once each, with its tallies.
+"""The recorder's database: commits messages in groups, each once, with their tallies.
 
-Which numbers of a stream are settled is kept in memory and read back from the tables at the next
-start, so that an acknowledgement never rests on anything that was not committed. One recorder
-writes a database.
+The settled numbers of a stream are held in memory and read back from the tables at the next start,
+so that an acknowledgement covers only committed messages. One recorder writes a database.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from edge_qc.publisher import Kind, VerdictMessage
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What one commit did. upto: the cumulative acknowledgement of each stream that it touched."""
+    """The result of one commit. upto: the cumulative acknowledgement of each stream in it."""
 
     upto: dict[StreamKey, int]
     new: int
@@ -57,21 +56,21 @@ class Store:
         self._catalogue = Catalogue(self._insert)
 
     def record(self, arrivals: Sequence[Arrival]) -> Recorded:
-        """Commits messages. Raises sqlalchemy.exc.SQLAlchemyError, and has recorded nothing, where
-        the database does not take them."""
+        """Commit messages. Raises sqlalchemy.exc.SQLAlchemyError, and records nothing, if the
+        database fails."""
         try:
             return self._record(arrivals, poison=frozenset())
         except (SQLAlchemyError, UnicodeError, OverflowError) as error:
             if not _is_poison(error):
                 raise
-            # One of them is none that this database can hold: find it, and let the others pass.
+            # This database cannot store one of them: find it, and record the others.
             poison = frozenset(
                 number for number, one in enumerate(arrivals) if not self._is_storable(one)
             )
             return self._record(arrivals, poison)
 
     def upto(self, source: Source, epoch: str, kind: Kind) -> int:
-        """The acknowledgement of a stream; 0 for one that is not known."""
+        """The acknowledgement of a stream; 0 if it is unknown."""
         known = self._catalogue.known((source, epoch, kind))
         if known is not None:
             return known.upto
@@ -91,7 +90,7 @@ class Store:
             )
 
     def keep_costs(self, bundle_id: str, version: int, costs: str) -> None:
-        """Notes a bundle's cost matrix (JSON: true label, said label, cost)."""
+        """Store a bundle's cost matrix (JSON: true label, given label, cost)."""
         with self._engine.begin() as db:
             number = self._catalogue.bundle_no(db, bundle_id, version)
             db.execute(
@@ -101,8 +100,8 @@ class Store:
             )
 
     def prune(self, before: datetime, most: int = 5000) -> int:
-        """Deletes messages older than ``before``, at most so many of each table; how many went.
-        Tallies stay, and so does every verdict that a person has labelled."""
+        """Delete messages older than ``before``, up to a limit per table. Returns how many. Tallies
+        stay, and so does every labelled verdict."""
         gone = 0
         with self._engine.begin() as db:
             for table, key in (
@@ -205,8 +204,8 @@ class Store:
     def _add_verdicts(
         self, db: Connection, rows: list[dict[str, Any]], now: datetime
     ) -> list[dict[str, Any]]:
-        """Inserts verdicts and counts them; those whose id has a verdict under another number, to
-        be set aside: a station that lost its last writes judges such a trigger once more."""
+        """Insert verdicts and count them. Returns those whose id is already recorded under another
+        number, to be set aside: a station that lost its last writes judges such a trigger again."""
         if not rows:
             return []
         statement = self._insert(verdict).on_conflict_do_nothing().returning(verdict.c.verdict_id)
@@ -223,7 +222,7 @@ class Store:
             {
                 "stream_id": row["stream_id"],
                 "seq": row["seq"],
-                "why": f"verdict {row['verdict_id']} was recorded before under another number",
+                "why": f"verdict {row['verdict_id']} is already recorded under another number",
                 "payload": row["payload"],
                 "received": now,
             }
@@ -262,7 +261,7 @@ class Store:
 
 
 def _is_poison(error: Exception) -> bool:
-    """Whether it is a message that the database refuses, and not the database that fails."""
+    """Whether the database rejects a message, rather than failing itself."""
     if not isinstance(error, DBAPIError) or isinstance(error, (DataError, IntegrityError)):
         return True
     # PostgreSQL's class 54: a text too long for an index.

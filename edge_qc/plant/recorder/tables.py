@@ -1,7 +1,7 @@
 """The recorder's tables, for SQLite and PostgreSQL alike. docs/records.md explains each column.
 
-Only the schema; what is written is ``store``'s, what is read ``queries``'s and ``labels``'s. Tables
-grow columns, never lose or rename one: dashboards of others read them.
+Only the schema; ``store`` writes, ``queries`` and ``labels`` read. Tables may gain columns, never
+lose or rename one: other people's dashboards read them.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _tally(name: str) -> Table:
         Column("label", Text, primary_key=True),
         Column("disposition", Text, primary_key=True),
         Column("reason", Text, primary_key=True),
-        # Not bigint, whose sum PostgreSQL makes with its slow decimal numbers.
+        # Not bigint, since PostgreSQL sums it with slow decimal numbers.
         Column("n", Integer, nullable=False),
         Column("drift_n", Integer, nullable=False),
         Column("drift_sum", Double, nullable=False),

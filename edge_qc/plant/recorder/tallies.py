@@ -1,4 +1,4 @@
-"""Verdicts added up by time, station, die, bundle and label. Pure; what is kept is ``store``'s."""
+"""Sums verdicts by time, station, die, bundle and label. Pure; ``store`` writes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bucket_of(time: datetime, grain_s: int = BUCKET_S) -> datetime:
 
 
 def sums_of(rows: Iterable[dict[str, Any]], grain_s: int) -> Iterable[dict[str, Any]]:
-    """What rows of ``verdict`` add to a tally of this grain, one row for each of its keys."""
+    """What rows of ``verdict`` add to a tally of this grain, one row per key."""
     tallies: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         key = {

@@ -1,4 +1,4 @@
-"""Which verdicts a question is about, and in which shifts; the table that answers it."""
+"""A query's filter, its shifts, and its result table."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which verdicts; None for all. since is inside, until outside. station: its name, or
-    ``site/name``. bundle: the first letters of an id."""
+    """Which verdicts; None: all. since is inclusive, until exclusive. station: its name, or
+    ``site/name``. bundle: the beginning of an id."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -44,7 +44,7 @@ class Shifts:
     def __post_init__(self) -> None:
         odd = [start for start in self.starts if (start.hour * 3600 + start.minute * 60) % BUCKET_S]
         if odd or not self.starts:
-            raise UsageError("shifts begin at a full, a half or a quarter hour, such as 06:00")
+            raise UsageError("shifts must begin at a full, half or quarter hour, such as 06:00")
 
     def of(self, moment: datetime) -> str:
         """The shift's own first day and hour."""

@@ -124,7 +124,7 @@ def test_records_of_the_first_schema_gain_their_hours(own_engine: sa.Engine) -> 
     with own_engine.begin() as db:
         tables.tally_hour.drop(db)
         db.execute(tables.records.update().values(schema_version=1))
-    with pytest.raises(RecordError, match="start its edge-qc record"):
+    with pytest.raises(RecordError, match="edge-qc record once to upgrade"):
         open_database(name, create=False)
     for _ in range(2):
         again = open_database(name)
