@@ -139,7 +139,7 @@ def test_one_verdict_under_two_numbers_is_kept_once_and_told(
     assert [row["label"] for row in rows(engine, t.verdict)] == ["GOOD", "GOOD"]
     assert sum(row["n"] for row in rows(engine, t.tally)) == 2
     (aside,) = rows(engine, t.set_aside)
-    assert "v1 was recorded before" in aside["why"]
+    assert "v1 is already recorded" in aside["why"]
     assert json.loads(aside["payload"])["label"] == "NOT_JUDGED"
 
 
