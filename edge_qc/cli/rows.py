@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone, tzinfo
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import click
 
 _AT_A_TIME = 10_000
+_GAP, _EDGES = 2, 2
+"""Blanks between two columns of a terminal's table, and at its two edges."""
 
 
 def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,10 +37,17 @@ def write_table(
     as_json: bool,
     csv_file: Path | None,
     parquet_file: Path | None,
-    title: str = "",
+    keys: Sequence[str] = (),
+    zone: tzinfo = timezone.utc,
 ) -> None:
     """Write a table to files, otherwise to standard output. CSV and Parquet stream, so that there
-    may be more rows than memory holds."""
+    may be more rows than memory holds.
+
+    keys: the columns that matter most, in that order; a terminal that is too narrow for all leaves
+    others out, and never the first. zone: that of the times that are written; Parquet keeps UTC.
+    """
+    if parquet_file is None:
+        rows = ([_local(value, zone) for value in row] for row in rows)
     if sum((as_json, csv_file is not None, parquet_file is not None)) > 1:
         raise click.UsageError("give one of --json, --csv and --parquet")
     if csv_file is not None or parquet_file is not None:
@@ -57,23 +68,60 @@ def write_table(
         found = [dict(zip(columns, row, strict=True)) for row in rows]
         click.echo(json.dumps(found, default=_text, indent=2))
     else:
-        _print(columns, rows, title)
+        _print(columns, rows, keys)
 
 
-def _print(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str) -> None:
+def _print(columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence[str]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left")
-    for column in columns:
-        table.add_column(escape(column))
-    count = 0
-    for count, row in enumerate(rows, 1):  # noqa: B007
-        table.add_row(*(escape(_shown(value)) for value in row))
-    Console(width=None).print(table)
-    if not count:
+    cells = [[_shown(value) for value in row] for row in rows]
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        # A file or a pipe has no edge.
+        console = Console(width=sum(_widths(columns, cells)) + _GAP * len(columns) + _EDGES)
+    chosen = _fitting(columns, cells, keys, console.width)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for at in chosen:
+        # Where even the first is wider than the terminal it goes on in the next line.
+        table.add_column(escape(columns[at]), overflow="fold")
+    for row in cells:
+        table.add_row(*(escape(row[at]) for at in chosen))
+    console.print(table)
+    if len(chosen) < len(columns):
+        left_out = ", ".join(name for at, name in enumerate(columns) if at not in chosen)
+        click.echo(f"left out for want of width, see --json or --csv: {left_out}", err=True)
+    if not cells:
         click.echo("no matching records", err=True)
+
+
+def _fitting(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], keys: Sequence[str], width: int
+) -> list[int]:
+    """Which columns a terminal shows uncut, in their order: as many as fit, by ``keys`` and then
+    from the left."""
+    widths = _widths(columns, cells)
+    by_worth = sorted(
+        range(len(columns)),
+        key=lambda at: keys.index(columns[at]) if columns[at] in keys else len(keys),
+    )
+    chosen, left = by_worth[:1], width - _EDGES - sum(widths[at] for at in by_worth[:1])
+    for at in by_worth[1:]:
+        if widths[at] + _GAP <= left:
+            chosen.append(at)
+            left -= widths[at] + _GAP
+    return sorted(chosen)
+
+
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    from rich.cells import cell_len
+
+    return [
+        max(cell_len(name), *(cell_len(row[at]) for row in cells)) if cells else cell_len(name)
+        for at, name in enumerate(columns)
+    ]
 
 
 def _shown(value: Any) -> str:
@@ -83,7 +131,13 @@ def _shown(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.0f}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
     return plain(_text(value))
+
+
+def _local(value: Any, zone: tzinfo) -> Any:
+    return value.astimezone(zone) if isinstance(value, datetime) else value
 
 
 def _text(value: Any) -> str:

@@ -1,28 +1,61 @@
-"""Parses times on the command line: a day, or a day and a time; UTC without a zone."""
+"""Times as a person gives them to a command, and the zone that they are meant in."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any
 
 import click
 
+_DAY = len("2026-03-01")
 
-def start_of(text: str | None) -> datetime | None:
-    """The given moment; for a day, its beginning. Raises click.UsageError."""
+
+class Zone(click.ParamType[tzinfo]):
+    """A time zone by its name, such as Europe/Paris."""
+
+    name = "zone"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tzinfo:
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        if isinstance(value, tzinfo):
+            return value
+        # Known also where the machine has no table of zones.
+        if value == "UTC":
+            return timezone.utc
+        try:
+            return ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            self.fail(
+                f"{value!r}: this machine does not know that time zone. Write it as Europe/Paris",
+                param,
+                ctx,
+            )
+
+
+def start_of(text: str | None, zone: tzinfo = timezone.utc) -> datetime | None:
+    """The moment that is meant; for a day, its beginning. zone: of a time without an offset; of an
+    hour that comes twice there, the first. Raises click.UsageError."""
     if text is None:
         return None
     try:
         time = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace("z", "+00:00"))
     except ValueError as error:
         raise click.UsageError(
-            f"{text!r} is not a time; write it as 2026-03-01 or 2026-03-01T06:00"
+            f"{text!r} is no time; write it as 2026-03-01 or 2026-03-01T06:00"
         ) from error
-    return time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
+    return time if time.tzinfo is not None else time.replace(tzinfo=zone)
 
 
-def end_of(text: str | None) -> datetime | None:
-    """As ``start_of``; for a day, its end."""
-    time = start_of(text)
-    if time is not None and text is not None and len(text.strip()) == len("2026-03-01"):
-        return time + timedelta(days=1, microseconds=-1)
-    return time
+def end_of(text: str | None, zone: tzinfo = timezone.utc) -> datetime | None:
+    """As ``start_of``; for a day, its end; of an hour that comes twice, the second."""
+    time = start_of(text, zone)
+    if time is None or text is None:
+        return None
+    if len(text.strip()) == _DAY:
+        # By the calendar: a day in which the clocks change has 23 or 25 hours.
+        tomorrow = (time + timedelta(days=1)).astimezone(timezone.utc)
+        return (tomorrow - timedelta(microseconds=1)).astimezone(zone)
+    return time.replace(fold=1)

@@ -116,7 +116,10 @@ def _period(name: str, bucket: datetime, shifts: Shifts) -> str:
     if name == "shift":
         return shifts.of(bucket)
     local = bucket.astimezone(shifts.zone)
-    return local.date().isoformat() if name == "day" else f"{local:%Y-%m-%d %H:00}"
+    if name == "day":
+        return local.date().isoformat()
+    # With its offset: where the clocks go back, one hour comes twice.
+    return local.replace(minute=0, second=0, microsecond=0).isoformat(sep=" ", timespec="minutes")
 
 
 def _grain_s(timed: Sequence[str], shifts: Shifts) -> int:

@@ -47,12 +47,13 @@ class Shifts:
             raise UsageError("shifts must begin at a full, half or quarter hour, such as 06:00")
 
     def of(self, moment: datetime) -> str:
-        """The shift's own first day and hour."""
+        """The shift's own first day, hour and offset from UTC."""
         local = moment.astimezone(self.zone)
         day, begun = local.date(), [s for s in sorted(self.starts) if s <= local.time()]
         if not begun:
             day, begun = day - timedelta(days=1), sorted(self.starts)
-        return f"{day.isoformat()} {begun[-1]:%H:%M}"
+        begins = datetime.combine(day, begun[-1], self.zone)
+        return begins.isoformat(sep=" ", timespec="minutes")
 
 
 def of_station(where: Where) -> list[ColumnElement[bool]]:

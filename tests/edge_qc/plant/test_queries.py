@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta, timezone
@@ -83,6 +84,11 @@ def counted(answer: Answer, columns: int) -> dict[tuple[Any, ...], int]:
     return {row[:columns]: row[columns] for row in answer.rows}
 
 
+def _offset(moment: datetime) -> str:
+    text = f"{moment:%z}"
+    return f"{text[:3]}:{text[3:]}"
+
+
 def test_yields_are_what_counting_says(engine: sa.Engine) -> None:
     answer = counts.yields(engine, Where(), ("shift", "die", "class"), SHIFTS)
     by_hand: Counter[tuple[str, ...]] = Counter()
@@ -90,7 +96,9 @@ def test_yields_are_what_counting_says(engine: sa.Engine) -> None:
         local = datetime.fromisoformat(one["time"]).astimezone(PARIS)
         hour = max((h for h in (6, 14, 22) if h <= local.hour), default=22)
         day = local.date() - timedelta(days=local.hour < 6)
-        by_hand[f"{day} {hour:02}:00", one["die"], one["label"]] += 1
+        begins = datetime(day.year, day.month, day.day, hour, tzinfo=PARIS)
+        shift = f"{begins:%Y-%m-%d %H:%M}{_offset(begins)}"
+        by_hand[shift, one["die"], one["label"]] += 1
     assert counted(answer, 3) == dict(by_hand)
     assert answer.columns[:5] == ("shift", "die", "class", "verdicts", "passed")
 
@@ -114,7 +122,9 @@ def test_hours_and_shifts_begin_where_the_plant_says(
     for one in history():
         local = datetime.fromisoformat(one["time"]).astimezone(here)
         day = local.date() - timedelta(days=local.time() < start)
-        by_hand[f"{day} {start:%H:%M}", f"{local:%Y-%m-%d %H:00}"] += 1
+        begins = datetime.combine(day, start, here)
+        shift = f"{begins:%Y-%m-%d %H:%M}{_offset(begins)}"
+        by_hand[shift, f"{local:%Y-%m-%d %H:00}{_offset(local)}"] += 1
     assert counted(answer, 2) == dict(by_hand)
 
 
@@ -281,6 +291,80 @@ def test_shifts_begin_where_tallies_do() -> None:
 def call(command: Any, database: str, *words: str) -> Result:
     head, *rest = words
     return CliRunner().invoke(command, [head, "--database", database, *rest])
+
+
+def test_times_are_meant_and_shown_in_the_zone(database: str) -> None:
+    """Without an offset a time is the zone's, also on the day of 25 hours; outputs show offsets."""
+    moments = {
+        "before": "2026-10-24T21:59:59+00:00",
+        "first": "2026-10-24T22:00:00+00:00",
+        "two": "2026-10-25T00:30:00+00:00",
+        "two again": "2026-10-25T01:30:00+00:00",
+        "last": "2026-10-25T22:59:59+00:00",
+        "behind": "2026-10-25T23:00:00+00:00",
+    }
+    said = [verdict(n, key, time=at) for n, (key, at) in enumerate(moments.items(), 1)]
+    engine = open_database(database)
+    Store(engine).record(arrived(*said))
+    engine.dispose()
+
+    def asked(*options: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(call(query, database, *options, "--json").stdout)
+        return found
+
+    day = ("--from", "2026-10-25", "--to", "2026-10-25")
+    paris = ("--zone", "Europe/Paris")
+    rows = asked("verdicts", *day, *paris)
+    assert [row["verdict_id"] for row in rows] == ["first", "two", "two again", "last"]
+    assert [row["time"] for row in rows] == [
+        "2026-10-25T00:00:00+02:00",
+        "2026-10-25T02:30:00+02:00",
+        "2026-10-25T02:30:00+01:00",
+        "2026-10-25T23:59:59+01:00",
+    ]
+    assert asked("verdicts", *day)[0]["verdict_id"] == "two"
+    twice = ("--from", "2026-10-25T02:30", "--to", "2026-10-25T02:31", *paris)
+    assert [row["verdict_id"] for row in asked("verdicts", *twice)] == ["two", "two again"]
+    named = ("--from", "2026-10-25T00:30Z", "--to", "2026-10-25T02:31+02:00", *paris)
+    assert [row["verdict_id"] for row in asked("verdicts", *named)] == ["two"]
+    hours = [row["hour"] for row in asked("yield", "--by", "hour", *paris, *day)]
+    assert "2026-10-25 02:00+02:00" in hours
+    assert "2026-10-25 02:00+01:00" in hours
+    shifts = [row["shift"] for row in asked("yield", "--by", "shift", *paris, *day)]
+    assert shifts == ["2026-10-24 22:00+02:00", "2026-10-25 22:00+01:00"]
+
+
+@pytest.mark.parametrize("width", [200, 120, 80, 40, 20])
+def test_a_narrow_terminal_shows_fewer_columns_and_the_whole_key(
+    database: str, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """The key is what the next command wants; what is left out is named."""
+    key = "6f0c9a1e-4d4c-4b0e-9a57-2f6d1f6f5a10"
+    engine = open_database(database)
+    Store(engine).record(arrived(verdict(1, key, label="NOT_JUDGED")))
+    engine.dispose()
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = call(query, database, "verdicts")
+    lines = shown.stdout.splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines)
+    assert "…" not in shown.stdout
+    assert key in re.sub(r"\s", "", shown.stdout)
+    if width >= 80:
+        assert key in shown.stdout
+        assert "NOT_JUDGED" in shown.stdout
+        assert "2026-03-01 12:30:16+00:00" in shown.stdout
+    assert "left out for want of width" in shown.stderr
+    assert "bundle_version" in shown.stderr
+
+
+def test_a_pipe_has_no_edge(database: str) -> None:
+    engine = open_database(database)
+    Store(engine).record(arrived(verdict(1, "6f0c9a1e-4d4c-4b0e-9a57-2f6d1f6f5a10")))
+    engine.dispose()
+    shown = call(query, database, "verdicts")
+    assert all(column in shown.stdout for column in queries.VERDICT_COLUMNS)
+    assert "b" * 64 in shown.stdout
+    assert "left out" not in shown.stderr
 
 
 def test_answers_go_to_terminals_programs_and_files(
