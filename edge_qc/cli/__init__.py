@@ -30,6 +30,7 @@ _STATION = {
     "inspect": "Show a bundle.",
     "build": "Build a bundle's TensorRT plan on this device, and accept it.",
     "accept": "Run the golden views through an engine and compare.",
+    "commission": "Prove a bundle on a new device, and write one archive to send back.",
     "doctor": "Check everything that the station depends on, and name remedies.",
     "watch": "Show verdicts live in the terminal.",
     "dashboard": "Serve the plant's dashboard: stations, verdicts, yield, drift.",
