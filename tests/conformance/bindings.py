@@ -44,10 +44,11 @@ _FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Bindings:
-    """One version. site: a folder for PYTHONPATH; libraries: one for LD_LIBRARY_PATH; stubs: one
-    for MYPYPATH."""
+    """One version, for one Python. site: a folder for PYTHONPATH; libraries: one for
+    LD_LIBRARY_PATH; stubs: one for MYPYPATH, empty for another Python than this one."""
 
     version: str
+    python: str
     site: Path
     libraries: Path
     stubs: Path
@@ -67,27 +68,47 @@ def cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "edge-qc" / "conformance"
 
 
-def bindings(name: str, version: str, manylinux: str) -> Bindings:
-    """The bindings of the distribution ``name``; skips the test where they cannot be had."""
+def bindings(
+    name: str, version: str, manylinux: str, python: tuple[int, int] = sys.version_info[:2]
+) -> Bindings:
+    """The bindings of the distribution ``name`` for a Python that is on this machine; skips the
+    test where they cannot be had."""
     need("cc")
-    folder = cache() / f"{version}-py{sys.version_info[0]}{sys.version_info[1]}-{_FORM}"
-    made = Bindings(version, folder / "site", folder / "lib", folder / "stubs")
+    own = python == sys.version_info[:2]
+    program = sys.executable if own else _interpreter(python)
+    folder = cache() / f"{version}-py{python[0]}{python[1]}-{_FORM}"
+    made = Bindings(version, program, folder / "site", folder / "lib", folder / "stubs")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "ready").exists():
-            _fetch(name, version, manylinux, folder)
+            _fetch(name, version, manylinux, folder, python)
             for library, functions in _FUNCTIONS.items():
                 _stub_library(
                     made.libraries, f"{library}.{version.split('.', maxsplit=1)[0]}", functions
                 )
-            _type_stubs(made, folder)
+            if own:
+                _type_stubs(made, folder)
             (folder / "ready").touch()
     return made
 
 
-def missing_names(module: str, names: list[str], environment: dict[str, str]) -> list[str]:
-    """Those of the dotted names that the module has not, under its real import."""
+def _interpreter(python: tuple[int, int]) -> str:
+    """Another Python of this machine's; skips the test where there is none."""
+    wanted = f"{python[0]}.{python[1]}"
+    # On a machine with pyenv, what the PATH has may be a name alone.
+    found = [shutil.which(f"python{wanted}")]
+    found += map(str, Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python"))
+    for program in filter(None, found):
+        if not subprocess.run([program, "-c", ""], capture_output=True, check=False).returncode:
+            return program
+    pytest.skip(f"needs Python {wanted} on the PATH: apt install python{wanted}")
+
+
+def missing_names(
+    module: str, names: list[str], environment: dict[str, str], python: str = sys.executable
+) -> list[str]:
+    """Those of the dotted names that the module has not, under its real import in ``python``."""
     code = (
         "import functools, importlib, json, sys\n"
         "module = importlib.import_module(sys.argv[1])\n"
@@ -98,7 +119,7 @@ def missing_names(module: str, names: list[str], environment: dict[str, str]) ->
         "print(json.dumps([name for name in json.load(sys.stdin) if not has(name)]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, module],
+        [python, "-c", code, module],
         input=json.dumps(names),
         capture_output=True,
         text=True,
@@ -122,14 +143,13 @@ def download(folder: Path, *arguments: str) -> None:
         pytest.skip(f"needs pip download {arguments[-1]}: {done.stderr.strip()[-300:]}")
 
 
-def _fetch(name: str, version: str, manylinux: str, folder: Path) -> None:
+def _fetch(name: str, version: str, manylinux: str, folder: Path, python: tuple[int, int]) -> None:
     wheels = folder / "wheel"
     shutil.rmtree(wheels, ignore_errors=True)
-    python = f"{sys.version_info[0]}{sys.version_info[1]}"
     download(
         wheels,
         "--only-binary=:all:",
-        f"--python-version={python}",
+        f"--python-version={python[0]}{python[1]}",
         "--abi=none",
         f"--platform={manylinux}_x86_64",
         f"{name}=={version}",

@@ -26,7 +26,15 @@ FAKES = ROOT / "tests" / "fakes"
 VERSIONS = {
     "10.3.0": ("tensorrt-cu12-bindings", "manylinux_2_17"),  # JetPack 6.1 and 6.2
     "10.13.3.9": ("tensorrt-cu13-bindings", "manylinux_2_28"),  # JetPack 7.0 and 7.1
-    "11.4.0.106": ("tensorrt-cu13-bindings", "manylinux_2_28"),  # a workstation
+    "10.16.1.11": ("tensorrt-cu13-bindings", "manylinux_2_28"),  # the newest 10.x: JetPack 7.2's
+    # A workstation; 11.4.1, which JetPack 7.2.2 takes, has no bindings on the index.
+    "11.4.0.106": ("tensorrt-cu13-bindings", "manylinux_2_28"),
+}
+
+PYTHONS = {
+    "JetPack 6": ("10.3.0", (3, 10)),
+    "JetPack 7": ("10.16.1.11", (3, 12)),
+    "JetPack 7.2.2 with TensorRT 11": ("11.4.0.106", (3, 12)),
 }
 
 MISUSE = {
@@ -103,6 +111,15 @@ def test_every_name_that_the_engine_uses_exists(real: Bindings) -> None:
     names = names_used()
     assert {"BuilderFlag.TF32", "Runtime", "DataType.UINT8", "__version__"} <= set(names)
     assert missing_names("tensorrt", names, real.environment()) == []
+
+
+@pytest.mark.parametrize("platform", PYTHONS)
+def test_every_name_exists_under_a_jetpacks_own_python(platform: str) -> None:
+    version, python = PYTHONS[platform]
+    name, manylinux = VERSIONS[version]
+    real = bindings(name, version, manylinux, python)
+    assert missing_names("tensorrt", names_used(), real.environment(), real.python) == []
+    assert missing_names("tensorrt", ["Nothing"], real.environment(), real.python) == ["Nothing"]
 
 
 def test_flags_that_are_written_as_numbers_elsewhere(real: Bindings) -> None:
