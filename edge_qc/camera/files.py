@@ -6,7 +6,6 @@ image that the table does not name is a fault. Decoding lives in ``images``.
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,10 @@ from pathlib import Path
 from edge_qc.camera.images import SUFFIXES, read_image
 from edge_qc.camera.sources import BadImage, EndOfStream, Grab, SourceRequest
 from edge_qc.errors import CameraError, DataError, SettingsError
+from edge_qc.tables import TableFault, read_rows
+
+_LISTED = 10
+"""A message names so many faults of a table at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,34 +30,23 @@ class TableRow:
 
 
 def read_table(file: Path) -> dict[str, TableRow]:
-    """Rows by file name of a CSV with the columns ``filename`` and ``lib``, and ``part`` if the
+    """Rows by file name of a table with the columns ``filename`` and ``lib``, and ``part`` if the
     line knows it (the challenge's ``win_and_lib.csv`` and ``Y_train.csv`` are such tables).
 
-    Raises SettingsError that names the file and, where one is at fault, its line.
+    Raises SettingsError that names the file and every line at fault.
     """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = list(reader.fieldnames or ())
-            missing = [name for name in ("filename", "lib") if name not in columns]
-            if missing:
-                raise SettingsError(
-                    f"camera table {file}: has no column {' and '.join(map(repr, missing))}; "
-                    f"seen {', '.join(map(repr, columns)) or 'nothing'}"
-                )
-            rows: dict[str, TableRow] = {}
-            for line in reader:
-                name = (line["filename"] or "").strip()
-                row = TableRow(
-                    (line["lib"] or "").strip(), (line.get("part") or "").strip() or None
-                )
-                if not name or rows.setdefault(name, row) != row:
-                    what = f"names {name!r} twice, differently" if name else "has no filename"
-                    raise SettingsError(f"camera table {file}: line {reader.line_num} {what}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(
-            f"camera table {file}: cannot be read as CSV ({error}). Correct the path or the file"
-        ) from error
+    faults: list[TableFault] = []
+    rows: dict[str, TableRow] = {}
+    for line, cells in read_rows(file, ("filename", "lib"), faults, optional=("part",)):
+        name, row = cells["filename"], TableRow(cells["lib"], cells.get("part") or None)
+        if not name:
+            faults.append(TableFault(line, "has no filename"))
+        elif rows.setdefault(name, row) != row:
+            faults.append(TableFault(line, f"names {name!r} twice, differently"))
+    if faults:
+        listed = "; ".join(map(str, faults[:_LISTED]))
+        more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+        raise SettingsError(f"camera table {file}: {listed}{more}. Correct the path or the file")
     if not rows:
         raise SettingsError(f"camera table {file}: names no image")
     return rows

@@ -9,30 +9,38 @@ The challenge's layout (Challenge Data ENS no. 157): ``input_train/*.png`` with 
 (an unnamed index column, ``filename,window,lib,Label``), ``input_test/*.png`` with
 ``win_and_lib.csv`` (``filename,window,lib``) and, where the truth is known, ``Y_test_truth.csv``
 (``filename,Label``). A folder per class: ``CLASS/*.png``, or ``CLASS/DIE/*.png`` where there are
-several dies, below the root or below its ``train`` and ``test``. With both an optional
-``groups.csv`` (``filename,group``) names what a split must keep together.
+several dies, below the root or below its ``train``, ``valid`` (or ``val``: what is held out) and
+``test``, as MVTec AD and Roboflow lay them out. With both an optional ``groups.csv``
+(``filename,group``) names what a split must keep together.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
-from edge_qc_export.data.tables import (
-    Fault,
-    Lines,
-    label_from_text,
-    raise_faults,
-    read_lookup,
-    read_table,
-)
+from edge_qc_export.data.class_names import label_from_text, spelling_faults, spelling_notes
+from edge_qc_export.data.folders import folder_samples
+from edge_qc_export.data.sample import Part, Sample
+from edge_qc_export.data.tables import Fault, Lines, raise_faults, read_lookup, read_table
 
-Part = Literal["train", "test"]
+__all__ = [
+    "CHALLENGE_CLASSES",
+    "GROUPS_TABLE",
+    "TEST_TABLE",
+    "TRAIN_TABLE",
+    "TRUTH_TABLE",
+    "Part",
+    "Sample",
+    "count_table",
+    "ordered_classes",
+    "read_samples",
+    "require_classes",
+]
 
 CHALLENGE_CLASSES = (
     GOOD,
@@ -46,22 +54,6 @@ CHALLENGE_CLASSES = (
 
 TRAIN_TABLE, TEST_TABLE, TRUTH_TABLE = "Y_train.csv", "win_and_lib.csv", "Y_test_truth.csv"
 GROUPS_TABLE = "groups.csv"
-_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg"})
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One labelled picture. label is None where the truth is not known, ``DRIFT`` for drift.
-    window is empty where the layout has none. table and line: where it was named."""
-
-    filename: str
-    file: Path
-    die: str
-    window: str
-    label: str | None
-    group: str | None
-    table: Path
-    line: int
 
 
 def ordered_classes(labels: Iterable[str]) -> tuple[str, ...]:
@@ -76,12 +68,17 @@ def read_samples(
     dies: Collection[str],
     labels: Collection[str] | None = None,
     faults: list[Fault] | None = None,
+    notes: list[str] | None = None,
 ) -> tuple[Sample, ...]:
     """The samples of one part of a data set, in the tables' order.
 
     dies: the names that the die table knows. labels: the classes that may occur; None takes the
     challenge's where one of its defects occurs, else any. With a list of faults, faults are
-    appended to it and their rows left out; without, DataError lists all of them.
+    appended to it and their rows left out; without, DataError lists all of them. notes: what a
+    user should know of how the set was read is appended.
+
+    Where the test part is folders, a class that is not in ``labels`` was never learned: its
+    pictures are drift.
     """
     if not root.is_dir():
         kind = "a file" if root.exists() else "nothing"
@@ -90,10 +87,13 @@ def read_samples(
             f"({TRAIN_TABLE}, input_train/) or with a folder per class"
         )
     found: list[Fault] = []
+    said: list[str] = []
     if any((root / name).exists() for name in (TRAIN_TABLE, TEST_TABLE, "input_train")):
         samples = _challenge_samples(root, part, found)
     else:
-        samples = _folder_samples(root, part, dies, found)
+        samples = folder_samples(root, part, dies, found, said)
+        if part == "test" and labels is not None:
+            samples = _never_learned_as_drift(samples, labels, said)
     if (root / GROUPS_TABLE).exists():
         groups = read_lookup(root / GROUPS_TABLE, "group", found)
         if (
@@ -106,7 +106,10 @@ def read_samples(
             found.append(Fault(root / GROUPS_TABLE, 2, text))
         # A cell that is left blank names no group.
         samples = [replace(s, group=groups.get(s.filename, (0, ""))[1] or None) for s in samples]
+    _check_spellings(samples, found, said)
     samples = _known_samples(samples, part, dies, labels, found)
+    if notes is not None:
+        notes.extend(said)
     if not samples and not found:
         found.append(Fault(root, 0, f"names no picture for its {part} part"))
     if faults is None:
@@ -142,6 +145,7 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
                 group=None,
                 table=table,
                 line=line,
+                spelling=label or "",
             )
         )
     for name, (line, _) in truth.items():
@@ -149,44 +153,27 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
     return samples
 
 
-def _folder_samples(
-    root: Path, part: Part, dies: Collection[str], faults: list[Fault]
+def _never_learned_as_drift(
+    samples: Sequence[Sample], labels: Collection[str], notes: list[str]
 ) -> list[Sample]:
-    base = root
-    if (root / "train").is_dir() or (root / "test").is_dir():
-        base = root / part
-    elif part == "test":
-        faults.append(Fault(root, 0, f"has neither {TEST_TABLE} nor a folder test/"))
-        return []
-    if not base.is_dir():
-        faults.append(Fault(base, 0, "is missing"))
-        return []
-    samples: list[Sample] = []
-    for folder in sorted(entry for entry in base.iterdir() if entry.is_dir()):
-        if folder.name.startswith("."):
-            continue
-        pictures = sorted(f for f in folder.rglob("*") if f.suffix.casefold() in _SUFFIXES)
-        if not pictures:
-            faults.append(Fault(folder, 0, "the class has no image; add some or remove the folder"))
-        for picture in pictures:
-            inner = picture.relative_to(folder).parts[:-1]
-            if not inner and len(dies) > 1:
-                text = f"no die: put it below {folder.name}/DIE/, DIE one of {sorted(dies)}"
-                faults.append(Fault(picture, 0, text))
-                continue
-            samples.append(
-                Sample(
-                    filename=picture.relative_to(base).as_posix(),
-                    file=picture,
-                    die=inner[0] if inner else next(iter(dies)),
-                    window="",
-                    label=label_from_text(folder.name),
-                    group=None,
-                    table=picture,
-                    line=0,
-                )
-            )
-    return samples
+    unknown = sorted({str(s.label) for s in samples} - {*labels, DRIFT})
+    if unknown:
+        notes.append(f"not learned, so drift in the test part: {', '.join(unknown)}")
+    return [replace(s, label=DRIFT) if s.label in unknown else s for s in samples]
+
+
+def _check_spellings(samples: Sequence[Sample], faults: list[Fault], notes: list[str]) -> None:
+    spellings: dict[str, set[str]] = {}
+    first: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.label:
+            spellings.setdefault(sample.label, set()).add(sample.spelling.strip())
+            first.setdefault(sample.label, sample)
+    for label, written in spellings.items():
+        at = first[label]
+        texts = spelling_faults({label: written})
+        faults.extend(Fault(at.table, at.line, text) for text in texts)
+    notes.extend(spelling_notes(spellings))
 
 
 def _known_samples(
@@ -245,6 +232,14 @@ def require_classes(
             text = (
                 f"the class {name!r} has one image alone ({line.filename}), which cannot be both "
                 "learnt and held out; add images or take the class out"
+            )
+            faults.append(Fault(line.table, line.line, text))
+    if GOOD in classes and len(classes) > 1:
+        for die in sorted({s.die for s in samples} - {s.die for s in samples if s.label == GOOD}):
+            line = next(sample for sample in samples if sample.die == die)
+            text = (
+                f"the die {die!r} has no {GOOD} image, so that no part could pass there; add some, "
+                "or take the die's images out"
             )
             faults.append(Fault(line.table, line.line, text))
     if len(classes) == 1 and not faults:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import defaultdict
-from collections.abc import Sequence
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,37 +31,117 @@ photograph with sensor noise, other light, a little blur, JPEG or a shift of one
 up to 18 (measured on synthetic views)."""
 
 
+SPANNING_SHARE = 0.5
+"""Near-duplicates that are more than this share of the set, or of a class of at least
+``SPANNED_CLASS`` images, are no duplicates: the parts lie in a fixture and look alike."""
+SPANNED_CLASS = 20
+
 _ROWS = 1024
 """Rows compared with all others at a time."""
 
+Say = Callable[[str], None]
 
-def near_groups(samples: Sequence[Sample], hashes: NDArray[np.bool_]) -> NDArray[np.intp]:
+
+def split_of(
+    samples: Sequence[Sample], hashes: NDArray[np.bool_], seed: int, say: Say
+) -> NDArray[np.bool_]:
+    """Which samples are held out, (n,) bool: those that the set itself holds out, else a share
+    that ``split`` draws. say: is told how many were kept together, and what was not.
+
+    Raises DataError where a class cannot be on both sides.
+    """
+    own = np.array([sample.held_out for sample in samples], np.bool_)
+    if own.any():
+        require_both_sides(samples, own, _root_of(samples))
+        return own
+    groups = near_groups(samples, hashes, say)
+    together = Counter(groups.tolist())
+    if (count := sum(size for size in together.values() if size > 1)) > 0:
+        say(f"{count} images are near-duplicates or grouped: each kept on one side")
+    return split(samples, groups, seed)
+
+
+def _root_of(samples: Sequence[Sample]) -> Path:
+    return Path(os.path.commonpath([sample.file.parent for sample in samples]))
+
+
+def near_groups(
+    samples: Sequence[Sample], hashes: NDArray[np.bool_], say: Say = lambda _: None
+) -> NDArray[np.intp]:
     """A number for each sample, the same for all that must not straddle a split: samples of one
-    named group, and near-duplicates (also of a near-duplicate)."""
-    leaders = np.arange(len(samples))
-
-    def leader(index: int) -> int:
-        while leaders[index] != index:
-            leaders[index] = leaders[leaders[index]]
-            index = int(leaders[index])
-        return index
-
-    def join(one: int, other: int) -> None:
-        first, second = sorted((leader(one), leader(other)))
-        leaders[second] = first
-
-    signs = np.where(hashes, np.float32(1), np.float32(-1))
-    near = np.float32(hashes.shape[1] - 2 * NEAR_BITS)
-    for start in range(0, len(samples), _ROWS):
-        rows, columns = np.nonzero(signs[start : start + _ROWS] @ signs.T >= near)
-        for row, column in zip(rows + start, columns, strict=True):
-            if row < column:
-                join(int(row), int(column))
+    named group, and near-duplicates (also of a near-duplicate). Near-duplicates that span the set
+    or a class are left out, and said."""
+    near = _near_duplicates(hashes)
+    near, spanning = _without_spanning(samples, near)
+    if spanning:
+        say(
+            f"{spanning} of {len(samples)} images look alike, as parts in a fixture do: their "
+            "near-duplicates are not kept on one side. If several images show the same part, name "
+            "them in groups.csv"
+        )
+    groups = _Groups(len(samples))
+    for index, leader in enumerate(near.tolist()):
+        groups.join(index, leader)
     named: dict[str, int] = {}
     for index, sample in enumerate(samples):
         if sample.group is not None:
-            join(named.setdefault(sample.group, index), index)
-    return np.array([leader(index) for index in range(len(samples))], np.intp)
+            groups.join(named.setdefault(sample.group, index), index)
+    return groups.leaders()
+
+
+class _Groups:
+    """Disjoint sets of indices; the least index of a set leads it."""
+
+    def __init__(self, count: int) -> None:
+        self._leaders = list(range(count))
+
+    def leader(self, index: int) -> int:
+        leaders = self._leaders
+        while leaders[index] != index:
+            leaders[index] = leaders[leaders[index]]
+            index = leaders[index]
+        return index
+
+    def join(self, one: int, other: int) -> None:
+        first, second = sorted((self.leader(one), self.leader(other)))
+        self._leaders[second] = first
+
+    def leaders(self) -> NDArray[np.intp]:
+        return np.array([self.leader(index) for index in range(len(self._leaders))], np.intp)
+
+
+def _without_spanning(
+    samples: Sequence[Sample], near: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], int]:
+    """The groups without those that span the set or a class, and how many samples these held."""
+    labels = np.array([str(sample.label) for sample in samples])
+    kept, spanning = near.copy(), 0
+    for group, size in Counter(near.tolist()).items():
+        rows = np.flatnonzero(near == group)
+        inside = Counter(labels[rows].tolist())
+        spans = size > max(SPANNED_CLASS, SPANNING_SHARE * len(samples)) or any(
+            count > SPANNING_SHARE * (whole := int((labels == label).sum()))
+            and whole >= SPANNED_CLASS
+            for label, count in inside.items()
+        )
+        if size > 1 and spans:
+            kept[rows] = rows
+            spanning += size
+    return kept, spanning
+
+
+def _near_duplicates(hashes: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """(n,): the leader of each view's near-duplicates."""
+    groups = _Groups(len(hashes))
+
+    signs = np.where(hashes, np.float32(1), np.float32(-1))
+    near = np.float32(hashes.shape[1] - 2 * NEAR_BITS)
+    for start in range(0, len(hashes), _ROWS):
+        rows, columns = np.nonzero(signs[start : start + _ROWS] @ signs.T >= near)
+        for row, column in zip(rows + start, columns, strict=True):
+            if row < column:
+                groups.join(int(row), int(column))
+    return groups.leaders()
 
 
 def split(

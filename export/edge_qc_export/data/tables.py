@@ -1,4 +1,4 @@
-"""Tables of pictures in: CSV with ``;`` or ``,``, with or without BOM, columns found by name.
+"""Tables of pictures in, by the station's own reader (``edge_qc.tables``).
 
 What is wrong is collected as faults with file and line, so that all are told at once. What the
 tables mean is ``dataset``'s business.
@@ -6,14 +6,12 @@ tables mean is ``dataset``'s business.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_qc.errors import DataError
-from edge_qc.parts import DRIFT
+from edge_qc.tables import TableFault, read_rows
 
 _LISTED = 200
 """A message does not grow beyond so many faults: a wrong die table puts one in every row."""
@@ -47,53 +45,13 @@ def raise_faults(root: Path, faults: Sequence[Fault]) -> None:
     )
 
 
-def label_from_text(text: str) -> str:
-    """A class name as written in a table: ``Drift`` in any case is DRIFT, the rest stays."""
-    text = text.strip()
-    return DRIFT if text.casefold() == DRIFT.casefold() else text
-
-
 def read_table(
     file: Path, columns: Sequence[str], faults: list[Fault]
 ) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a table with their line numbers, counted from 1 for the header.
-
-    columns: the wanted ones, in any case; others, such as the challenge's unnamed index, are left
-    aside. Blank lines are skipped.
-    """
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        faults.append(Fault(file, 0, f"cannot be read ({error.strerror})"))
-        return []
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        faults.append(Fault(file, line, "is not UTF-8; save it as UTF-8"))
-        return []
-    head = text.split("\n", 1)[0]
-    delimiter = ";" if head.count(";") > head.count(",") else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip().casefold() for name in next(reader, [])]
-    missing = [name for name in columns if name.casefold() not in header]
-    if missing:
-        faults.append(
-            Fault(file, 1, f"has no column {', '.join(missing)}; wanted {', '.join(columns)}")
-        )
-        return []
-    places = {name: header.index(name.casefold()) for name in columns}
-    rows = []
-    try:
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if len(row) != len(header):
-                text = f"has {len(row)} cells, wanted {len(header)}"
-                faults.append(Fault(file, reader.line_num, text))
-                continue
-            rows.append((reader.line_num, {name: row[at].strip() for name, at in places.items()}))
-    except csv.Error as error:
-        text = f"cannot be read as CSV ({error}): a quote before it may have no end"
-        faults.append(Fault(file, reader.line_num, text))
+    """The rows of a table with their line numbers; see ``edge_qc.tables.read_rows``."""
+    found: list[TableFault] = []
+    rows = read_rows(file, columns, found)
+    faults.extend(Fault(file, fault.line, fault.text) for fault in found)
     return rows
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from edge_qc.bundle.dies import Die
+from edge_qc.camera.images import read_image
 from edge_qc.errors import DataError, EdgeQCError
 from edge_qc.inspection.view import Interpolation, view
 from edge_qc_export.data.dataset import Sample
@@ -71,12 +72,12 @@ def make_views(
     def make(index: int) -> Fault | None:
         sample = samples[index]
         try:
-            picture = _decode(sample.file)
+            picture = read_image(sample.file)
         except DataError as error:
-            return Fault(sample.table, sample.line, f"{sample.filename} {error}")
+            return Fault(sample.table, sample.line, str(error))
         made = view(picture, dies[sample.die], size, interpolation).pixels[0]
         if not made.any() and picture.any():
-            height, width = picture.shape
+            height, width = picture.shape[:2]
             text = f"of {width}x{height} pixels lies wholly outside the box of {sample.die}"
             return Fault(
                 sample.table, sample.line, f"{sample.filename} {text}; is this the set's die table?"
@@ -128,19 +129,6 @@ def _room(
             f"{count * size[0] * size[1] / 2**20:.0f} MiB are wanted there. Make room, or name "
             "another folder with --cache"
         ) from error
-
-
-def _decode(file: Path) -> NDArray[np.uint8]:
-    """An 8-bit grey picture, (H, W). Raises DataError that says what is wrong with it."""
-    try:
-        with Image.open(file) as picture:
-            if picture.mode != "L":
-                raise DataError(f"has the mode {picture.mode}, wanted L (8-bit grey)")
-            return np.asarray(picture, np.uint8)
-    except UnidentifiedImageError as error:
-        raise DataError("is not a picture") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot be decoded ({error})") from error
 
 
 def _key(

@@ -69,6 +69,19 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     return math.exp((low + high) / 2)
 
 
+def too_few_for_a_bundle(images: int, held_out: int) -> str | None:
+    """What to say before training where ``edge-qc export`` will refuse the run's thresholds; None
+    where there are enough. images: labelled; held_out: those of them that do not learn."""
+    if held_out >= FEWEST:
+        return None
+    wanted = math.ceil(images * FEWEST / max(1, held_out))
+    return (
+        f"too few images for a bundle: {held_out} of {images} are held out, and 'edge-qc export' "
+        f"wants at least {FEWEST} to set a threshold: about {wanted} labelled images in all. This "
+        "run can be evaluated, not exported"
+    )
+
+
 def tail_from_scores(scores: NDArray[np.floating], what: str, needed: int = FEWEST) -> ScoreTail:
     """How often held-out known parts score at least so much.
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
+from edge_qc_export.data.class_names import label_from_text
 from edge_qc_export.data.dataset import CHALLENGE_CLASSES
-from edge_qc_export.data.tables import label_from_text
 
 Costs = Mapping[str, Mapping[str, float]]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
+from edge_qc_export.data.class_names import label_from_text
 from edge_qc_export.data.dataset import CHALLENGE_CLASSES, ordered_classes
-from edge_qc_export.data.tables import Fault, Lines, label_from_text, raise_faults, read_lookup
+from edge_qc_export.data.tables import Fault, Lines, raise_faults, read_lookup
 from edge_qc_export.figures.costs import Costs, costs_for, read_costs
 
 _BY_INTEGER = {str(index): name for index, name in enumerate((*CHALLENGE_CLASSES, DRIFT))}

@@ -6,7 +6,6 @@ pictures and writes the split, the others read what it wrote.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from edge_qc_export.data import splitting
 from edge_qc_export.data.dataset import Sample, read_samples, require_classes
 from edge_qc_export.data.tables import Fault
 from edge_qc_export.data.view_store import ViewStore, make_views
+from edge_qc_export.figures.calibration import too_few_for_a_bundle
 from edge_qc_export.figures.costs import Costs, costs_for, read_costs
 from edge_qc_export.learn import checkpoints
 from edge_qc_export.learn.configuration import TrainingConfig
@@ -45,7 +45,10 @@ def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) ->
     given = None if config.costs is None else read_costs(config.costs)
     loss_given = None if config.loss_costs is None else read_costs(config.loss_costs)
     faults: list[Fault] = []
-    samples = read_samples(config.data, "train", dies, given, faults)
+    notes: list[str] = []
+    samples = read_samples(config.data, "train", dies, given, faults, notes)
+    for note in notes:
+        reporter.note(note)
     reporter.counts(samples)
     reporter.begin("views", len(samples))
     if not processes.first:
@@ -71,6 +74,8 @@ def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) ->
         splitting.write_split(file, samples, held_out)
         processes.wait()
     held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
+    if (lacking := too_few_for_a_bundle(len(samples), int(held_out.sum()))) is not None:
+        reporter.note(lacking)
     reporter.note(f"{int((~held_out).sum())} to learn from, {int(held_out.sum())} held out: {file}")
     return TrainingData(samples, classes, dies, costs, loss_costs, views, held_out)
 
@@ -84,11 +89,7 @@ def _split(
         held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
         splitting.require_both_sides(samples, held_out, file)
         return held_out
-    groups = splitting.near_groups(samples, views.hashes)
-    together = Counter(groups.tolist())
-    if (count := sum(size for size in together.values() if size > 1)) > 0:
-        reporter.note(f"{count} images are near-duplicates or grouped: each kept on one side")
-    return splitting.split(samples, groups, config.seed)
+    return splitting.split_of(samples, views.hashes, config.seed, reporter.note)
 
 
 def normalisation(

@@ -81,11 +81,11 @@ def views_of_run(run: Run, reporter: Reporter) -> RunViews:
 def _test_part(run: Run, reporter: Reporter) -> LabelledViews | None:
     if not (run.data / TRUTH_TABLE).exists() and not (run.data / "test").is_dir():
         return None
-    samples = [
-        sample
-        for sample in read_samples(run.data, "test", run.dies, (*run.classes, DRIFT))
-        if sample.label is not None
-    ]
+    notes: list[str] = []
+    known = read_samples(run.data, "test", run.dies, (*run.classes, DRIFT), notes=notes)
+    for note in notes:
+        reporter.note(note)
+    samples = [sample for sample in known if sample.label is not None]
     return _make(run, samples, reporter) if samples else None
 
 

@@ -42,16 +42,19 @@ def lay_ground(settings: StudySettings, reporter: Reporter) -> Ground:
     """
     dies = CHALLENGE_DIES if settings.dies is None else read_dies(settings.dies)
     given = None if settings.costs is None else read_costs(settings.costs)
-    samples = read_samples(settings.data, "train", dies, given)
+    notes: list[str] = []
+    samples = read_samples(settings.data, "train", dies, given, notes=notes)
     classes = require_classes(settings.data, samples, given)
     costs = costs_for(given, classes, f"costs {settings.costs}")
     test: tuple[Sample, ...] = ()
     if (settings.data / TRUTH_TABLE).exists() or (settings.data / "test").is_dir():
-        known = read_samples(settings.data, "test", dies, (*classes, DRIFT))
+        known = read_samples(settings.data, "test", dies, (*classes, DRIFT), notes=notes)
         test = tuple(s for s in known if s.label not in (None, DRIFT))
         if not test:
             raise DataError(f"data {settings.data}: no test image is of a known class")
     settings.claim(settings.fingerprint(samples, test))
+    for note in notes:
+        reporter.note(note)
     reporter.counts(samples)
     reporter.begin("views", len(samples) + len(test))
     views = make_views(
@@ -73,8 +76,8 @@ def lay_ground(settings: StudySettings, reporter: Reporter) -> Ground:
     )
     file = settings.out / SPLIT
     if not file.exists():
-        groups = splitting.near_groups(samples, views.hashes)
-        splitting.write_split(file, samples, splitting.split(samples, groups, settings.seed))
+        held = splitting.split_of(samples, views.hashes, settings.seed, reporter.note)
+        splitting.write_split(file, samples, held)
     if test:
         text = f"{len(test)} test images of known classes; drift left out"
         return Ground(samples, test, text, classes, costs)

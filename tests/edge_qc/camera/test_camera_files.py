@@ -8,7 +8,7 @@ import cv2
 import pytest
 
 from edge_qc.camera import BadImage, EndOfStream, Grab, open_source
-from edge_qc.camera.files import read_table
+from edge_qc.camera.files import TableRow, read_table
 from edge_qc.camera.sources import SourceRequest
 from edge_qc.errors import CameraError, SettingsError
 from tests.rig.cameras import picture
@@ -46,12 +46,15 @@ def test_names_with_blanks_and_signs_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("filename,window\na.png,2003\n", "no column 'lib'; seen 'filename', 'window'"),
-        ("", "no column 'filename' and 'lib'; seen nothing"),
+        (
+            "filename,window\na.png,2003\n",
+            "has no column lib; wanted filename, lib, seen filename, window",
+        ),
+        ("", "has no column filename, lib; wanted filename, lib, seen nothing"),
         ("filename,lib\n", "names no image"),
-        ("filename,lib\na.png,Die01\na.png,Die02\n", "line 3 names 'a.png' twice"),
-        ("filename,lib\n,Die01\n", "line 2 has no filename"),
-        ("filename,lib\na.png,\xff", "cannot be read as CSV"),
+        ("filename,lib\na.png,Die01\na.png,Die02\n", "line 3: names 'a.png' twice, differently"),
+        ("filename,lib\n,Die01\n", "line 2: has no filename"),
+        ("filename,lib\na.png,\xff", "line 2: is not UTF-8; save it as UTF-8"),
     ],
 )
 def test_a_table_that_cannot_be_used_names_its_fault(
@@ -63,6 +66,24 @@ def test_a_table_that_cannot_be_used_names_its_fault(
         read_table(file)
     assert str(file) in str(caught.value)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_table_as_a_spreadsheet_saves_it_is_a_table(tmp_path: Path, mark: str) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text(
+        f"{mark}Filename;Lib;Part\r\n a.png ; Die01 ;7\r\n\r\nb.png;Die02;\r\n", "utf-8"
+    )
+    assert read_table(file) == {"a.png": TableRow("Die01", "7"), "b.png": TableRow("Die02", None)}
+
+
+def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("filename,lib\na.png,Die01\na.png,Die02\n,Die01\nb.png\n")
+    with pytest.raises(SettingsError) as caught:
+        read_table(file)
+    for told in ("line 3: names", "line 4: has no filename", "line 5: has 1 cells, wanted 2"):
+        assert told in str(caught.value)
 
 
 def test_the_challenges_own_tables_are_tables(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from edge_qc_export.data.splitting import (
     near_groups,
     read_split,
     split,
+    split_of,
     write_split,
 )
 from edge_qc_export.data.view_store import make_views
@@ -136,6 +137,45 @@ def test_a_named_group_is_one(tmp_path: Path) -> None:
     samples = read_samples(tmp_path, "train", DIES)
     hashes = np.random.default_rng(0).random((4, 256)) < 0.5
     assert near_groups(samples, hashes).tolist() == [0, 1, 2, 0]
+
+
+def alike(count: int, seed: int) -> NDArray[np.bool_]:
+    """Hashes that differ in a few bits of 256."""
+    rng = np.random.default_rng(seed)
+    first = rng.random(256) < 0.5
+    return np.stack([first ^ (rng.random(256) < 0.01) for _ in range(count)])
+
+
+def test_parts_that_all_lie_alike_are_split_with_a_warning() -> None:
+    samples = [sample(i, "GOOD" if i < 60 else "scratch") for i in range(120)]
+    samples[5] = dataclasses.replace(samples[5], group="a")
+    samples[70] = dataclasses.replace(samples[70], group="a")
+    said: list[str] = []
+    held_out = split_of(samples, alike(120, 0), 0, said.append)
+    assert said[0].startswith("120 of 120 images look alike, as parts in a fixture do")
+    assert held_out[:60].sum() in (11, 12, 13)
+    assert held_out[5] == held_out[70], "a named group is one all the same"
+
+
+def test_a_class_that_lies_alike_does_not_undo_the_other_duplicates() -> None:
+    samples = [sample(i, "GOOD") for i in range(40)] + [sample(i, "bent") for i in range(40, 80)]
+    different = np.random.default_rng(3).random((80, 256)) < 0.5
+    hashes = np.concatenate([alike(40, 1), different[40:]])
+    hashes[50] = hashes[60]
+    said: list[str] = []
+    groups = near_groups(samples, hashes, said.append)
+    assert groups[50] == groups[60]
+    assert len(set(groups[:40].tolist())) == 40
+    assert said[0].startswith("40 of 80 images look alike")
+
+
+def test_what_the_set_holds_out_is_held_out(challenge: list[Sample]) -> None:
+    own = [dataclasses.replace(s, held_out=i % 3 == 0) for i, s in enumerate(challenge)]
+    hashes = np.zeros((len(own), 256), np.bool_)
+    assert split_of(own, hashes, 0, lambda _: None).tolist() == [s.held_out for s in own]
+    lacking = [dataclasses.replace(s, held_out=s.label == "Missing") for s in challenge]
+    with pytest.raises(DataError, match="leaves no image of the class 'GOOD' to hold out"):
+        split_of(lacking, hashes, 0, lambda _: None)
 
 
 def test_a_split_is_read_as_it_was_written(tmp_path: Path, challenge: list[Sample]) -> None:

@@ -58,8 +58,8 @@ def test_all_bad_pictures_are_told_at_once_beside_the_tables_faults(tmp_path: Pa
     whole = (folder / "train_0001.png").read_bytes()
     (folder / "train_0001.png").write_bytes(whole[: len(whole) // 2])
     (folder / "train_0002.png").write_text("no picture")
-    Image.new("RGB", (40, 36)).save(folder / "train_0003.png")
-    Image.new("I;16", (40, 36)).save(folder / "train_0004.png")
+    Image.new("RGBA", (40, 36)).save(folder / "train_0003.png")
+    Image.new("I;16", (40, 36), 100).save(folder / "train_0004.png")
     samples = read_samples(tmp_path, "train", DIES)
     table = tmp_path / "Y_train.csv"
     with pytest.raises(DataError) as caught:
@@ -77,10 +77,10 @@ def test_all_bad_pictures_are_told_at_once_beside_the_tables_faults(tmp_path: Pa
         rows[1:6],
         (2, 3, 4, 5, 9),
         (
-            "cannot be decoded",
-            "is not a picture",
-            "mode RGB, wanted L",
-            "mode I;16",
+            "truncated: a PNG",
+            "damaged, or not an image",
+            "partly transparent",
+            "16 bits per channel, but no value above 100",
             "of the table",
         ),
         strict=True,
@@ -119,3 +119,23 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         make_views(
             tmp_path, samples, read_dies(tmp_path / "dies.json"), SIZE, folder=tmp_path / "file"
         )
+
+
+def test_a_picture_is_read_as_the_station_reads_it(tmp_path: Path) -> None:
+    """Grey that a tool saved as colour, with alpha or with 16 bits is the same view."""
+    write_challenge(tmp_path, {"GOOD": 5})
+    folder = tmp_path / "input_train"
+    grey = cv2.imread(str(folder / "train_0001.png"), cv2.IMREAD_GRAYSCALE)
+    assert grey is not None
+    colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    cv2.imwrite(str(folder / "train_0003.png"), colour)
+    cv2.imwrite(str(folder / "train_0005.png"), grey.astype(np.uint16) * 257)
+    tinted = colour.copy()
+    tinted[:, :, 2] = 255
+    cv2.imwrite(str(folder / "train_0002.png"), tinted)
+    samples = read_samples(tmp_path, "train", DIES)
+    dies = read_dies(tmp_path / "dies.json")
+    pixels = make_views(tmp_path, samples, dies, SIZE).pixels
+    assert np.array_equal(pixels[2], pixels[0])
+    assert np.array_equal(pixels[4], pixels[0])
+    assert np.array_equal(pixels[1], view(tinted, dies["Die02"], SIZE).pixels[0])

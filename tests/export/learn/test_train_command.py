@@ -60,3 +60,14 @@ def test_one_number_is_a_square_and_a_size_the_network_cannot_take_is_told_at_on
         with pytest.raises(UsageError, match=f"size {shown}: .* multiples of 32"):
             CliRunner().invoke(command, [*arguments, "--size", given], catch_exceptions=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_too_few_images_for_a_bundle_are_told_before_the_first_epoch(tmp_path: Path) -> None:
+    data = write_challenge(tmp_path / "data")
+    arguments = [data, "--dies", data / "dies.json", "--size", "32", "--epochs", 1]
+    arguments += ["--network", "cnn-basic", "--out", tmp_path / "run"]
+    result = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
+    told = " ".join(result.stderr.split())
+    assert "too few images for a bundle: 13 of 64 are held out" in told
+    assert "about 148 labelled images in all" in told
+    assert told.index("too few images") < told.index("epoch 1")

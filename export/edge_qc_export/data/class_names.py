@@ -1,0 +1,61 @@
+"""What a class may be called, and which spellings are one class.
+
+``Drift`` in any case is DRIFT; ``good`` and ``ok`` in any case are GOOD. Names are compared in the
+Unicode form NFC, in which a letter with its accent is one character whatever system wrote it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+from edge_qc.parts import DRIFT, GOOD, NOT_JUDGED, Disposition
+
+_SPELLINGS_OF_GOOD = frozenset({GOOD.casefold(), "ok"})
+
+RESERVED = (NOT_JUDGED, *(disposition.value for disposition in Disposition), "INCOMPLETE")
+"""Words that a verdict or a part says of itself; no class has one of them for a name."""
+
+
+def label_from_text(text: str) -> str:
+    """The class that a table, a folder or a file of costs means."""
+    label = unicodedata.normalize("NFC", text).strip()
+    folded = label.casefold()
+    if folded == DRIFT.casefold():
+        return DRIFT
+    return GOOD if folded in _SPELLINGS_OF_GOOD else label
+
+
+def is_reserved(label: str) -> bool:
+    """Whether a verdict uses the word itself, in any case and with any sign between its words."""
+    return _word(label) in {_word(name) for name in RESERVED}
+
+
+def _word(text: str) -> str:
+    return "".join(c for c in text.casefold() if c.isalnum())
+
+
+def spelling_faults(spellings: Mapping[str, Iterable[str]]) -> list[str]:
+    """What is wrong with the names of classes, by the spellings that each label has."""
+    faults = []
+    for label, written in spellings.items():
+        different = sorted(set(written))
+        if len(different) > 1 and label != DRIFT:
+            shown = " and ".join(
+                ascii(name) if not name.isascii() else repr(name) for name in different
+            )
+            faults.append(
+                f"the class {label!r} is written in {len(different)} ways, {shown}; write one"
+            )
+        if is_reserved(label):
+            faults.append(
+                f"the class {label!r} has a name that verdicts use themselves "
+                f"({', '.join(RESERVED)}); name it otherwise"
+            )
+    return faults
+
+
+def spelling_notes(spellings: Mapping[str, Iterable[str]]) -> list[str]:
+    """What to say of names that were taken for GOOD."""
+    others = sorted(name for name in spellings.get(GOOD, ()) if name != GOOD)
+    return [f"the class {name!r} is taken as {GOOD}" for name in others]

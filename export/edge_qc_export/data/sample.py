@@ -1,0 +1,27 @@
+"""One labelled picture, before it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Part = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled picture. label is None where the truth is not known, ``DRIFT`` for drift.
+    window is empty where the layout has none. table and line: where it was named. held_out: the
+    set itself holds it out from learning. spelling: the label as it was written."""
+
+    filename: str
+    file: Path
+    die: str
+    window: str
+    label: str | None
+    group: str | None
+    table: Path
+    line: int
+    held_out: bool = False
+    spelling: str = ""

@@ -1,0 +1,124 @@
+"""Sets as other tools leave them are read as they are; what is none of a set is passed over."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the workstation needs torch: pip install ./export")
+
+from edge_qc.errors import DataError
+from edge_qc.parts import DRIFT
+from edge_qc_export.data.dataset import read_samples, require_classes
+from tests.rig.pictures import DIES, draw, write_challenge, write_picture, write_rows
+
+pytestmark = pytest.mark.torch
+
+ONE_DIE = ["only"]
+
+
+def write_classes(root: Path, *classes: str, count: int = 2) -> None:
+    rng = np.random.default_rng(0)
+    for label in classes:
+        for number in range(count):
+            write_picture(root / label / f"{number}.png", draw(label, rng))
+
+
+def test_hidden_files_and_other_tools_folders_are_passed_over_and_counted(tmp_path: Path) -> None:
+    write_classes(tmp_path, "GOOD", "hole")
+    for name in (
+        "GOOD/._0.png",
+        "__MACOSX/GOOD/._0.png",
+        "@eaDir/GOOD/0.png",
+        "GOOD/.ipynb_checkpoints/0-checkpoint.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"no picture")
+    notes: list[str] = []
+    samples = read_samples(tmp_path, "train", ONE_DIE, notes=notes)
+    assert [s.filename for s in samples] == ["GOOD/0.png", "GOOD/1.png", "hole/0.png", "hole/1.png"]
+    assert len(notes) == 1
+    assert notes[0].startswith(f"4 image files below {tmp_path} are hidden or other tools'")
+
+
+@pytest.mark.parametrize("part", ["valid", "val"])
+def test_roboflows_folders_are_read_and_its_valid_part_is_held_out(
+    tmp_path: Path, part: str
+) -> None:
+    for folder in ("train", part, "test"):
+        write_classes(tmp_path / folder, "good", "hole")
+    (tmp_path / "README.roboflow.txt").write_text("made elsewhere")
+    notes: list[str] = []
+    samples = read_samples(tmp_path, "train", ONE_DIE, notes=notes)
+    assert {(s.filename, s.label) for s in samples if s.held_out} == {
+        (f"{part}/good/0.png", "GOOD"),
+        (f"{part}/good/1.png", "GOOD"),
+        (f"{part}/hole/0.png", "hole"),
+        (f"{part}/hole/1.png", "hole"),
+    }
+    assert next(s.filename for s in samples if not s.held_out) == "good/0.png"
+    assert notes == [
+        f"4 images are held out, as {tmp_path / part} says",
+        "the class 'good' is taken as GOOD",
+    ]
+    assert require_classes(tmp_path, samples) == ("GOOD", "hole")
+
+
+def test_defects_of_mvtec_ad_that_were_never_learned_are_drift(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", "good", "bent")
+    write_classes(tmp_path / "test", "good", "bent", "broken_large")
+    write_classes(tmp_path / "ground_truth", "broken_large")
+    notes: list[str] = []
+    samples = read_samples(tmp_path, "test", ONE_DIE, ("GOOD", "bent", DRIFT), notes=notes)
+    assert [s.label for s in samples] == ["bent", "bent", DRIFT, DRIFT, "GOOD", "GOOD"]
+    assert "not learned, so drift in the test part: broken_large" in notes
+
+
+@pytest.mark.parametrize("spelling", ["good", "Good", "OK", "ok"])
+def test_a_table_may_write_good_as_others_do(tmp_path: Path, spelling: str) -> None:
+    write_challenge(tmp_path, {spelling: 2, "bent": 2})
+    notes: list[str] = []
+    samples = read_samples(tmp_path, "train", DIES, notes=notes)
+    assert [s.label for s in samples] == ["GOOD", "GOOD", "bent", "bent"]
+    assert notes == [f"the class {spelling!r} is taken as GOOD"]
+
+
+@pytest.mark.parametrize("name", ["NOT_JUDGED", "not judged", "Pass", "reject", "REVIEW"])
+def test_names_that_verdicts_use_are_refused(tmp_path: Path, name: str) -> None:
+    write_classes(tmp_path, "GOOD", name)
+    with pytest.raises(DataError, match=f"1 fault.*\n.*the class '{name}' has a name that verdic"):
+        read_samples(tmp_path, "train", ONE_DIE)
+
+
+def test_two_names_that_look_alike_are_refused(tmp_path: Path) -> None:
+    write_classes(tmp_path, "GOOD", *(unicodedata.normalize(f, "Défaut") for f in ("NFC", "NFD")))
+    with pytest.raises(DataError, match=r"written in 2 ways, 'De\\u0301faut' and 'D\\xe9faut'"):
+        read_samples(tmp_path, "train", ONE_DIE)
+
+
+def test_one_name_in_either_form_is_one_class(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", "GOOD", unicodedata.normalize("NFD", "Défaut"))
+    write_classes(tmp_path / "test", "GOOD", unicodedata.normalize("NFC", "Défaut"))
+    learned = {s.label for s in read_samples(tmp_path, "train", ONE_DIE)}
+    tested = {s.label for s in read_samples(tmp_path, "test", ONE_DIE, learned)}  # type: ignore[arg-type]
+    assert learned == tested == {"GOOD", "D\xe9faut"}
+
+
+def test_good_and_ok_together_are_refused(tmp_path: Path) -> None:
+    write_classes(tmp_path, "GOOD", "ok", "hole")
+    with pytest.raises(DataError, match="'GOOD' is written in 2 ways, 'GOOD' and 'ok'; write one"):
+        read_samples(tmp_path, "train", ONE_DIE)
+
+
+def test_a_die_without_good_is_told(tmp_path: Path) -> None:
+    data = write_challenge(tmp_path, {"GOOD": 4, "Missing": 4})
+    rows = [line.split(",") for line in (data / "Y_train.csv").read_text().splitlines()]
+    for row in rows[1:5]:
+        row[3] = "Die01"
+    write_rows(data / "Y_train.csv", rows)
+    samples = read_samples(data, "train", DIES)
+    with pytest.raises(DataError, match="the die 'Die02' has no GOOD image, so that no part could"):
+        require_classes(data, samples)
