@@ -13,20 +13,20 @@
     ├── PublishError            broker or outbox; never stops inspection   exit 1
     └── RecordError             the plant's records and their database     exit 1
 
-Children are named by what the operator must do. A message says what, the value seen, the value
-wanted, and the next step. Errors of other libraries are wrapped at the door of the room that calls
-them. Nothing else lives here, and this module imports nothing.
+Subclasses group errors by what the operator must do. A message states the problem, the value seen,
+the value wanted, and the next step. Each room wraps the errors of the libraries that it calls. This
+module imports nothing.
 """
 
 
 class EdgeQCError(Exception):
-    """Root of the tree: catch this to catch all that edge-qc raises on purpose."""
+    """Root of the tree: catches everything that edge-qc raises on purpose."""
 
     exit_status = 1
 
 
 class UsageError(EdgeQCError):
-    """The command or function was called with something that it cannot take."""
+    """The command or function was called with an invalid argument."""
 
     exit_status = 2
 
@@ -38,7 +38,7 @@ class SettingsError(EdgeQCError):
 
 
 class BundleError(EdgeQCError):
-    """A model bundle is missing, altered, too new, or not signed as the station demands."""
+    """A model bundle is missing, altered, too new, or not signed as the station requires."""
 
     exit_status = 78
 
@@ -48,19 +48,19 @@ class AcceptanceError(BundleError):
 
 
 class DataError(EdgeQCError):
-    """An image or a table of labels cannot be read as what it should be."""
+    """An image or a table of labels is invalid."""
 
 
 class DeviceError(EdgeQCError):
-    """A device or its driver failed; the same call may work when tried again."""
+    """A device or its driver failed; a retry may succeed."""
 
 
 class CameraError(DeviceError):
-    """A camera could not be opened, or stopped giving frames."""
+    """A camera could not be opened, or stopped delivering frames."""
 
 
 class EngineError(DeviceError):
-    """An inference engine could not be opened, or answered with something unusable."""
+    """An inference engine could not be opened, or returned unusable output."""
 
 
 class OutputError(DeviceError):
@@ -68,7 +68,7 @@ class OutputError(DeviceError):
 
 
 class PublishError(EdgeQCError):
-    """The broker or the outbox refused something; inspection goes on."""
+    """The broker or the outbox failed; inspection goes on."""
 
 
 class RecordError(EdgeQCError):

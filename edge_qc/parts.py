@@ -1,7 +1,6 @@
 """The types that cross a boundary between rooms: frozen, slotted, validated when made.
 
-Arrays are NumPy and are made read-only, so that a type is a value. What an engine or a camera is,
-and how a verdict is reached, lives in the rooms.
+Arrays are NumPy and become read-only, so that each object is a value.
 """
 
 from __future__ import annotations
@@ -59,8 +58,8 @@ class Frame:
     """One photograph and where it comes from.
 
     pixels: uint8, (H, W) grey or (H, W, 3) BGR. time: UTC. monotonic_s: the same moment on
-    ``time.monotonic``. sequence counts the camera's frames from 0. part_id is None where the line
-    does not say which part this is. label is the image's name where a source has one.
+    ``time.monotonic``. sequence counts the camera's frames from 0. part_id: None if the line does
+    not name the part. label: the image's name, if the source has one.
     """
 
     pixels: NDArray[np.uint8]
@@ -110,12 +109,12 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """What the engine said of one view, before any threshold.
+    """The engine's output for one view, before any threshold.
 
     logits: (C,) float32 in the bundle's order of classes. distances: (gh, gw) float32, squared
     Mahalanobis distance of each patch. drift: the image's score from those. embedding_distance:
-    squared Mahalanobis distance of the penultimate features to the nearest class.
-    Raises EdgeQCError where a value is not finite or a shape is wrong.
+    squared Mahalanobis distance of the penultimate features to the nearest class. Raises
+    EdgeQCError if a value is not finite or a shape is wrong.
     """
 
     logits: NDArray[np.float32]
@@ -135,16 +134,16 @@ class Reading:
             and math.isfinite(self.drift)
             and math.isfinite(self.embedding_distance)
         ):
-            raise EdgeQCError("the engine answered with values that are not finite")
+            raise EdgeQCError("the engine returned values that are not finite")
         object.__setattr__(self, "logits", _frozen(self.logits))
         object.__setattr__(self, "distances", _frozen(self.distances))
 
 
 @dataclass(frozen=True, slots=True)
 class DriftFinding:
-    """How odd a view is. score and threshold: the combined statistic, -ln p of the two witnesses
-    (see ``decision``); p_value: of the score among held-out known parts; witness: which of
-    ``padim`` and ``embedding`` spoke louder, with each one's own p-value in ``witnesses``."""
+    """How unusual a view is. score and threshold: the combined statistic, -ln p of the two
+    witnesses (see ``decision``). p_value: of the score among held-out known parts. witness: which
+    of ``padim`` and ``embedding`` has the smaller p-value. witnesses: each one's p-value."""
 
     score: float
     p_value: float
@@ -158,11 +157,11 @@ class DriftFinding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided of one view: label, disposition and all that led there.
+    """The decision on one view: label, disposition and everything behind them.
 
-    label: a class of the bundle, DRIFT or NOT_JUDGED. probabilities: by class name.
-    expected_cost: by label. Both are empty, and drift is None, where nothing was judged.
-    latency_ms: by stage. detail says in words what ``reason`` says in one.
+    label: a class of the bundle, DRIFT or NOT_JUDGED. probabilities: by class name. expected_cost:
+    by label. Both are empty, and drift is None, if the view was not judged. latency_ms: by stage.
+    detail: explains ``reason`` in words.
     """
 
     label: str
@@ -178,9 +177,9 @@ class Verdict:
     def __post_init__(self) -> None:
         judged = self.reason is Reason.DECIDED
         if judged is (self.label == NOT_JUDGED):
-            raise ValueError(f"label {self.label!r} does not go with reason {self.reason.value!r}")
+            raise ValueError(f"label {self.label!r} contradicts reason {self.reason.value!r}")
         if self.disposition is Disposition.PASS and self.label != GOOD:
-            raise ValueError(f"only GOOD passes, got label {self.label!r}")
+            raise ValueError(f"only GOOD may pass, got label {self.label!r}")
         if judged and (self.drift is None or not self.probabilities):
             raise ValueError("a judged view needs its probabilities and its drift")
         for name in ("probabilities", "expected_cost", "latency_ms"):
@@ -189,9 +188,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class PartVerdict:
-    """The worst of a part's views. complete is False where a die's view did not come by the
-    deadline or was not judged: such a part is not good. labels: by die. missing: the dies without
-    a view."""
+    """The worst of a part's views. complete: False if a die's view did not come by the deadline or
+    was not judged; such a part is not good. labels: by die. missing: the dies without a view."""
 
     part_id: str
     label: str

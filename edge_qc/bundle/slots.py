@@ -1,10 +1,9 @@
 """Installed bundles: the slots *current* and *previous* in a station's ``state_dir/bundles``.
 
-Each bundle lies in a folder of its own that is never changed; which of them is which stands in
-``slots.json``, replaced as a whole by one rename. So a station that is killed or loses power at any
-moment finds either the old slots or the new ones, and folders that no slot names are left-overs,
-removed by the next install. Everything is on disk before a slot names it. Whether a bundle may
-judge is not known here: acceptance comes before ``switch``.
+Each bundle has its own folder, which never changes. ``slots.json`` names the two and is replaced by
+one rename, so that a station that loses power at any moment finds either the old or the new slots.
+The next install removes folders that no slot names. Everything is on disk before a slot names it.
+Acceptance happens before ``switch``, and not here.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Slot(_Model):
 
 
 class SetAside(_Model):
-    """A bundle that was current and that the station gave up by itself, and why."""
+    """A current bundle that the station rejected by itself, and why."""
 
     slot: Slot
     why: str
@@ -52,8 +51,8 @@ class SetAside(_Model):
 
 
 class Contents(_Model):
-    """high_water: the newest bundle that was ever current, so that going back stays a decision.
-    announced: the id of the bundle that the station said last that it judges with."""
+    """high_water: the newest bundle that was ever current, so that a downgrade needs a decision.
+    announced: the id of the bundle that the station announced last."""
 
     schema_version: str = SCHEMA
     current: Slot | None = None
@@ -64,7 +63,7 @@ class Contents(_Model):
 
 
 class Slots:
-    """The slots in one folder. Reading is free to all; to change them, hold ``locked``."""
+    """The slots in one folder. Anyone may read them; hold ``locked`` to change them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -74,7 +73,7 @@ class Slots:
         return cls(state_dir / "bundles")
 
     def read(self) -> Contents:
-        """What is where; empty where nothing was ever installed. Raises BundleError."""
+        """The slots' content; empty if nothing was ever installed. Raises BundleError."""
         file = self.folder / _FILE
         try:
             return Contents.model_validate_json(file.read_bytes())
@@ -83,8 +82,8 @@ class Slots:
         except (OSError, ValidationError) as error:
             what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
             raise BundleError(
-                f"{file}: does not say which bundle is installed: {what}. Remove it, and install "
-                "the bundle again"
+                f"{file} does not name the installed bundle: {what}. Remove it, and install the "
+                "bundle again"
             ) from error
 
     def path_of(self, slot: Slot) -> Path:
@@ -92,7 +91,7 @@ class Slots:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """One install or rollback at a time. Raises EdgeQCError while another is at it."""
+        """Allow one install or rollback at a time. Raises EdgeQCError while another runs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / _LOCK).open("a") as lock:
             try:
@@ -104,8 +103,8 @@ class Slots:
             yield
 
     def may_follow(self, bundle: Bundle) -> None:
-        """Raises BundleError where the bundle is older than what the station had, or another one
-        of the same version."""
+        """Raises BundleError if the bundle is older than any that the station had, or a different
+        one of the same version."""
         newest = self.read().high_water
         if newest is None or newest.id == bundle.id or newest.version < bundle.manifest.version:
             return
@@ -116,13 +115,13 @@ class Slots:
             else f"another bundle of version {seen} was installed before"
         )
         raise BundleError(
-            f"bundle {bundle.path}: {why}. Export it with a greater --version, or take the step "
-            "back on purpose with --allow-downgrade"
+            f"bundle {bundle.path}: {why}. Export it with a higher --version, or allow the "
+            "downgrade with --allow-downgrade"
         )
 
     def bring(self, source: Path, public_key: Path | None = None) -> Slot:
-        """Verify the bundle at ``source``, a folder or a ``.tar.zst``, and copy it to a folder of
-        its own, durable and verified again. No slot names it yet. Raises BundleError."""
+        """Verify the bundle at ``source`` (a folder or a ``.tar.zst``), copy it durably to its own
+        folder and verify it again. No slot names it yet. Raises BundleError."""
         self._sweep()
         try:
             incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.folder))
@@ -142,13 +141,13 @@ class Slots:
             shutil.rmtree(incoming)
         except OSError as error:
             raise BundleError(
-                f"bundle {source}: cannot be copied to {self.folder}: {error}. See that the disk "
-                "has room for it, and that this user may read the one and write the other"
+                f"bundle {source} cannot be copied to {self.folder}: {error}. Check that the disk "
+                "has room and that this user may read the bundle and write there"
             ) from error
         return slot
 
     def switch(self, slot: Slot) -> None:
-        """Make a bundle that was brought and accepted the current one."""
+        """Make an accepted bundle the current one."""
         before = self.read()
         newest = before.high_water
         if newest is None or newest.version <= slot.version:
@@ -167,10 +166,13 @@ class Slots:
         )
 
     def previous(self) -> Slot:
-        """The bundle that a roll-back leads to. Raises BundleError where there is none."""
+        """The bundle that a rollback returns to. Raises BundleError if there is none."""
         slot = self.read().previous
         if slot is None:
-            raise BundleError(f"{self.folder}: there is no previous bundle to go back to")
+            raise BundleError(
+                f"{self.folder}: there is no previous bundle. Install the one you "
+                "want with 'edge-qc install BUNDLE'"
+            )
         return slot
 
     def roll_back(self) -> None:
@@ -183,7 +185,7 @@ class Slots:
         )
 
     def give_up_current(self, why: str) -> bool:
-        """Back to the previous bundle since the current one may not judge; False where there is
+        """Return to the previous bundle because the current one may not judge; False if there is
         none."""
         before = self.read()
         if before.current is None or before.previous is None:
@@ -197,7 +199,7 @@ class Slots:
         return True
 
     def announce(self) -> Slot | None:
-        """The current bundle where it has not been announced yet; from now on it has."""
+        """The current bundle if it has not been announced yet; marks it as announced."""
         before = self.read()
         if before.current is None or before.current.id == before.announced:
             return None
@@ -217,11 +219,12 @@ class Slots:
             _sync_folder(self.folder)
         except OSError as error:
             raise BundleError(
-                f"{self.folder / _FILE}: cannot be written: {error}. The slots are as they were"
+                f"{self.folder / _FILE} cannot be written: {error}. The slots are unchanged. Check "
+                "the disk and the folder's permissions"
             ) from error
 
     def _name(self, bundle: Bundle, public_key: Path | None) -> Slot:
-        """A folder that holds this very bundle already, or a name that is free."""
+        """A folder that already holds this bundle, or a free name."""
         base = f"{bundle.manifest.version}-{bundle.id[:12]}"
         name, count = base, 1
         while (self.folder / name).exists():
@@ -246,8 +249,8 @@ class Slots:
 
 
 def bundle_folder(settings: Settings) -> Path:
-    """The station's bundle: ``bundle.path`` where station.toml gives it, else the current slot.
-    Raises BundleError where nothing is installed."""
+    """The station's bundle: ``bundle.path`` from station.toml, otherwise the current slot. Raises
+    BundleError if nothing is installed."""
     if settings.bundle.path is not None:
         return settings.bundle.path
     slots = Slots.of_station(settings.station.state_dir)
@@ -261,11 +264,11 @@ def bundle_folder(settings: Settings) -> Path:
 
 
 def slots_of(settings: Settings) -> Slots:
-    """The station's slots. Raises BundleError where its bundle is a folder of its own instead."""
+    """The station's slots. Raises BundleError if station.toml names a bundle folder instead."""
     if settings.bundle.path is not None:
         raise BundleError(
-            f"station.toml names a bundle itself, bundle.path = {settings.bundle.path}: remove "
-            "that line, and this station takes what is installed"
+            f"station.toml names a bundle itself, bundle.path = {settings.bundle.path}. Remove "
+            "that line to use installed bundles"
         )
     return Slots.of_station(settings.station.state_dir)
 

@@ -9,8 +9,8 @@ A bundle is a folder, or the same folder as a ``.tar.zst``:
     golden.npz        views, and the reference answers that an engine must reproduce
     report/           what people read about it
 
-Verification goes outside in: digest, signature, schema, then every file by size and hash; nothing
-but the manifest is parsed before all of it holds. Writing bundles is the workstation's work.
+Verification goes outside in: digest, signature, schema, then every file by size and hash. Only the
+manifest is parsed before all of it holds. The workstation writes bundles.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle that was verified whole. id: the sha256 of its manifest."""
+    """A completely verified bundle. id: the sha256 of its manifest."""
 
     path: Path
     id: str
@@ -71,7 +71,7 @@ class Bundle:
         return self.path / MODEL
 
     def golden(self) -> Golden:
-        """The golden views and answers. Raises BundleError where their shapes do not fit."""
+        """The golden views and answers. Raises BundleError if their shapes are wrong."""
         manifest = self.manifest
         try:
             with np.load(self.path / GOLDEN, allow_pickle=False) as arrays:

@@ -1,7 +1,7 @@
 """What a photograph says of the camera that took it: how bright, how sharp, shifted by how much.
 
-Pure figures on sub-sampled pixels, cheap enough to take beside judging. What is odd about them is
-``control_chart``'s to say, what is done about it ``steadiness``'s.
+Pure figures on sub-sampled pixels, cheap enough to take beside judging. ``monitoring`` compares
+them with a reference.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From frame to verdict: view, decision, part, and the pass that joins them with the engine."""
+"""From frame to verdict: view, decision, part, and the step that joins them with the engine."""

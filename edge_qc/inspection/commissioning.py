@@ -1,8 +1,8 @@
-"""A bundle proven on this machine, and the report that says so.
+"""Commissioning: accepts a bundle on this machine and writes the acceptance report.
 
-The engine is opened as the station would open it, which may build a plan; the golden views run
-through it; what came of it, refusals too, is one JSON document that people keep and send. Where the
-engine is started for work instead, see ``inspection``.
+It opens the engine as the station would, which may build a plan, and runs the golden views. The
+result, also a refusal, is one JSON document that people can keep and send. ``inspecting`` opens an
+engine for work.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "onnxruntime", "pycuda")
 
 @dataclass(frozen=True, slots=True)
 class Commissioning:
-    """document: the report. refusal: why the engine may not judge, None where it may."""
+    """document: the report. refusal: why the engine may not judge, or None."""
 
     document: Mapping[str, Any]
     refusal: AcceptanceError | None
 
     def keep(self, file: Path) -> None:
-        """Writes the report. Raises DataError where it cannot be written."""
+        """Write the report. Raises DataError if it cannot be written."""
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(self.document, indent=2) + "\n", encoding="utf-8")
@@ -58,11 +58,11 @@ def commission(
 ) -> Commissioning:
     """Open the engine, run the golden views, and time ``repeats`` further answers.
 
-    A refusal is part of the result. Raises BundleError for the bundle itself, EngineError where
-    the engine cannot be opened or fails.
+    A refusal is part of the result. Raises BundleError for an invalid bundle, EngineError if the
+    engine cannot be opened or fails.
     """
     bundle = open_bundle(bundle_path, public_key)
-    # Before the work starts: what others keep this machine busy with.
+    # Measure before the work starts: the load by other programs.
     load = os.getloadavg()[0]
     opened = open_engine(bundle, engine, threads, device)
     try:

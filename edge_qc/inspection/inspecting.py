@@ -1,4 +1,4 @@
-"""Frames to verdicts: view, engine and decision in turn, the only place where the three meet.
+"""Frames to verdicts: view, engine and decision in turn; only here the three meet.
 
 The line and ``edge-qc judge`` both call ``Inspection.judge``, so that a verdict is the same with
 and without a broker.
@@ -30,8 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A verdict and what it was made of: the view that the engine saw and what it read there. Both
-    are None where it did not come so far."""
+    """A verdict with its view and reading; each is None if inspection did not get that far."""
 
     verdict: Verdict
     view: View | None = None
@@ -39,7 +38,7 @@ class Inspected:
 
 
 class Inspection:
-    """A bundle, an engine that was accepted for it, and how old a frame may be."""
+    """A bundle, an engine accepted for it, and the maximum age of a frame."""
 
     def __init__(
         self, bundle: Bundle, engine: Engine, acceptance: AcceptanceReport, max_frame_age_s: float
@@ -50,14 +49,14 @@ class Inspection:
         self._max_frame_age_s = max_frame_age_s
 
     def judge(self, frames: Sequence[Frame], running: bool = True) -> list[Verdict]:
-        """A verdict for each frame, in order, as ``inspect`` reaches it."""
+        """A verdict for each frame, in order; see ``inspect``."""
         return [inspected.verdict for inspected in self.inspect(frames, running)]
 
     def inspect(self, frames: Sequence[Frame], running: bool = True) -> list[Inspected]:
         """Each frame's verdict with its view and reading, in order; as many engine calls as the
         bundle's batch needs.
 
-        What goes wrong with a frame or in the engine becomes NOT_JUDGED with its reason.
+        A failure of a frame or the engine becomes NOT_JUDGED with its reason.
         """
         found: list[Inspected | None] = [None] * len(frames)
         views: list[tuple[int, View, float]] = []
@@ -118,7 +117,7 @@ class Inspection:
             try:
                 verdict = decision.judge(self.bundle, frames[index].die, reading, circumstances)
             except Exception as error:
-                found[index] = self._failed(Reason.ENGINE, "the reading is undecidable", error, cut)
+                found[index] = self._failed(Reason.ENGINE, "the decision failed", error, cut)
                 continue
             verdict = dataclasses.replace(
                 verdict,
@@ -133,7 +132,7 @@ class Inspection:
     def _failed(
         self, reason: Reason, what: str, error: Exception, cut: View | None = None
     ) -> Inspected:
-        """A stage met what its author did not think of: one frame's loss, not the line's."""
+        """An unforeseen failure of a stage costs one frame, not the line."""
         log.error("%s", what, exc_info=error)
         return Inspected(decision.not_judged(self.bundle.id, reason, f"{what}: {error!r}"), cut)
 
@@ -151,9 +150,9 @@ def open_inspection(
     device: DeviceOptions | None = None,
     max_frame_age_s: float = 10.0,
 ) -> Inspection:
-    """Verify the bundle, open the engine and let it prove itself on the golden views.
+    """Verify the bundle, open the engine and accept it by the golden views.
 
-    device: for an engine on a device; with it a plan may be built first, which takes minutes.
+    device: for an engine on a device, which may first build a plan; that takes minutes.
 
     Raises BundleError, EngineError or AcceptanceError; what was opened is closed again.
     """

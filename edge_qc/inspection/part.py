@@ -1,7 +1,7 @@
 """Views of one part joined to one part verdict; pure.
 
-A part is whole when every die of the station's cameras has judged it. What is missing at the
-deadline makes it INCOMPLETE, which is never good.
+A part is complete when every die has a judged view. A view missing at the deadline makes it
+INCOMPLETE, which is never good.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class PartJoiner:
         now_s: float,
         time: datetime,
     ) -> PartVerdict | None:
-        """Take one view's verdict; the part's, once it is whole. A view that comes after its part
-        was closed changes nothing that was said (see ``said``); of two views of one die the worse
-        counts."""
+        """Add one view's verdict. Returns the part verdict once the part is complete. A view that
+        comes after its part was closed changes nothing (see ``said``); of two views of one die the
+        worse counts."""
         if part_id in self._closed:
             return None
         part = self._open.setdefault(part_id, _Open(opened_s=now_s))
@@ -56,8 +56,7 @@ class PartJoiner:
         return None
 
     def said(self, part_id: str) -> Disposition | None:
-        """What was said of a part that is closed; None while it is not. A view that comes now is
-        late."""
+        """The disposition of a closed part, for which a view is now late; None while it is open."""
         return self._closed.get(part_id)
 
     def overdue(self, now_s: float, time: datetime) -> list[PartVerdict]:

@@ -128,7 +128,7 @@ class _Watched:
         }
 
 
-class Steadiness:
+class ProcessMonitor:
     """Monitors all cameras. The loop calls ``look``. troubles: by name, for the station's state."""
 
     def __init__(

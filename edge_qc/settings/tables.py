@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 
 from edge_qc.settings.fields import Host, NonEmpty, Port, Seconds, Table, TopicLevel, password_in
 from edge_qc.settings.outputs import PART, OutputTable
@@ -59,7 +59,8 @@ class CameraTable(Table):
     """[[camera]]: one source of frames. die: the die that it sees; None where ``table`` names the
     die of each image. loop: start a folder or video again at its end. trigger: see ``triggering``.
     timeout_s: a read that takes longer is a camera that hangs; with a trigger, how long its picture
-    may take. steady: whether its pictures are watched for a camera that moved, a lamp that ages."""
+    may take. monitor: whether process monitoring covers this camera; ``steady``, its first name, is
+    accepted."""
 
     name: TopicLevel
     source: Source
@@ -69,7 +70,7 @@ class CameraTable(Table):
     loop: bool = False
     trigger: str = "free"
     timeout_s: Seconds = 5.0
-    steady: bool = True
+    monitor: bool = Field(default=True, validation_alias=AliasChoices("monitor", "steady"))
 
     @field_validator("trigger")
     @classmethod

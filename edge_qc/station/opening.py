@@ -15,7 +15,7 @@ from edge_qc.evidence import Evidence, Store
 from edge_qc.line import Line
 from edge_qc.line.dispatch import Dispatch, Post
 from edge_qc.line.inputs import Inputs
-from edge_qc.monitoring import Steadiness
+from edge_qc.monitoring import ProcessMonitor
 from edge_qc.output import Outputs
 from edge_qc.publisher import BundleRef, Outbox, Publisher, Severity, Space
 from edge_qc.settings import Settings
@@ -125,12 +125,12 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
         stack.callback(line.close)
         open_triggers(settings, cameras, outbox, publisher, line, outputs)
         tell_standing_trouble(settings, line)
-        steadiness = watch_pictures(settings, outbox, line)
+        monitor = monitor_pictures(settings, outbox, line)
         if settings.metrics.textfile is not None:
             metrics = MetricsFile(settings.metrics.textfile, settings.station)
             stack.callback(metrics.close)
             line.tell_figures(metrics.tell)
-        golden = open_commands(settings, control, outbox, line, steadiness)
+        golden = open_commands(settings, control, outbox, line, monitor)
         Commands(settings.station, outbox, publisher, line, golden)
         yield line
 
@@ -156,26 +156,26 @@ def open_outputs(settings: Settings, control: Control, outbox: Outbox) -> Output
     return outputs
 
 
-def watch_pictures(settings: Settings, outbox: Outbox, line: Line) -> Steadiness:
+def monitor_pictures(settings: Settings, outbox: Outbox, line: Line) -> ProcessMonitor:
     """Start process monitoring of the cameras' pictures."""
 
     def tell(camera: str, event: str, detail: str) -> None:
         severity = Severity.INFO if event.endswith("-over") else Severity.WARNING
         outbox.event(event, detail, severity=severity, camera=camera)
 
-    steadiness = Steadiness(
+    monitor = ProcessMonitor(
         settings.station.state_dir / "references",
-        frozenset(camera.name for camera in settings.camera if camera.steady),
+        frozenset(camera.name for camera in settings.camera if camera.monitor),
         tell,
         line.troubles,
     )
-    line.observe(steadiness.look)
-    line.show_pictures(steadiness.shown)
-    return steadiness
+    line.observe(monitor.look)
+    line.show_pictures(monitor.shown)
+    return monitor
 
 
 def open_commands(
-    settings: Settings, control: Control, outbox: Outbox, line: Line, steadiness: Steadiness
+    settings: Settings, control: Control, outbox: Outbox, line: Line, monitor: ProcessMonitor
 ) -> GoldenParts:
     """Register the commands of this machine; none makes a verdict."""
     changeover = Changeover(settings, line, outbox)
@@ -192,7 +192,7 @@ def open_commands(
     control.on("golden-part", golden.check)
 
     def relearn(talk: Conversation) -> dict[str, Any]:
-        cameras = steadiness.forget(talk.request.get("camera"))
+        cameras = monitor.forget(talk.request.get("camera"))
         if not cameras:
             raise EdgeQCError(
                 f"camera {talk.request.get('camera')!r}: no monitored camera has that name. See "

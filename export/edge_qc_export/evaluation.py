@@ -1,9 +1,8 @@
-"""A trained run, or a bundle, asked about labelled pictures.
+"""Evaluates a trained run or a bundle on labelled images.
 
-``evaluate`` gives what the run's classifier says: logits and embeddings, from which report and
-study draw. It never says DRIFT: the detector is fitted at export. ``judge`` gives what a station
-with the bundle would say: the same engine, the same decision. What the answers are worth is
-reckoned in ``scoring``.
+``evaluate`` runs the run's classifier and returns logits and embeddings for report and study. It
+never predicts DRIFT: the export fits the detector. ``judge`` returns the verdicts of a station with
+the bundle: same engine, same decision. ``figures.scoring`` computes the metrics.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What was said of n labelled pictures.
+    """The predictions for n labelled images.
 
     labels: the truth, DRIFT among them. predicted: n labels. probabilities: (n, C) of the classes,
     or (n, C + 1) with DRIFT last from a bundle. logits: (n, C); embeddings: (n, E), empty from a
-    bundle. drift_scores: (n,), the higher the odder; None where nothing was asked of drift.
+    bundle. drift_scores: (n,), higher is more unusual; None if not computed.
     """
 
     classes: tuple[str, ...]
@@ -72,7 +71,7 @@ class Evaluation:
 
 
 def labelled(data: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Those whose truth is known. Raises DataError where there are none."""
+    """The samples whose truth is known. Raises DataError if there are none."""
     known = tuple(sample for sample in samples if sample.label is not None)
     if not known:
         raise DataError(
@@ -83,7 +82,7 @@ def labelled(data: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 
 def samples_of_split(run: Run, data: Path, split: str) -> tuple[Sample, ...]:
-    """The labelled samples of ``train`` (those learnt from), ``held-out`` or ``test``.
+    """The labelled samples of ``train`` (used for training), ``held-out`` or ``test``.
 
     Raises DataError where the data is at fault, is not what the run was split on, or the truth of
     its test part is not known.
@@ -104,7 +103,7 @@ def evaluate(
     device: str | None = None,
     advance: Advance = lambda _: None,
 ) -> Evaluation:
-    """What the run's classifier says of samples, by the most probable class.
+    """The run's classifier on samples, by the most probable class.
 
     advance: called with the number of images done since. Raises DataError for pictures at fault.
     """
@@ -152,7 +151,7 @@ def embedding_drift(learnt: Evaluation, asked: Evaluation) -> NDArray[np.float64
 def judge(
     bundle: Bundle, root: Path, samples: Sequence[Sample], *, advance: Advance = lambda _: None
 ) -> Evaluation:
-    """What a station with this bundle would say of samples: ONNX Runtime and the decision.
+    """The verdicts of a station with this bundle on samples: ONNX Runtime and the decision.
 
     Raises DataError for pictures at fault, AcceptanceError where the engine does not reproduce the
     bundle's golden answers.

@@ -1,4 +1,4 @@
-"""``edge-qc evaluate`` put together: what to ask, of which pictures, by which costs."""
+"""Composes ``edge-qc evaluate``: what to evaluate, on which images, with which costs."""
 
 from __future__ import annotations
 
@@ -67,15 +67,15 @@ class Measurement:
 def measure(
     folder: Path, data: Path, split: str, costs_file: Path | None, reporter: Reporter
 ) -> Measurement:
-    """Ask the run or bundle in ``folder`` about the pictures of a split of ``data``."""
+    """Evaluate the run or bundle in ``folder`` on a split of ``data``."""
     given = None if costs_file is None else read_costs(costs_file)
     if (folder / MANIFEST).exists():
         by = "bundle"
         bundle = open_bundle(folder)
         if split != "test":
             raise UsageError(
-                f"bundle {folder}: does not know which pictures were {split}; evaluate its run, or "
-                "take --split test"
+                f"bundle {folder} does not record which images were {split}. Evaluate its run, or "
+                "use --split test"
             )
         classes: tuple[str, ...] = bundle.manifest.classes
         costs: Costs = bundle.manifest.costs
@@ -92,7 +92,7 @@ def measure(
         evaluation = evaluate(run, samples, advance=reporter.advance)
         if DRIFT in evaluation.labels:
             learnt = samples_of_split(run, run.data, "train")
-            reporter.begin("features of what was learnt", len(learnt))
+            reporter.begin("features of the training images", len(learnt))
             drift = embedding_drift(evaluate(run, learnt, advance=reporter.advance), evaluation)
             evaluation = replace(evaluation, drift_scores=drift)
     costs = costs if given is None else costs_for(given, classes, f"costs {costs_file}")
@@ -105,11 +105,11 @@ def _measured(by: str, split: str, evaluation: Evaluation, costs: Costs) -> Meas
     notes = []
     if by == "run" and not all(known):
         notes.append(
-            "a run's classifier never says Drift: its drift images all count as errors. The "
-            "bundle's verdicts say Drift; 'known' leaves drift images out"
+            "a run's classifier never predicts Drift, so all drift images count as errors. A "
+            "bundle's verdicts include Drift; 'known' leaves drift images out"
         )
     if scores.collapsed:
-        notes.append("COLLAPSED: one label is said of all images, whatever the PWA")
+        notes.append("COLLAPSED: all images get one label, whatever the PWA")
     return Measurement(
         judged_by=by,
         split=split,

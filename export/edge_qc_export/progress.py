@@ -1,4 +1,4 @@
-"""What training tells whoever watches: nothing, or progress bars on standard error."""
+"""The progress of a training: silent, or bars on standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_qc_export.data.dataset import Sample, count_table
 
 
 class Reporter:
-    """Hears everything and says nothing; override what should be heard."""
+    """Receives progress and shows nothing; override the methods of interest."""
 
     def counts(self, samples: Sequence[Sample]) -> None:
         """These are the samples."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writes files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def _refused(file: Path, partial: Path, size: int, error: OSError) -> EdgeQCErro
         before = ""
     way_out = "Make room and go on with --resume"
     if error.errno not in _FULL:
-        way_out = "Mend the folder, or name another"
+        way_out = "Correct the folder, or name another"
     return EdgeQCError(
-        f"{file}: cannot be written ({error.strerror}); {size / 2**20:.1f} MiB were wanted. "
+        f"{file}: cannot be written ({error.strerror}); {size / 2**20:.1f} MiB are needed. "
         f"{before}{way_out}"
     )

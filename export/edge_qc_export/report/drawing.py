@@ -95,8 +95,8 @@ def feature_pictures(material: Material) -> Iterator[Picture]:
             "embeddings",
             "Embeddings",
             f"t-SNE of the penultimate features of {len(laid.rows)} pictures",
-            "Pictures that the network holds to be alike lie together. Distances between clusters "
-            "and their sizes mean nothing.",
+            "Images that the network finds similar lie together. Distances between clusters and "
+            "their sizes mean nothing.",
             partial(draw_map, laid, evaluation.labels, evaluation.predicted, labels),
         )
     rows = np.array(material.known_rows)
@@ -110,8 +110,8 @@ def feature_pictures(material: Material) -> Iterator[Picture]:
         "reliability",
         "Reliability of the classifier",
         f"reliability diagram, calibration error {error:.3f}",
-        f"Calibration error {error:.3f}. Where a bar ends below its diamond the network is surer "
-        "than it is right; the export sets a temperature that mends this.",
+        f"Calibration error {error:.3f}. If a bar ends below its diamond, the network is "
+        "overconfident; the export sets a temperature that corrects this.",
         partial(draw_reliability, diagram),
     )
 

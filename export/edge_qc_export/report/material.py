@@ -1,4 +1,4 @@
-"""What a report shows, gathered from a run, a data set and perhaps a bundle; nothing is drawn."""
+"""Gathers what a report shows from a run, a data set and optionally a bundle; draws nothing."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from edge_qc_export.learn.checkpoints import LOG, Run, load_run
 from edge_qc_export.progress import Reporter
 
 _ALPHA = 0.01
-"""Share of known parts above the threshold where no bundle says another."""
+"""The share of known parts above the threshold, unless a bundle sets another."""
 
 _USE = {
-    "threshold": "Over the threshold the station says Drift.",
+    "threshold": "Over the threshold the station's label is Drift.",
     "expected-cost": "The station weighs the score against the costs, not against the threshold.",
 }
 
@@ -62,7 +62,7 @@ class DriftMaterial:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """What a station with the bundle would say of the same pictures. costs: the bundle's, in the
+    """The verdicts of a station with the bundle on the same images. costs: the bundle's, in the
     order of its labels."""
 
     bundle: Bundle
@@ -158,7 +158,7 @@ def gather(
         drift = _drift_of_embedding(run, place, evaluation, learnt, reporter, notes)
     scores = evaluation.score(run.costs, known)
     if scores.collapsed:
-        reporter.note("COLLAPSED: the run says one class of all pictures, whatever its PWA")
+        reporter.note("COLLAPSED: the run predicts one class for all images, whatever its PWA")
     return Material(
         run=run,
         data=place,
@@ -263,7 +263,7 @@ def _drift_of_embedding(
         return None
     try:
         held_out = samples_of_split(run, data, "held-out")
-        reporter.begin("features of what was learnt", len(learnt) + len(held_out))
+        reporter.begin("features of the training images", len(learnt) + len(held_out))
         features = evaluate(run, learnt, advance=reporter.advance)
         calm = embedding_drift(features, evaluate(run, held_out, advance=reporter.advance))
         scores = embedding_drift(features, evaluation)

@@ -65,8 +65,8 @@ def head(material: Material) -> str:
     notes = "".join(f"<p>{escape(note)}</p>" for note in material.notes)
     if run.unfreeze is not None and run.weights == "none":
         notes += (
-            "<p>The frozen layers hold random numbers: no weights were given. What this run can "
-            "tell apart rests on its last layers alone.</p>"
+            "<p>The frozen layers hold random numbers: no weights were given. Only its last "
+            "layers have learned.</p>"
         )
     return (
         f"<header><h1>Run {escape(run.folder.resolve().name)}</h1></header>{_banner(material)}"
@@ -79,15 +79,17 @@ def _banner(material: Material) -> str:
     if material.known.collapsed:
         label = material.evaluation.predicted[material.known_rows[0]]
         count = material.known.images
-        said.append(f"It says {label!r} of all {count} {material.split} pictures of known classes.")
+        said.append(
+            f"It predicts {label!r} for all {count} {material.split} images of known classes."
+        )
     elif material.run.collapsed:
-        said.append("It says one class of all pictures that were held out from training.")
+        said.append("It predicts one class for all held-out images.")
     if not said:
         return ""
     pwa = material.known.figures["pwa_report"].value
     return (
-        f'<div class="banner" role="alert"><strong>COLLAPSED</strong><br>{escape(said[0])} '
-        f"Its PWA of {pwa:.4f} says nothing of it; its skill is "
+        f'<div class="banner" role="alert"><strong>COLLAPSED</strong><br>{escape(said[0])} Its PWA '
+        f"of {pwa:.4f} does not show it; its skill is "
         f"{material.known.figures['pwa_skill'].value:.4f}.</div>"
     )
 
@@ -139,7 +141,7 @@ def scores_section(material: Material) -> str:
     rows.append(["best constant", *(escape(label_text(s.best_constant)) for s in columns.values())])
     text = "95 % intervals: Wilson's for shares, else the bootstrap's."
     if material.whole is not None:
-        text += " A classifier never says Drift: its drift pictures all count as errors."
+        text += " A classifier never predicts Drift, so all drift images count as errors."
     return block("Figures", table(["", *columns], rows), f'<p class="soft">{text}</p>')
 
 

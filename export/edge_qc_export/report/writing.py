@@ -1,4 +1,4 @@
-"""``edge-qc report`` put together: gather, draw, write."""
+"""Composes ``edge-qc report``: gather, draw, write."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def write_report(
     material = gather(run, data, bundle, reporter or Reporter(), split)
     groups = {
         "Training": list(drawing.training_pictures(material)),
-        "What is taken for what": list(drawing.confusion_pictures(material)),
+        "Confusion": list(drawing.confusion_pictures(material)),
         "PWA": list(drawing.good_share_pictures(material)),
-        "What the network sees and how sure it is": list(drawing.feature_pictures(material)),
+        "Embeddings and confidence": list(drawing.feature_pictures(material)),
         "Drift": list(drawing.drift_pictures(material)),
     }
     whole = page(f"Run {material.run.folder.resolve().name}", _body(material, groups))
@@ -100,12 +100,12 @@ def _body(material: Material, groups: dict[str, list[Picture]]) -> str:
         [
             sections.head(material),
             sections.scores_section(material),
-            drawn["What is taken for what"],
+            drawn["Confusion"],
             sections.classes_section(material),
             sections.mistakes_section(mistakes, count, whose),
             drawn["Drift"],
             drawn["PWA"],
-            drawn["What the network sees and how sure it is"],
+            drawn["Embeddings and confidence"],
             drawn["Training"],
             sections.foot(),
         ]

@@ -1,4 +1,4 @@
-"""What the report tried, with the PWA that it saw, and this project's own default beside it.
+"""The report's configurations with their PWA, and this project's default.
 
 Its cost loss runs twice: with its matrix as it is meant (alphabetical order, GOOD second), and with
 the same numbers read in the order of the challenge's table (GOOD first), where they make the first

@@ -1,6 +1,6 @@
 """What all configurations of a study share: pictures, classes, costs, and one split.
 
-Everything that can be at fault in the data is found here, before anything is trained.
+It reports every fault in the data before any training starts.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ def write_text(file: Path, text: str) -> None:
         partial.replace(file)
     except OSError as error:
         raise EdgeQCError(
-            f"{file}: cannot be written ({error.strerror}). Make room and call study again: what "
-            "is finished is not run again"
+            f"{file}: cannot be written ({error.strerror}). Free disk space and run study again: "
+            "it skips finished configurations"
         ) from error
 
 

@@ -72,8 +72,8 @@ def run_study(settings: StudySettings, reporter: Reporter | None = None) -> Stud
 def _try_networks(
     settings: StudySettings, ground: Ground, configurations: Sequence[Configuration]
 ) -> None:
-    """Build each network once: a size too small or weights that are missing should be told now,
-    not after hours."""
+    """Build each network once, to report a size too small or missing weights now and not after
+    hours."""
     for network in {configuration.network: None for configuration in configurations}:
         build_network(
             network,
@@ -192,13 +192,13 @@ def _study(settings: StudySettings, ground: Ground, found: Mapping[str, Row]) ->
         "machine": _machine(settings),
     }
     notes = [
-        "PWA has two definitions: the challenge's divides by the dearest cost of the matrix, the "
-        "report's by the worst that could be said of each image.",
+        "PWA has two definitions: the challenge's divides by the matrix's highest cost, the "
+        "report's by the cost of the worst answer to each image.",
         "Skill: 1 is perfect, 0 the best constant prediction on the measured images, below 0 worse "
         "than a constant. Escapes: bad parts called GOOD. Overkill: GOOD parts called bad.",
-        "By the most probable class, as the report; the skill at least cost is that of the class "
-        "with the least expected cost, as a station decides.",
-        "COLLAPSED: one class is said of all images, whatever the PWA.",
+        "Figures use the most probable class, as in the report; the skill at least cost uses the "
+        "class with the least expected cost, as a station does.",
+        "COLLAPSED: all images get one class, whatever the PWA.",
     ]
     networks = {c.name: c.network for c in CONFIGURATIONS}
     if "none" in settings.weights and any(networks.get(row.name) in TRUNKS for row in rows):

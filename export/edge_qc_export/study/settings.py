@@ -1,4 +1,4 @@
-"""What a study is told, and what must be the same to go on with one."""
+"""The settings of a study, and which of them must not change when it resumes."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class StudySettings:
                         f"{k} {before.get(k)!r} -> {fingerprint[k]!r}" for k in changed
                     )
                     raise UsageError(
-                        f"study {self.out}: was begun with other settings: {differences}. Name "
-                        "another folder with --out, or go on with the same settings"
+                        f"study {self.out} was started with other settings: {differences}. Name "
+                        "another folder with --out, or use the same settings"
                     )
                 return
             self.out.mkdir(parents=True, exist_ok=True)

@@ -176,3 +176,13 @@ def test_a_source_shows_no_secret_however_it_is_printed(tmp_path: Path) -> None:
     assert "Sekr3t1" not in printed
     assert "rtsp://admin:***@192.0.2.7/x" in printed
     assert settings.camera[0].source.uri == "rtsp://admin:Sekr3t1@192.0.2.7/x"
+
+
+@pytest.mark.parametrize("key", ["monitor", "steady"])
+def test_process_monitoring_ends_by_either_name(tmp_path: Path, key: str) -> None:
+    """``steady`` is the key of earlier versions; a station.toml that has it still works."""
+    text = GOOD.replace('die = "Die01"', f'die = "Die01"\n{key} = false')
+    assert text != GOOD
+    settings = read_settings(written(tmp_path, text))
+    assert [camera.monitor for camera in settings.camera] == [False]
+    assert all(camera.monitor for camera in read_settings(written(tmp_path, GOOD)).camera)

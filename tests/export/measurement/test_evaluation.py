@@ -101,7 +101,7 @@ def test_a_run_is_measured_with_and_without_the_drift_that_it_cannot_say(learnt:
     assert low <= document["drift_auprc"] <= high
     assert set(document["by_die"]) == {"Die01", "Die02"}
     assert sum(die["images"] for die in document["by_die"].values()) == 30
-    assert "never says Drift" in document["notes"][0]
+    assert "never predicts Drift" in document["notes"][0]
 
 
 def test_predictions_can_be_written_and_scored(learnt: Learnt, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_qc.camera.picture import measure, place_in
-from edge_qc.monitoring import Steadiness
+from edge_qc.monitoring import ProcessMonitor
 from edge_qc.monitoring.control_chart import Baseline, Chart
 from edge_qc.parts import Disposition, DriftFinding, Frame, Reason, Verdict
 
@@ -86,7 +86,7 @@ class Bench:
     def __init__(self, folder: Path, **options: float) -> None:
         self.told: list[tuple[str, str, str]] = []
         self.troubles: dict[str, str] = {}
-        self.steadiness = Steadiness(
+        self.monitor = ProcessMonitor(
             folder,
             frozenset({"north"}),
             lambda *said: self.told.append(said),
@@ -105,7 +105,7 @@ class Bench:
     ) -> None:
         for _ in range(count):
             said = verdict(label, float(DRAW.exponential()) + drift, bundle)
-            self.steadiness.look(frame(photograph(change)), said)
+            self.monitor.look(frame(photograph(change)), said)
 
     @property
     def events(self) -> list[str]:
@@ -117,7 +117,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("references")
     learning = Bench(folder)
     learning.show(100)
-    assert learning.steadiness.shown("north")
+    assert learning.monitor.shown("north")
     (file,) = folder.glob("*.npz")
     return file
 
@@ -173,7 +173,7 @@ def test_a_slowly_ageing_lamp(bench: Bench) -> None:
         bench.show(1, darker(level))
     assert bench.events == ["lamp-ageing"]
     assert 0.85 < level < 0.93
-    assert bench.steadiness.shown("north")["brightness"] == pytest.approx(level, abs=0.05)
+    assert bench.monitor.shown("north")["brightness"] == pytest.approx(level, abs=0.05)
 
 
 def test_no_false_alarm(bench: Bench) -> None:
@@ -205,7 +205,7 @@ def test_parts_that_lie_anyhow_only_widen_the_limits(tmp_path: Path) -> None:
 def test_the_figures_in_the_health(bench: Bench) -> None:
     """Against the reference, with their signs."""
     bench.show(120, lambda picture: moved(8, -6)(darker(0.7)(picture)))
-    shown = bench.steadiness.shown("north")
+    shown = bench.monitor.shown("north")
     assert shown["right_percent"] == pytest.approx(4.0, abs=0.3)
     assert shown["down_percent"] == pytest.approx(-4.0, abs=0.3)
     assert shown["brightness"] == pytest.approx(0.7, abs=0.03)
@@ -221,8 +221,8 @@ def test_the_reference_outlives_a_restart(bench: Bench, tmp_path: Path) -> None:
 
 def test_learnt_anew_by_command_and_with_another_bundle(bench: Bench, tmp_path: Path) -> None:
     bench.show(40, moved(8, 0))
-    assert bench.steadiness.forget("south") == []
-    assert bench.steadiness.forget() == ["north"]
+    assert bench.monitor.forget("south") == []
+    assert bench.monitor.forget() == ["north"]
     bench.show(120, moved(8, 0))
     assert bench.events == ["camera-moved", "camera-moved-over"]
     bench.show(120, bundle="b2")
@@ -236,23 +236,23 @@ def test_a_rotten_reference_is_learnt_again(bench: Bench, tmp_path: Path, rot: b
     file.write_bytes(rot)
     again = Bench(tmp_path)
     again.show(120)
-    assert again.steadiness.shown("north")
+    assert again.monitor.shown("north")
     assert again.told == []
 
 
 def test_only_good_frames_teach(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.show(120, label="flat")
-    assert bench.steadiness.shown("north") == {}
+    assert bench.monitor.shown("north") == {}
 
 
 def test_what_is_not_judged_is_not_measured(bench: Bench) -> None:
     bench.show(1)
-    before = bench.steadiness.shown("north")
+    before = bench.monitor.shown("north")
     doubt = Verdict("NOT_JUDGED", Disposition.REVIEW, Reason.ENGINE, "b1")
-    bench.steadiness.look(frame(photograph(darker(0.5))), doubt)
-    bench.steadiness.look(frame(photograph(darker(0.5)), camera="south"), verdict())
-    assert bench.steadiness.shown("north") == before
+    bench.monitor.look(frame(photograph(darker(0.5))), doubt)
+    bench.monitor.look(frame(photograph(darker(0.5)), camera="south"), verdict())
+    assert bench.monitor.shown("north") == before
 
 
 @pytest.mark.parametrize("size", [(8, 8), (48, 64), (1200, 1600), (600, 500, 3)])
