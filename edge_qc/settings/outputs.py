@@ -184,10 +184,9 @@ class OutputTable(Table):
             raise ValueError(f"of names a block twice: {', '.join(self.of)}")
         if self.confirm_after_ms >= self.confirm_within_ms:
             raise ValueError("confirm_after_ms must be less than confirm_within_ms")
-        if self.security_policy is not None and (self.cert_file is None or self.key_file is None):
-            raise ValueError("security_policy needs cert_file and key_file")
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together")
+        files = (self.cert_file, self.key_file, self.server_cert_file)
+        if self.security_policy is not None and None in files:
+            raise ValueError("security_policy needs cert_file, key_file and server_cert_file")
         if self.password_file is not None and self.username is None:
             raise ValueError("password_file without username")
         return self

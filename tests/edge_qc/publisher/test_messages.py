@@ -23,7 +23,7 @@ FIELDS = [
     *("schema", "verdict_id", "epoch", "seq", "site", "station"),
     *("camera", "die", "part_id", "trigger_id", "time", "label", "disposition", "reason"),
     *("probabilities", "drift", "expected_cost", "bundle", "engine", "latency_ms"),
-    *("image", "detail", "late", "historical"),
+    *("image", "detail", "late", "lot", "serial", "historical"),
 ]
 
 

@@ -62,7 +62,7 @@ PIN = 'target = "gpio:/dev/gpiochip0/27"\ndeadline_ms = 80\n'
         (PIN + "register = 3", "register belongs to modbus, and this is gpio"),
         (OPCUA + "pulse_ms = 3", "pulse_ms belongs to gpio, and this is opcua"),
         (OPCUA + 'node = "ns=2;s=x"', "node needs {block} and {field} in it"),
-        (OPCUA + 'security_policy = "Basic256Sha256"', "needs cert_file and key_file"),
+        (OPCUA + 'security_policy = "Basic256Sha256"', "needs cert_file, key_file and server_cert"),
         (PIN + 'of = ["north", "part"]', "a pin shows one block, of has 2"),
         (PIN + "delay_ms = 20", "delay_ms 20 is shorter than deadline_ms 80"),
         (PIN + 'confirm = "count"', "wants a controller"),
