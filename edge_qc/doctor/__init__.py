@@ -43,7 +43,7 @@ CHECKS: tuple[Callable[[Patient], Iterable[Finding]], ...] = (
     lambda patient: board.heat(patient.root),
     lambda patient: board.over_current(patient.machine, patient.root),
     lambda patient: software.python(patient.machine, patient.spared),
-    lambda patient: software.tensorrt(patient.spared),
+    lambda patient: software.tensorrt(patient.spared, patient.machine),
     lambda patient: software.cuda(patient.spared),
     lambda patient: software.preflight(),
     lambda patient: software.opencv(patient.settings),

@@ -69,8 +69,9 @@ def python(machine: Machine, spared: str | None) -> Iterator[Finding]:
         yield good("Python", seen)
 
 
-def tensorrt(spared: str | None) -> Iterator[Finding]:
-    """Bindings of 10.3 or newer, and libraries behind them that find the GPU."""
+def tensorrt(spared: str | None, machine: Machine | None = None) -> Iterator[Finding]:
+    """Bindings of 10.3 or newer, and libraries behind them that find the GPU. machine: on a Jetson,
+    TensorRT has to be one that supports its JetPack (NVIDIA's support matrix, 2026-11)."""
     if spared is not None:
         yield none("TensorRT", spared)
         return
@@ -87,6 +88,8 @@ def tensorrt(spared: str | None) -> Iterator[Finding]:
     seen = f"{version} ({file})"
     if tuple(int(part) for part in version.split(".")[:2]) < (10, 3):
         yield bad("TensorRT", seen, "wanted 10.3 or newer: JetPack 6.1")
+    elif machine is not None and (why := _unsupported(version, machine)):
+        yield bad("TensorRT", f"{seen}: {why}", "take the one that JetPack brings")
     elif not builds:
         yield bad(
             "TensorRT",
@@ -95,6 +98,18 @@ def tensorrt(spared: str | None) -> Iterator[Finding]:
         )
     else:
         yield good("TensorRT", seen)
+
+
+def _unsupported(version: str, machine: Machine) -> str | None:
+    """Why this TensorRT cannot serve this Jetson; None off a Jetson and where it can."""
+    release = tuple(int(part) for part in version.split(".")[:3])
+    if machine.l4t is None or release < (11,):
+        return None
+    if machine.l4t.startswith("36."):
+        return "JetPack 6 stays on TensorRT 10"
+    if release < (11, 4, 1):
+        return "TensorRT 11 supports a Jetson from 11.4.1 on, with JetPack 7.2.2"
+    return None
 
 
 def cuda(spared: str | None) -> Iterator[Finding]:

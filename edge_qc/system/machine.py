@@ -65,7 +65,11 @@ def jetpack_of(l4t: str) -> str:
         return "6.0"
     if release < (36, 4, 3):
         return "6.1"
-    return "6.2" if release < (37,) else "7"
+    if release < (37,):
+        return "6.2"
+    if release < (38, 4):
+        return "7.0"
+    return "7.1" if release < (38, 5) else "7.2 or newer"
 
 
 def too_old(l4t: str) -> bool:

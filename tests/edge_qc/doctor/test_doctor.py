@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import datetime
 import getpass
 import ipaddress
@@ -37,7 +38,7 @@ from edge_qc.doctor import (
 )
 from edge_qc.doctor import surroundings as around
 from edge_qc.settings import Settings
-from edge_qc.system.machine import this_machine
+from edge_qc.system.machine import jetpack_of, this_machine
 from tests.rig.brokers import running_broker
 from tests.rig.programs import need
 from tests.rig.stations import put_in
@@ -176,6 +177,35 @@ def test_tensorrt_that_is_there_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     finding = only(software.tensorrt(None))
     assert finding.status is Status.GOOD
     assert finding.seen.startswith("10.3.0 (")
+
+
+@pytest.mark.parametrize(
+    ("version", "l4t", "told"),
+    [
+        ("11.4.1.5", "36.4.3", "JetPack 6 stays on TensorRT 10"),
+        ("11.4.0.106", "38.4", "from 11.4.1 on"),
+        ("11.4.1.5", "39.2", None),
+        ("10.16.2.10", "39.2", None),
+        ("11.4.0.106", None, None),
+    ],
+)
+def test_a_tensorrt_that_does_not_support_the_jetpack_is_red(
+    monkeypatch: pytest.MonkeyPatch, version: str, l4t: str | None, told: str | None
+) -> None:
+    answer = f'print(\'["{version}", "/usr/lib/tensorrt", true, []]\')'
+    monkeypatch.setattr("edge_qc.doctor.software._TENSORRT", answer)
+    machine = dataclasses.replace(this_machine(), l4t=l4t)
+    finding = only(software.tensorrt(None, machine))
+    assert finding.status is (Status.GOOD if told is None else Status.BAD)
+    assert told is None or told in finding.seen
+
+
+@pytest.mark.parametrize(
+    ("l4t", "jetpack"),
+    [("38.2.1", "7.0"), ("38.4", "7.1"), ("38.4.1", "7.1"), ("39.2", "7.2 or newer")],
+)
+def test_the_newer_jetpacks_are_told_apart(l4t: str, jetpack: str) -> None:
+    assert jetpack_of(l4t) == jetpack
 
 
 def test_a_library_that_crashes_does_not_take_the_doctor_along(
