@@ -92,7 +92,7 @@ class _Child:
         """Read the source until its end or the station's word. Raises EdgeQCError."""
         repeats = RepeatCheck()
         period_s = 0.0 if fps is None else 1.0 / fps
-        due_s = time.monotonic()
+        due_s: float | None = None
         while not self._closing.is_set():
             trigger = None
             if triggered:
@@ -102,13 +102,16 @@ class _Child:
                 if isinstance(source, AskedSource):
                     source.ask()
             item = source.read(timeout_s)
-            if trigger is not None and isinstance(item, Grab) and source.live:
+            if trigger is not None and item is not None and source.live:
                 item = self._fresh(source, item, trigger[1], timeout_s)
             if item is None:
                 self.send("idle")
                 continue
             if period_s and not triggered:
                 now_s = time.monotonic()
+                if due_s is None:
+                    # The first picture's: reading it may load a decoder, which is no pace.
+                    due_s = now_s
                 if source.live and now_s < due_s - 0.1 * period_s:
                     continue
                 if now_s < due_s:
@@ -138,12 +141,12 @@ class _Child:
         return None
 
     def _fresh(
-        self, source: Source, item: Grab, after_s: float, timeout_s: float
+        self, source: Source, item: Grab | BadImage, after_s: float, timeout_s: float
     ) -> Grab | BadImage | None:
-        """The first grab that was taken after the trigger: a driver's buffers may hold others."""
+        """The first item that was taken after the trigger: buffers may hold others."""
         until_s = time.monotonic() + timeout_s
         fresh: Grab | BadImage | None = item
-        while isinstance(fresh, Grab) and fresh.monotonic_s < after_s:
+        while fresh and fresh.monotonic_s is not None and fresh.monotonic_s < after_s:
             if time.monotonic() > until_s:
                 raise CameraError(
                     f"stale: gives frames {after_s - fresh.monotonic_s:.1f} s older than the "

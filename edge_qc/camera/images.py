@@ -50,6 +50,10 @@ def read_image(file: Path) -> NDArray[np.uint8]:
         raise DataError(f"image {file}: {refusal}") from refusal.__cause__
 
 
+class JpegError(Exception):
+    """Why JPEG data are not taken."""
+
+
 class _RefusedError(Exception):
     """Why a file is not taken, without its name."""
 
@@ -59,7 +63,10 @@ def _decoded(data: bytes) -> NDArray[Any]:
     if not data:
         raise _RefusedError("the file is empty. Copy or take it again")
     if data.startswith(_JPEG):
-        return _decoded_jpeg(data)
+        try:
+            return pixels_from_jpeg(data)
+        except JpegError as error:
+            raise _RefusedError(f"{error}. Take it again, or convert it") from error
     if data.startswith(_PNG):
         _require_whole_png(data)
     elif not data.startswith((*_TIFF, _BMP)):
@@ -77,24 +84,25 @@ def _decoded(data: bytes) -> NDArray[Any]:
     return np.asarray(pixels)
 
 
-def _decoded_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """By libjpeg, whose warnings of damaged data are errors here; the same pixels as OpenCV's."""
+def pixels_from_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """uint8, (H, W) or (H, W, 3) BGR, by libjpeg, whose warnings of damaged data are errors here;
+    the same pixels as OpenCV's. Raises JpegError."""
     import simplejpeg
 
     # Cameras pad after the end marker, so it need not be the very last.
     if b"\xff\xd9" not in data[-4096:]:
-        raise _RefusedError("truncated: a JPEG without its end. Copy or take it again")
+        raise JpegError("truncated: a JPEG without its end")
     try:
         height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
         if kind in ("CMYK", "YCCK"):
-            raise _RefusedError(f"a JPEG in four inks ({kind}), wanted grey or colour: convert it")
+            raise JpegError(f"a JPEG in four inks ({kind}), wanted grey or colour")
         if height * width > _MOST_PIXELS:
-            raise _RefusedError(f"claims {width}x{height} pixels, at most {_MOST_PIXELS} are taken")
+            raise JpegError(f"claims {width}x{height} pixels, at most {_MOST_PIXELS} are taken")
         grey = kind == "Gray"
         pixels = simplejpeg.decode_jpeg(data, colorspace="GRAY" if grey else "BGR", strict=True)
     except (ValueError, MemoryError) as error:
-        raise _RefusedError(f"damaged JPEG ({error}). Copy or take it again") from error
-    return np.asarray(pixels, np.uint8)
+        raise JpegError(f"damaged JPEG: {error}") from error
+    return np.asarray(pixels[:, :, 0] if grey else pixels, np.uint8)
 
 
 def _eight_bit_grey_or_bgr(pixels: NDArray[Any]) -> NDArray[np.uint8]:

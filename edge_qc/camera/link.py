@@ -46,9 +46,6 @@ class Link:
         home = str(Path(edge_qc.__file__).parents[1])
         inherited = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{home}{os.pathsep}{inherited}" if inherited else home
-        environment.setdefault(
-            "OPENCV_FFMPEG_LOGLEVEL", "16"
-        )  # Errors, not the banner of a stream.
         try:
             with theirs:
                 # Its own session: a Ctrl-C in the terminal is for the station to answer.

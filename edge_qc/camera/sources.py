@@ -55,12 +55,14 @@ class Grab:
 
 @dataclass(frozen=True, slots=True)
 class BadImage:
-    """A source's item that cannot be judged; the source goes on after it."""
+    """A source's item that cannot be judged; the source goes on after it. monotonic_s: when it was
+    taken, where the source knows."""
 
     detail: str
     die: str | None
     part_id: str | None
     image: str | None
+    monotonic_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class SourceRequest:
     """What a source is opened with. uri: with its secrets; people see ``shown``. start: items to
     leave out, those seen before a reopening.
     trigger: ``Software`` where the station asks for each picture, the name of the camera's own
-    input where that does; None where it runs freely. A source that cannot be asked is read on."""
+    input where that does; None where it runs freely. A source that cannot be asked is read on.
+    latency_s: how much later than its exposure a frame may come, of a source that does not tell
+    when that was; None where nobody has said."""
 
     uri: str = field(repr=False)
     die: str | None = None
@@ -77,6 +81,7 @@ class SourceRequest:
     fps: float | None = None
     start: int = 0
     trigger: str | None = None
+    latency_s: float | None = None
 
     @property
     def shown(self) -> str:
@@ -129,10 +134,10 @@ SOFTWARE = "Software"
 
 SCHEMES: dict[str, str] = {
     "folder": "edge_qc.camera.files:FolderSource",
-    "video": "edge_qc.camera.opencv:VideoSource",
+    "video": "edge_qc.camera.ffmpeg:VideoSource",
     "v4l2": "edge_qc.camera.opencv:V4l2Source",
-    "rtsp": "edge_qc.camera.opencv:RtspSource",
-    "rtsps": "edge_qc.camera.opencv:RtspSource",
+    "rtsp": "edge_qc.camera.ffmpeg:RtspSource",
+    "rtsps": "edge_qc.camera.ffmpeg:RtspSource",
     "gst": "edge_qc.camera.opencv:GstSource",
     "aravis": "edge_qc.camera.aravis:AravisSource",
 }
@@ -152,6 +157,7 @@ def request_of(settings: CameraTable, asked: bool | None = None) -> SourceReques
         settings.loop,
         settings.fps,
         trigger=SOFTWARE if asked else settings.triggering.line,
+        latency_s=None if settings.latency_ms is None else settings.latency_ms / 1e3,
     )
 
 
@@ -184,7 +190,38 @@ def check_source(request: SourceRequest) -> None:
                 f"camera source {request.shown}: trigger 'line:{request.trigger}' is an input of a "
                 "camera's own, which only an aravis:// source has. Wanted free, mqtt or gpio:…"
             )
+        _check_latency(name, request)
         _loaded(name).check(request)
+
+
+_BUFFERED = ("rtsp", "rtsps", "gst")
+"""Kinds that do not tell when a frame was exposed, only when it came."""
+
+
+def _check_latency(name: str, request: SourceRequest) -> None:
+    buffered = name in {SCHEMES[kind] for kind in _BUFFERED}
+    if buffered and request.trigger == SOFTWARE and request.latency_s is None:
+        raise SettingsError(
+            f"camera source {request.shown}: is asked by a trigger, but does not tell when it "
+            "exposed a frame, and one that comes after the trigger may show the part before. State "
+            "latency_ms, the longest time from exposure to arrival, or take a camera that tells: "
+            "aravis:// or v4l2://"
+        )
+    if request.latency_s is not None and not buffered and name != SCHEMES["v4l2"]:
+        raise SettingsError(
+            f"camera source {request.shown}: latency_ms is for rtsp://, gst: and v4l2:// sources; "
+            "this one knows when a picture was taken. Remove it"
+        )
+
+
+def require_die(request: SourceRequest) -> None:
+    """Raises SettingsError where the die is not given, or a table instead."""
+    if request.table is not None:
+        raise SettingsError(
+            f"camera source {request.shown}: a table names the images of a folder; give die instead"
+        )
+    if not request.die:
+        raise SettingsError(f"camera source {request.shown}: give die, the die that it sees")
 
 
 def open_named(name: str, request: SourceRequest) -> Source:

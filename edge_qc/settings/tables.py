@@ -59,8 +59,9 @@ class CameraTable(Table):
     """[[camera]]: one source of frames. die: the die that it sees; None where ``table`` names the
     die of each image. loop: start a folder or video again at its end. trigger: see ``triggering``.
     timeout_s: a read that takes longer is a camera that hangs; with a trigger, how long its picture
-    may take. monitor: whether process monitoring covers this camera; ``steady``, its first name, is
-    accepted."""
+    may take. latency_ms: the longest time from a frame's exposure to its arrival, for a source that
+    does not tell when it exposed one. monitor: whether process monitoring covers this camera;
+    ``steady``, its first name, is accepted."""
 
     name: TopicLevel
     source: Source
@@ -70,6 +71,7 @@ class CameraTable(Table):
     loop: bool = False
     trigger: str = "free"
     timeout_s: Seconds = 5.0
+    latency_ms: float | None = Field(default=None, ge=0, le=60_000, allow_inf_nan=False)
     monitor: bool = Field(default=True, validation_alias=AliasChoices("monitor", "steady"))
 
     @field_validator("trigger")

@@ -63,7 +63,7 @@ def picture(seed: int, width: int = 64, height: int = 48) -> NDArray[np.uint8]:
 def steps(events: list[Event]) -> list[int]:
     """Which of the video's frames these are."""
     assert all(isinstance(event, Frame) for event in events), events
-    return [(int(e.pixels[0, 0, 0]) - 40) // 5 for e in events if isinstance(e, Frame)]
+    return [(int(e.pixels[0, 0]) - 40) // 5 for e in events if isinstance(e, Frame)]
 
 
 def lives(pid: int) -> bool:

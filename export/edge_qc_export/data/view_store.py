@@ -1,8 +1,9 @@
 """The views of a data set, made once by ``edge_qc.inspection.view``, kept as one mapped array.
 
-Each picture is decoded once; what is wrong with it joins the faults of the tables, and all are
-raised together. Beside its pixels every view keeps a perceptual hash, by which ``splitting`` finds
-near-duplicates. Reading tables is ``dataset``'s work.
+Each picture is decoded once, by the station's own ``read_image``; what is wrong with it joins the
+faults of the tables, and all are raised together. Beside its pixels every view keeps a perceptual
+hash, by which ``splitting`` finds near-duplicates, and the size of its picture.
+Reading tables is ``dataset``'s work.
 """
 
 from __future__ import annotations
@@ -32,14 +33,18 @@ HASH_SIDE = 16
 """The perceptual hash has 16 x 16 bits: at 8 x 8, different parts of one kind collide."""
 
 Progress = Callable[[int], None]
+_Names = tuple[Path, ...]
+"""Where pixels, hashes and frame sizes are kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewStore:
-    """pixels: (n, H, W) uint8; hashes: (n, 256) bool. Rows are in the samples' order."""
+    """pixels: (n, H, W) uint8; hashes: (n, 256) bool; frame_sizes: (n, 2) int32, width and height
+    of each picture. Rows are in the samples' order."""
 
     pixels: NDArray[np.uint8]
     hashes: NDArray[np.bool_]
+    frame_sizes: NDArray[np.int32]
 
 
 def make_views(
@@ -60,14 +65,15 @@ def make_views(
     pictures as one DataError. advance: called with the number of views made since.
     """
     key = _key(samples, dies, size, interpolation)
-    names: tuple[Path, Path] | None = None
+    names: _Names | None = None
     if folder is not None:
-        names = folder / f"views-{key}.npy", folder / f"hashes-{key}.npy"
+        names = tuple(folder / f"{what}-{key}.npy" for what in ("views", "hashes", "sizes"))
     if names is not None and not faults and all(name.exists() for name in names):
         advance(len(samples))
-        return ViewStore(np.load(names[0], mmap_mode="r"), np.load(names[1]))
+        return ViewStore(np.load(names[0], mmap_mode="r"), np.load(names[1]), np.load(names[2]))
     pixels, partial = _room(len(samples), size, names)
     hashes = np.zeros((len(samples), HASH_SIDE**2), np.bool_)
+    sizes = np.zeros((len(samples), 2), np.int32)
 
     def make(index: int) -> Fault | None:
         sample = samples[index]
@@ -75,14 +81,15 @@ def make_views(
             picture = read_image(sample.file)
         except DataError as error:
             return Fault(sample.table, sample.line, str(error))
+        height, width = picture.shape[:2]
         made = view(picture, dies[sample.die], size, interpolation).pixels[0]
         if not made.any() and picture.any():
-            height, width = picture.shape[:2]
             text = f"of {width}x{height} pixels lies wholly outside the box of {sample.die}"
             return Fault(
                 sample.table, sample.line, f"{sample.filename} {text}; is this the set's die table?"
             )
         pixels[index] = made
+        sizes[index] = width, height
         hashes[index] = imagehash.phash(Image.fromarray(made), hash_size=HASH_SIDE).hash.ravel()
         return None
 
@@ -95,19 +102,24 @@ def make_views(
                     found.append(fault)
         raise_faults(root, sorted(found, key=lambda fault: (str(fault.file), fault.line)))
         if names is not None and partial is not None:
-            pixels = _kept(pixels, hashes, partial, names)
+            pixels = _kept(pixels, hashes, sizes, partial, names)
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
-    return ViewStore(pixels, hashes)
+    return ViewStore(pixels, hashes, sizes)
 
 
 def _kept(
-    pixels: NDArray[np.uint8], hashes: NDArray[np.bool_], partial: Path, names: tuple[Path, Path]
+    pixels: NDArray[np.uint8],
+    hashes: NDArray[np.bool_],
+    sizes: NDArray[np.int32],
+    partial: Path,
+    names: _Names,
 ) -> NDArray[np.uint8]:
     try:
         pixels.flush()  # type: ignore[attr-defined]
         np.save(names[1], hashes)
+        np.save(names[2], sizes)
         os.replace(partial, names[0])
         kept: NDArray[np.uint8] = np.load(names[0], mmap_mode="r")
     except OSError as error:
@@ -116,7 +128,7 @@ def _kept(
 
 
 def _room(
-    count: int, size: tuple[int, int], names: tuple[Path, Path] | None
+    count: int, size: tuple[int, int], names: _Names | None
 ) -> tuple[NDArray[np.uint8], Path | None]:
     if names is None:
         return np.empty((count, *size), np.uint8), None

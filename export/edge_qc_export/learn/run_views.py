@@ -22,12 +22,14 @@ from edge_qc_export.progress import Reporter
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledViews:
-    """pixels: (n, 1, H, W) uint8; labels (of a class, or DRIFT), dies and names: n of each."""
+    """pixels: (n, 1, H, W) uint8; labels (of a class, or DRIFT), dies and names: n of each, and
+    frame_sizes, the (width, height) of the pictures that the views were cut out of."""
 
     pixels: NDArray[np.uint8]
     labels: tuple[str, ...]
     dies: tuple[str, ...]
     names: tuple[str, ...]
+    frame_sizes: tuple[tuple[int, int], ...]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,6 +49,7 @@ def joined(one: LabelledViews, other: LabelledViews | None) -> LabelledViews:
         labels=one.labels + other.labels,
         dies=one.dies + other.dies,
         names=one.names + other.names,
+        frame_sizes=one.frame_sizes + other.frame_sizes,
     )
 
 
@@ -99,6 +102,7 @@ def _make(run: Run, samples: Sequence[Sample], reporter: Reporter) -> LabelledVi
         labels=tuple(str(sample.label) for sample in samples),
         dies=tuple(sample.die for sample in samples),
         names=tuple(sample.filename for sample in samples),
+        frame_sizes=tuple((int(width), int(height)) for width, height in store.frame_sizes),
     )
 
 
@@ -109,4 +113,5 @@ def _choose(views: LabelledViews, chosen: NDArray[np.bool_]) -> LabelledViews:
         labels=tuple(views.labels[i] for i in rows),
         dies=tuple(views.dies[i] for i in rows),
         names=tuple(views.names[i] for i in rows),
+        frame_sizes=tuple(views.frame_sizes[i] for i in rows),
     )

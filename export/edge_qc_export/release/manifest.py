@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from edge_qc import __version__
+from edge_qc.bundle.dies import Die
 from edge_qc.bundle.manifest import (
     GOLDEN,
     MODEL,
@@ -69,6 +70,30 @@ def version_from_time(created: str) -> int:
         raise DataError(f"run: created {created!r} is not an RFC 3339 time") from error
 
 
+_CAMERA_SIZES = 16
+"""Of more sizes than this, pictures were cut by somebody, and a new size says nothing."""
+
+
+def _learned_dies(run: Run, learnt: LabelledViews, held_out: LabelledViews) -> dict[str, Die]:
+    """The dies of which a view was learnt, each with the sizes of its frames; without them where
+    no camera took the pictures as they are, since there are more sizes than cameras have."""
+    sizes: dict[str, set[tuple[int, int]]] = {}
+    for views in (learnt, held_out):
+        for die, size in zip(views.dies, views.frame_sizes, strict=True):
+            sizes.setdefault(die, set()).add(size)
+    return {
+        name: die.model_copy(
+            update={
+                "frame_sizes": tuple(sorted(sizes[name]))
+                if len(sizes[name]) <= _CAMERA_SIZES
+                else None
+            }
+        )
+        for name, die in run.dies.items()
+        if name in set(learnt.dies)
+    }
+
+
 def manifest_from_run(
     run: Run,
     settings: ReleaseSettings,
@@ -101,7 +126,7 @@ def manifest_from_run(
         producer=f"edge-qc-export {__version__}",
         network=run.network,
         classes=run.classes,
-        dies={name: die for name, die in run.dies.items() if name in set(learnt.dies)},
+        dies=_learned_dies(run, learnt, held_out),
         input=InputSpec(
             height=run.size[0],
             width=run.size[1],

@@ -99,8 +99,8 @@ def test_a_video_and_a_folder_start_where_they_are_asked(
     image_folder: Path, video_file: Path
 ) -> None:
     """As they do after a reopening."""
+    from edge_qc.camera.ffmpeg import VideoSource
     from edge_qc.camera.files import FolderSource
-    from edge_qc.camera.opencv import VideoSource
 
     folder = FolderSource(SourceRequest(f"file://{image_folder}", "Die01", start=4))
     item = folder.read(1.0)
@@ -109,7 +109,7 @@ def test_a_video_and_a_folder_start_where_they_are_asked(
     video = VideoSource(SourceRequest(f"file://{video_file}", "Die01", start=7, loop=True))
     grab = video.read(1.0)
     assert isinstance(grab, Grab)
-    assert grab.pixels[0, 0, 0] == 40 + 5 * 7
+    assert grab.pixels[0, 0] == 40 + 5 * 7
 
 
 def test_a_file_that_is_no_video_says_so(tmp_path: Path) -> None:

@@ -34,6 +34,21 @@ def test_a_kept_view_is_the_view_that_the_station_makes(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pixels, wanted)
 
 
+def test_pictures_are_read_by_the_stations_rule(tmp_path: Path) -> None:
+    """Grey saved as colour and with 16 bits, and colour: as the station turns it to grey."""
+    write_challenge(tmp_path, {"GOOD": 4})
+    dies, samples = read_dies(tmp_path / "dies.json"), read_samples(tmp_path, "train", DIES)
+    plain = make_views(tmp_path, samples, dies, SIZE).pixels
+    grey = [cv2.imread(str(sample.file), cv2.IMREAD_GRAYSCALE) for sample in samples]
+    colour = np.dstack([grey[2], 255 - grey[2], grey[2] // 3]).astype(np.uint8)
+    cv2.imwrite(str(samples[0].file), np.dstack([grey[0]] * 3))
+    cv2.imwrite(str(samples[1].file), grey[1].astype(np.uint16) * 257)
+    cv2.imwrite(str(samples[2].file), colour)
+    seen = make_views(tmp_path, samples, dies, SIZE).pixels
+    np.testing.assert_array_equal(seen[[0, 1, 3]], plain[[0, 1, 3]])
+    np.testing.assert_array_equal(seen[2], view(colour, dies[samples[2].die], SIZE).pixels[0])
+
+
 def test_kept_views_are_found_again_and_made_anew_when_a_picture_changes(tmp_path: Path) -> None:
     write_challenge(tmp_path, {"GOOD": 2})
     dies, cache = read_dies(tmp_path / "dies.json"), tmp_path / "cache"
@@ -46,6 +61,7 @@ def test_kept_views_are_found_again_and_made_anew_when_a_picture_changes(tmp_pat
     assert [file.stat().st_mtime_ns for file in files] == stamps
     np.testing.assert_array_equal(first.pixels, again.pixels)
     np.testing.assert_array_equal(first.hashes, again.hashes)
+    assert again.frame_sizes.tolist() == [[40, 36]] * 2
     Image.new("L", (40, 36), 77).save(samples[1].file)
     changed = make_views(tmp_path, samples, dies, SIZE, folder=cache)
     np.testing.assert_array_equal(changed.pixels[0], first.pixels[0])
@@ -59,7 +75,7 @@ def test_all_bad_pictures_are_told_at_once_beside_the_tables_faults(tmp_path: Pa
     (folder / "train_0001.png").write_bytes(whole[: len(whole) // 2])
     (folder / "train_0002.png").write_text("no picture")
     Image.new("RGBA", (40, 36)).save(folder / "train_0003.png")
-    Image.new("I;16", (40, 36), 100).save(folder / "train_0004.png")
+    Image.new("I;16", (40, 36), 4000).save(folder / "train_0004.png")
     samples = read_samples(tmp_path, "train", DIES)
     table = tmp_path / "Y_train.csv"
     with pytest.raises(DataError) as caught:
@@ -77,10 +93,10 @@ def test_all_bad_pictures_are_told_at_once_beside_the_tables_faults(tmp_path: Pa
         rows[1:6],
         (2, 3, 4, 5, 9),
         (
-            "truncated: a PNG",
-            "damaged, or not an image",
-            "partly transparent",
-            "16 bits per channel, but no value above 100",
+            "train_0001.png: truncated",
+            "train_0002.png: damaged, or not an image",
+            "train_0003.png: partly transparent",
+            "train_0004.png: 16 bits per channel, but no value above 4000",
             "of the table",
         ),
         strict=True,

@@ -71,7 +71,9 @@ def halved(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Released:
 def test_the_bundle_is_whole_and_says_what_the_run_was(run: Run, released: Released) -> None:
     manifest = open_bundle(released.bundle.path).manifest
     assert manifest.classes == run.classes == CLASSES
-    assert manifest.dies == run.dies
+    assert {
+        name: die.model_copy(update={"frame_sizes": None}) for name, die in manifest.dies.items()
+    } == run.dies
     assert (manifest.input.height, manifest.input.width) == (32, 32)
     assert manifest.input.mean == run.mean
     assert manifest.created == run.created
@@ -220,6 +222,13 @@ def test_a_die_that_no_image_showed_is_unknown_to_the_bundle(run: Run, tmp_path:
     extra = run.model_copy(update={"dies": {**run.dies, "Die09": run.dies["Die01"]}})
     released = release(extra, tmp_path / "bundle", SETTINGS)
     assert set(released.bundle.manifest.dies) == {"Die01", "Die02"}
+
+
+def test_the_bundle_names_the_frame_sizes_that_it_learned(released: Released) -> None:
+    """By die, and a frame of another size is not judged."""
+    for die in released.bundle.manifest.dies.values():
+        assert die.frame_sizes == ((40, 36),)
+        assert "40x36" in die.unlearned(80, 72)
 
 
 def test_a_name_that_no_manifest_holds_is_refused_before_the_fit(run: Run, tmp_path: Path) -> None:
