@@ -17,6 +17,13 @@ _DARK = 20
 _BRIGHT = 250
 
 
+def nothing_to_judge(pixels: NDArray[np.uint8], image: str | None) -> str:
+    """Why a frame shows nothing that can be judged, for people, or "". image: its file's name,
+    where it has one. The station's cameras and ``edge-qc judge`` both ask it."""
+    what = no_picture(pixels)
+    return what and f"{f'image {image}' if image else 'frame'} is {what}"
+
+
 def no_picture(pixels: NDArray[np.uint8]) -> str:
     """Why a frame (uint8, any shape) shows nothing, or "" where it shows something."""
     for what, beyond in (

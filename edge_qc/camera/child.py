@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.camera.checks import RepeatCheck, no_picture
+from edge_qc.camera.checks import RepeatCheck, nothing_to_judge
 from edge_qc.camera.ring import SLOTS, Ring
 from edge_qc.camera.sources import (
     AskedSource,
@@ -197,8 +197,8 @@ class _Child:
         where the camera is frozen."""
         if isinstance(item, BadImage):
             return "frame", item.detail
-        if detail := no_picture(item.pixels):
-            return "frame", f"{f'image {item.image}' if item.image else 'frame'} is {detail}"
+        if detail := nothing_to_judge(item.pixels, item.image):
+            return "frame", detail
         if not live:
             return None
         age_s = time.monotonic() - item.monotonic_s

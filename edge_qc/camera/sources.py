@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,16 @@ class SourceRequest:
     def shown(self) -> str:
         """The URI for people: without its secrets."""
         return redacted_uri(self.uri)
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """Width and height that the URI asks a device for; None where it leaves them open."""
+        scheme, _, rest = self.uri.partition(":")
+        if scheme.lower() not in ("v4l2", "aravis"):
+            return None
+        options = parse_qs(rest.partition("?")[2])
+        sides = [options.get(side, [""])[0] for side in ("width", "height")]
+        return (int(sides[0]), int(sides[1])) if all(map(str.isdigit, sides)) else None
 
     @property
     def path(self) -> Path:

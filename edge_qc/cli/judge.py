@@ -22,13 +22,15 @@ def command(
 ) -> int:
     """Judge IMAGES of one die: the same verdicts as the station's, on standard output.
 
-    An image that cannot be read is NOT_JUDGED, the others are judged; exit status 1 then.
+    An image that cannot be read, that shows nothing or is of a size that the bundle did not learn
+    is NOT_JUDGED, the others are judged; exit status 1 then.
     """
     import json
     import math
     import time
     from datetime import datetime, timezone
 
+    from edge_qc.camera.checks import nothing_to_judge
     from edge_qc.camera.images import read_image
     from edge_qc.errors import DataError, UsageError
     from edge_qc.inspection.decision import not_judged, unknown_die
@@ -46,6 +48,8 @@ def command(
             pixels = read_image(image)
         except DataError as error:
             return not_judged(bundle.id, Reason.FRAME, str(error))
+        if detail := nothing_to_judge(pixels, image.name):
+            return not_judged(bundle.id, Reason.FRAME, detail)
         frame = Frame(
             pixels=pixels,
             camera="judge",

@@ -28,7 +28,7 @@ from edge_qc.system.machine import this_machine
 SCHEMA = "edge-qc/acceptance/1"
 REPEATS = 50
 
-_LIBRARIES = ("numpy", "opencv-python-headless", "onnxruntime", "pycuda")
+_LIBRARIES = ("numpy", "av", "opencv-python-headless", "onnxruntime", "pycuda")
 
 
 @dataclass(frozen=True, slots=True)

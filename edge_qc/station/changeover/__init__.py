@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_qc.bundle.manifest import MODEL
 from edge_qc.bundle.slots import Slot, Slots, bundle_folder, slots_of
 from edge_qc.bundle.verification import Bundle
+from edge_qc.camera import request_of
 from edge_qc.engine import BuildStep, DeviceOptions
 from edge_qc.errors import BundleError, EdgeQCError, SettingsError
 from edge_qc.inspection.inspecting import Inspection, open_inspection
@@ -238,7 +239,8 @@ def tell_standing_trouble(settings: Settings, line: Line) -> None:
 
 
 def check_against_bundle(settings: Settings, bundle: Bundle) -> None:
-    """Raises SettingsError if the settings name dies that the bundle does not know."""
+    """Raises SettingsError if the settings name dies, or ask cameras for frame sizes, that the
+    bundle did not learn."""
     known = ", ".join(bundle.manifest.dies)
     faults = [
         f"camera {camera.name!r}: die {camera.die!r}"
@@ -255,6 +257,11 @@ def check_against_bundle(settings: Settings, bundle: Bundle) -> None:
             f"{'; '.join(faults)}: not in the bundle {bundle.path}, which knows {known}. Correct "
             "station.toml, or install a bundle trained on that die"
         )
+    for camera in settings.camera:
+        size = request_of(camera).frame_size
+        die = bundle.manifest.dies.get(camera.die or "")
+        if size is not None and die is not None and (unlearned := die.unlearned(*size)):
+            raise SettingsError(f"camera {camera.name!r}: its frame {unlearned}")
 
 
 def shown(slot: Slot) -> str:
