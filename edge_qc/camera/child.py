@@ -168,6 +168,7 @@ class _Child:
             "part_id": item.part_id,
             "image": item.image,
             "trigger": trigger,
+            "token": item.token,
         }
         wait = not live or trigger is not None
         wrong = self._fault(item, live, stale_s, repeats)
@@ -241,12 +242,10 @@ def main() -> None:
     fields = request["source"]
     child = _Child(channel, fields["uri"])
     threading.Thread(target=child.listen, daemon=True).start()
-    table = fields.pop("table")
+    paths = {key: Path(fields[key]) if fields[key] else None for key in ("table", "memory")}
     source: Source | None = None
     try:
-        source = open_named(
-            request["class"], SourceRequest(table=Path(table) if table else None, **fields)
-        )
+        source = open_named(request["class"], SourceRequest(**(fields | paths)))
         child.send("open", live=source.live)
         child.run(source, request["triggered"], fields["fps"], request["timeout_s"])
     except EndOfStream as end:

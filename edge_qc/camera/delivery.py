@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,24 @@ from numpy.typing import NDArray
 
 from edge_qc.camera.events import Deliver, Fault
 from edge_qc.camera.triggers import Trigger
+from edge_qc.camera.watched import remember
 from edge_qc.parts import Frame, Reason
 
 
 class Delivery:
     """Makes the frames and faults of one camera and hands them to ``deliver``.
 
-    die: of a camera that sees one die. dies: those that can be judged, None for any.
+    die: of a camera that sees one die. dies: those that can be judged, None for any. memory: where
+    a source's tokens are kept, once their items were delivered.
     """
 
     def __init__(
-        self, camera: str, die: str | None, dies: Collection[str] | None, deliver: Deliver
+        self,
+        camera: str,
+        die: str | None,
+        dies: Collection[str] | None,
+        deliver: Deliver,
+        memory: Path | None = None,
     ) -> None:
         self.frames = self.faults = self.overruns = 0
         self.last_frame_s: float | None = None
@@ -30,11 +38,20 @@ class Delivery:
         self._die = die
         self._dies = dies
         self._deliver = deliver
+        self._memory = memory
 
     def item(
         self, message: Mapping[str, Any], pixels: NDArray[np.uint8] | None, trigger: Trigger | None
     ) -> None:
         """Deliver a message of kind ``frame`` with its pixels, or of kind ``bad`` without."""
+        self._item(message, pixels, trigger)
+        if self._memory is not None and message["token"] is not None:
+            # Behind the delivery: a crash in between judges one image twice, and loses none.
+            remember(self._memory, message["token"])
+
+    def _item(
+        self, message: Mapping[str, Any], pixels: NDArray[np.uint8] | None, trigger: Trigger | None
+    ) -> None:
         die, image = message["die"], _text(message["image"])
         if pixels is None:
             self.fault(Reason(message["reason"]), message["detail"], trigger, message)

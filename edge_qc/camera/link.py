@@ -65,7 +65,8 @@ class Link:
         self.stderr_fd = self._process.stderr.fileno()
         os.set_blocking(self.stderr_fd, False)
         source = asdict(request)
-        source["table"] = None if request.table is None else str(request.table)
+        for key in ("table", "memory"):
+            source[key] = source[key] and str(source[key])
         self._send(
             {"class": name, "source": source, "triggered": triggered, "timeout_s": timeout_s}
         )

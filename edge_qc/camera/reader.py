@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_qc.camera.backoff import Backoff
@@ -23,6 +24,7 @@ from edge_qc.camera.events import CameraState, CameraStats, Deliver, Ended
 from edge_qc.camera.link import Link
 from edge_qc.camera.sources import EndOfStream, check_source, request_of
 from edge_qc.camera.triggers import Trigger, Triggers
+from edge_qc.camera.watched import forget_gone
 from edge_qc.errors import CameraError, SettingsError
 from edge_qc.parts import Reason
 
@@ -41,13 +43,13 @@ class _Died(CameraError):
 
 class Camera:
     """One camera by its settings. Free-run: every frame is delivered. Triggered by the station:
-    each ``trigger`` is answered by one Frame or one Fault within ``timeout_s``. Triggered at its
-    own input: every frame is delivered. With either trigger, idle is health.
+    each ``trigger`` is answered by one Frame or Fault within ``timeout_s``. Triggered at its own
+    input: every frame is delivered. With either trigger, idle is health.
 
     turns: how often its thread went round. triggered: by the station, whatever the settings say.
-    dies: those that can be judged; an image of any other is a Fault. ``deliver`` is called from the
-    camera's own thread; while a call blocks, the camera waits, and an error that it raises ends
-    the camera (state FAILED).
+    dies: those that can be judged; an image of any other is a Fault. memory: where a watched folder
+    remembers what was delivered. ``deliver`` is called from the camera's own thread; while a call
+    blocks, the camera waits, and an error that it raises ends the camera (state FAILED).
     """
 
     def __init__(
@@ -56,18 +58,18 @@ class Camera:
         *,
         dies: Collection[str] | None = None,
         triggered: bool = False,
+        memory: Path | None = None,
         open_timeout_s: float = _OPEN_S,
         backoff: Backoff | None = None,
     ) -> None:
         self.name = settings.name
         self.turns = 0
         asked = triggered or settings.triggering.asked
-        self._request = request_of(settings, asked)
-        self._timeout_s = settings.timeout_s
-        self._open_timeout_s = open_timeout_s
+        self._request = replace(request_of(settings, asked), memory=memory)
+        self._timeout_s, self._open_timeout_s = settings.timeout_s, open_timeout_s
         self._dies = None if dies is None else sorted(dies)
         self._triggered = asked
-        self._idle_is_health = asked or settings.triggering.idle_is_health
+        self._idle_is_health = asked or settings.triggering.idle_is_health or settings.watch
         self._triggers = Triggers()
         self._backoff = backoff or Backoff()
         self._delivery = Delivery(self.name, settings.die, self._dies, lambda _: None)
@@ -114,7 +116,8 @@ class Camera:
                 f"camera {self.name}: die {die!r} is unknown to the bundle, which knows "
                 f"{', '.join(self._dies)}"
             )
-        self._delivery = Delivery(self.name, die, self._dies, deliver)
+        forget_gone(self._request)
+        self._delivery = Delivery(self.name, die, self._dies, deliver, self._request.memory)
         self._state = CameraState.OPENING
         self._thread = threading.Thread(
             target=self._run, args=(deliver,), name=f"camera-{self.name}", daemon=True

@@ -51,6 +51,7 @@ class Grab:
     image: str | None
     time: datetime
     monotonic_s: float
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class BadImage:
     part_id: str | None
     image: str | None
     monotonic_s: float | None = None
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ class SourceRequest:
     trigger: ``Software`` where the station asks for each picture, the name of the camera's own
     input where that does; None where it runs freely. A source that cannot be asked is read on.
     latency_s: how much later than its exposure a frame may come, of a source that does not tell
-    when that was; None where nobody has said."""
+    when that was; None where nobody has said. watch: a folder is watched for new images; memory:
+    the file that remembers which of them were delivered."""
 
     uri: str = field(repr=False)
     die: str | None = None
@@ -82,6 +85,8 @@ class SourceRequest:
     start: int = 0
     trigger: str | None = None
     latency_s: float | None = None
+    watch: bool = False
+    memory: Path | None = None
 
     @property
     def shown(self) -> str:
@@ -144,6 +149,7 @@ SOFTWARE = "Software"
 
 SCHEMES: dict[str, str] = {
     "folder": "edge_qc.camera.files:FolderSource",
+    "watched": "edge_qc.camera.watched:WatchedFolderSource",
     "video": "edge_qc.camera.ffmpeg:VideoSource",
     "v4l2": "edge_qc.camera.opencv:V4l2Source",
     "rtsp": "edge_qc.camera.ffmpeg:RtspSource",
@@ -168,6 +174,7 @@ def request_of(settings: CameraTable, asked: bool | None = None) -> SourceReques
         settings.fps,
         trigger=SOFTWARE if asked else settings.triggering.line,
         latency_s=None if settings.latency_ms is None else settings.latency_ms / 1e3,
+        watch=settings.watch,
     )
 
 
@@ -178,6 +185,8 @@ def source_class(request: SourceRequest) -> str:
     if kind == "file" and colon:
         folder = request.uri.endswith("/") or request.path.is_dir()
         kind = "folder" if folder else "video"
+        if request.watch:
+            kind = "watched"
     if not colon or kind not in SCHEMES:
         raise SettingsError(
             f"camera source {request.shown}: unknown scheme {scheme!r}, wanted one of file:///…, "
@@ -195,6 +204,10 @@ def check_source(request: SourceRequest) -> None:
     """Refuse what can never work, without opening a device. Raises SettingsError."""
     with _without_secrets(request):
         name = source_class(request)
+        if request.watch and name != SCHEMES["watched"]:
+            raise SettingsError(
+                f"camera source {request.shown}: watch = true is for a folder, file:///…/"
+            )
         if request.trigger not in (None, SOFTWARE) and name != SCHEMES["aravis"]:
             raise SettingsError(
                 f"camera source {request.shown}: trigger 'line:{request.trigger}' is an input of a "

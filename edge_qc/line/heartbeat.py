@@ -98,6 +98,9 @@ class Heartbeat:
         lost = [camera.name for camera in self._cameras if camera.stats.state in _LOST]
         if lost:
             troubles.append(f"no picture from {', '.join(lost)}")
+        ended = [c.name for c in self._cameras if c.stats.state is CameraState.ENDED]
+        if ended:
+            troubles.append(f"at its end, no more pictures will come: {', '.join(ended)}")
         if status.space is Space.LOW:
             troubles.append("the disk is nearly full")
         if self._publisher.connected and self._publisher.trouble is not None:

@@ -57,7 +57,8 @@ class EngineTable(Table):
 
 class CameraTable(Table):
     """[[camera]]: one source of frames. die: the die that it sees; None where ``table`` names the
-    die of each image. loop: start a folder or video again at its end. trigger: see ``triggering``.
+    die of each image. loop: start a folder or video again at its end. watch:
+    judge images that other programs put into a folder. trigger: see ``triggering``.
     timeout_s: a read that takes longer is a camera that hangs; with a trigger, how long its picture
     may take. latency_ms: the longest time from a frame's exposure to its arrival, for a source that
     does not tell when it exposed one. monitor: whether process monitoring covers this camera;
@@ -69,6 +70,7 @@ class CameraTable(Table):
     table: Path | None = None
     fps: float | None = Field(default=None, gt=0, le=10_000)
     loop: bool = False
+    watch: bool = False
     trigger: str = "free"
     timeout_s: Seconds = 5.0
     latency_ms: float | None = Field(default=None, ge=0, le=60_000, allow_inf_nan=False)

@@ -84,7 +84,12 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
             first.callback(inspection.close)
             check_against_bundle(settings, inspection.bundle)
             cameras = [
-                Camera(camera, dies=inspection.bundle.manifest.dies) for camera in settings.camera
+                Camera(
+                    camera,
+                    dies=inspection.bundle.manifest.dies,
+                    memory=settings.station.state_dir / "watched" / f"{camera.name}.seen",
+                )
+                for camera in settings.camera
             ]
         except Exception as error:
             publisher.state(State.FAULT, str(error))

@@ -31,6 +31,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         triggered: bool = False,
         open_timeout_s: float = SOON_S,
         name: str = "north",
+        memory: Path | None = None,
         **keys: object,
     ) -> Watched:
         if "table" not in keys:
@@ -40,6 +41,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             settings,
             dies=dies,
             triggered=triggered,
+            memory=memory,
             open_timeout_s=open_timeout_s,
             backoff=Backoff(0.02, 0.1),
         )

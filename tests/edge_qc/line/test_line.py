@@ -9,14 +9,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
-from edge_qc.camera import CameraState, Fault
+from edge_qc.camera import Camera, CameraState, Fault
 from edge_qc.errors import EngineError
 from edge_qc.line.intake import Intake
 from edge_qc.parts import Disposition, Reason
 from edge_qc.publisher import TriggerRecord
-from edge_qc.settings import LineTable
+from edge_qc.settings import CameraTable, LineTable
+from edge_qc.system.state import State
 from tests.rig.lines import HandCamera, frame, messages, pictures, running_line
 from tests.rig.publishing import wait_until
 
@@ -154,3 +157,20 @@ def test_a_line_that_waits_for_the_broker_at_its_end_is_not_taken_for_one_that_h
         time.sleep(1.0)
         turns = line.turns
         wait_until(lambda: line.turns >= turns + 2)
+
+
+def test_a_camera_at_its_end_is_said_in_the_state(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing more is judged of it: RUNNING alone would hide that."""
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), np.random.default_rng(0).integers(30, 220, (8, 8), np.uint8))
+    table = CameraTable.model_validate(
+        {"name": "north", "source": f"file://{images}", "die": "Die01"}
+    )
+    caplog.set_level("INFO", "edge_qc.line.heartbeat")
+    with running_line(tmp_path, [Camera(table)]) as line:
+        wait_until(lambda: line.state is State.DEGRADED)
+    assert "DEGRADED: at its end, no more pictures will come: north" in caplog.text
+    assert len(messages(tmp_path, "verdict")) == 1

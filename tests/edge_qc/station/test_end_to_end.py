@@ -270,50 +270,6 @@ def test_check_says_what_must_be_mended(
         assert json.loads(done.stdout)["mqtt"]["root"] == "edge-qc/v1/s/n"
 
 
-def test_check_refuses_a_size_that_the_bundle_did_not_learn(
-    trained: Trained, tmp_path: Path
-) -> None:
-    """Before the station starts, and naming both sizes."""
-    camera = (
-        '[[camera]]\nname = "c"\nsource = "v4l2:///dev/video0?width=1280&height=720"\n'
-        'die = "Die01"\n'
-    )
-    settings = station_toml(tmp_path, trained, ("localhost", 1883), camera)
-    done = subprocess.run(
-        [*EDGE_QC, "check", "--config", settings], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 78
-    assert "camera 'c': its frame is 1280x720 pixels, the bundle learned this die" in done.stderr
-
-
-@pytest.mark.parametrize(("level", "what"), [(0, "black"), (1, "black"), (255, "saturated")])
-def test_judge_says_of_a_blank_picture_what_the_station_says(
-    trained: Trained, tmp_path: Path, level: int, what: str
-) -> None:
-    """NOT_JUDGED for its frame; and so is a picture of a size that was not learned."""
-    import cv2
-    import numpy as np
-
-    learned = cv2.imread(str(images_of(trained, "Die01")[0]), cv2.IMREAD_GRAYSCALE)
-    cv2.imwrite(str(tmp_path / "blank.png"), np.full_like(learned, level))
-    cv2.imwrite(str(tmp_path / "padded.png"), np.pad(learned, ((0, 100), (0, 100))))
-    done = subprocess.run(
-        [
-            *EDGE_QC, "judge", tmp_path / "blank.png", tmp_path / "padded.png",
-            "--die", "Die01", "--bundle", trained.bundle, "--json",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    blank, padded = json.loads(done.stdout)
-    assert (blank["label"], blank["reason"]) == ("NOT_JUDGED", "frame")
-    assert f"image blank.png is {what}" in blank["detail"]
-    assert (padded["label"], padded["reason"]) == ("NOT_JUDGED", "frame")
-    assert "the bundle learned this die from" in padded["detail"]
-
-
 def test_judge_on_what_is_no_image(trained: Trained, tmp_path: Path) -> None:
     """One line for the bad one, the good one judged, exit status 1."""
     image = images_of(trained, "Die01")[0]

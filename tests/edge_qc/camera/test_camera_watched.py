@@ -1,0 +1,130 @@
+"""A folder that images are put into while the station runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edge_qc.camera import CameraState, Fault
+from edge_qc.camera.watched import remembered
+from edge_qc.errors import SettingsError
+from edge_qc.parts import Frame
+from tests.rig.cameras import Start, picture, wait_until
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+def put(folder: Path, name: str, seed: int = 1) -> None:
+    cv2.imwrite(str(folder / name), picture(seed))
+
+
+def test_each_new_image_is_judged_once_and_in_order(start: Start, folder: Path) -> None:
+    """Those that are there at the start, and those that come; what is no image is passed over."""
+    put(folder, "b.png", 1)
+    os.utime(folder / "b.png", ns=(1, 1))
+    put(folder, "a.png", 2)
+    watched = start(f"file://{folder}", watch=True, timeout_s=0.5)
+    assert [frame.image for frame in watched.frames(2)] == ["b.png", "a.png"]
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".c.png").write_bytes((folder / "b.png").read_bytes())
+    time.sleep(2.2)
+    assert watched.events.empty(), "no image is no fault, and none is judged twice"
+    assert watched.camera.stats.state is CameraState.RUNNING
+    (folder / ".c.png").rename(folder / "c.png")
+    assert [frame.image for frame in watched.frames(1)] == ["c.png"]
+    put(folder, "a.png", 3)
+    again = watched.frames(1)[0]
+    assert (again.image, again.pixels.tolist()) == ("a.png", picture(3).tolist())
+
+
+def test_an_image_that_is_still_being_written_waits(start: Start, folder: Path) -> None:
+    """However slowly it is written; another goes before it."""
+    put(folder, "slow.png", 4)
+    data = (folder / "slow.png").read_bytes()
+    (folder / "slow.png").unlink()
+    watched = start(f"file://{folder}", watch=True)
+    half = len(data) // 2
+    with (folder / "slow.png").open("wb", buffering=0) as stream:
+        stream.write(data[:half])
+        time.sleep(1.5)
+        put(folder, "quick.png", 5)
+        assert [frame.image for frame in watched.frames(1)] == ["quick.png"]
+        stream.write(data[half:])
+    frame = watched.frames(1)[0]
+    assert (frame.image, frame.pixels.tolist()) == ("slow.png", picture(4).tolist())
+    assert watched.camera.stats.faults == 0
+
+
+def test_a_restart_judges_nothing_twice(start: Start, folder: Path, tmp_path: Path) -> None:
+    """Of the station, or of the camera's process."""
+    memory = tmp_path / "state" / "north.seen"
+    put(folder, "a.png")
+    first = start(f"file://{folder}", watch=True, memory=memory)
+    first.frames(1)
+    wait_until(lambda: len(remembered(memory)) == 1)
+    assert first.camera.stop()
+    put(folder, "b.png", 2)
+    second = start(f"file://{folder}", watch=True, memory=memory)
+    assert [frame.image for frame in second.frames(1)] == ["b.png"]
+    pid = second.camera.stats.pid
+    assert pid is not None
+    os.kill(pid, 9)
+    put(folder, "c.png", 3)
+    events = [second.next(), second.next()]
+    assert [type(event) for event in events] == [Fault, Frame]
+    assert events[1].image == "c.png"  # type: ignore[union-attr]
+    (folder / "a.png").unlink()
+    assert second.camera.stop()
+    start(f"file://{folder}", watch=True, memory=memory)
+    assert [token.split('"')[1] for token in remembered(memory)] == ["b.png", "c.png"]
+
+
+def test_an_image_that_stays_damaged_is_told(
+    start: Start, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and those behind it are judged meanwhile."""
+    put(folder, "broken.png")
+    data = (folder / "broken.png").read_bytes()
+    (folder / "broken.png").write_bytes(data[: len(data) // 2])
+    watched = start(f"file://{folder}", watch=True)
+    put(folder, "whole.png", 2)
+    assert [frame.image for frame in watched.frames(1)] == ["whole.png"]
+    fault = watched.fault()
+    assert fault.image == "broken.png"
+    assert "truncated" in fault.detail
+
+
+def test_a_folder_that_goes_away_is_lost_and_comes_back(start: Start, folder: Path) -> None:
+    watched = start(f"file://{folder}", watch=True)
+    wait_until(lambda: watched.camera.stats.state is CameraState.RUNNING)
+    folder.rmdir()
+    assert "cannot be listed" in watched.fault().detail
+    folder.mkdir()
+    put(folder, "a.png")
+    assert [frame.image for frame in watched.frames(1)] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"trigger": "mqtt"}, "neither loop nor a trigger"),
+        ({"loop": True}, "neither loop nor a trigger"),
+        ({"source": "file:///no/such/"}, "wants a folder that is there"),
+        ({"source": "rtsp://host/x"}, "is for a folder"),
+    ],
+)
+def test_what_a_watched_folder_cannot_do_is_refused(
+    start: Start, folder: Path, keys: dict[str, object], message: str
+) -> None:
+    source = str(keys.pop("source", f"file://{folder}"))
+    with pytest.raises(SettingsError, match=message):
+        start(source, watch=True, **keys)
