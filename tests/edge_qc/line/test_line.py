@@ -170,7 +170,7 @@ def test_a_camera_at_its_end_is_said_in_the_state(
         {"name": "north", "source": f"file://{images}", "die": "Die01"}
     )
     caplog.set_level("INFO", "edge_qc.line.heartbeat")
-    with running_line(tmp_path, [Camera(table)]) as line:
+    with running_line(tmp_path, Camera(table)) as line:
         wait_until(lambda: line.state is State.DEGRADED)
     assert "DEGRADED: at its end, no more pictures will come: north" in caplog.text
     assert len(messages(tmp_path, "verdict")) == 1
