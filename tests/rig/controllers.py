@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("pymodbus", reason="pip install '.[modbus]'")
+pytest.importorskip("pymodbus", reason="needs pymodbus: pip install '.[modbus]'")
 
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
