@@ -24,7 +24,7 @@ from typing import Any
 HOST = "127.0.0.1"
 KINDS = ("mosquitto", "amqtt")
 
-_START_S = 20.0
+_START_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 

@@ -256,7 +256,10 @@ def test_a_flipped_byte_in_the_bundle_stops_the_station(
 def test_check_says_what_must_be_mended(
     trained: Trained, tmp_path: Path, die: str, status: int, message: str
 ) -> None:
-    camera = f'[[camera]]\nname = "c"\nsource = "file:///tmp"\ndie = "{die}"\n'
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(images_of(trained, "Die01")[0], images)
+    camera = f'[[camera]]\nname = "c"\nsource = "file://{images}"\ndie = "{die}"\n'
     settings = station_toml(tmp_path, trained, ("localhost", 1883), camera)
     done = subprocess.run(
         [*EDGE_QC, "check", "--config", settings, "--json"],
