@@ -79,7 +79,10 @@ def test_ready_watchdog_and_stopping(trained: Trained, tmp_path: Path, nobody: i
         stderr=subprocess.PIPE,
         text=True,
     )
-    before = said(listener, 6)
+    before: list[str] = []
+    until = time.monotonic() + 120
+    while before.count("WATCHDOG=1") < 3 and time.monotonic() < until:
+        before += said(listener, 0.5)
     process.send_signal(signal.SIGTERM)
     after = said(listener, 2)
     _, log = process.communicate(timeout=20)
