@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="the workstation needs torch: pip install ./export")
+pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("torch", reason="the workstation needs torch: pip install ./export")
+pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 from edge_qc.bundle.dies import CHALLENGE_DIES, Die
 from edge_qc_export.data.view_size import size_of_crops
