@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("asyncua", reason="pip install 'edge-qc[opcua]'")
+pytest.importorskip("asyncua", reason="needs asyncua: pip install '.[opcua]'")
 
 from asyncua import Server, ua
-from broker import free_port
 
 from edge_qc.output.layout import COILS, RegisterMap, register_map
 from edge_qc.output.page import node_of
 from edge_qc.settings import OutputTable
+from tests.rig.brokers import free_port
 
 
 class OpcUaController:

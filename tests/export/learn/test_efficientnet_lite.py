@@ -38,7 +38,8 @@ def published_file() -> Path:
 @pytest.mark.parametrize("size", [(224, 224), (320, 96), (32, 64)])
 def test_the_features_are_the_published_implementations(size: tuple[int, int]) -> None:
     peers = pytest.importorskip(
-        "efficientnet_lite_pytorch", reason="the peer: pip install efficientnet-lite-pytorch"
+        "efficientnet_lite_pytorch",
+        reason="needs the peer: pip install efficientnet-lite-pytorch",
     )
     theirs = peers.EfficientNet.from_name(NAME, image_size=list(size)).eval()
     theirs.load_state_dict(torch.load(published_file(), weights_only=True))
