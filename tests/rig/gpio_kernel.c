@@ -1,21 +1,27 @@
 /* A GPIO chip for libgpiod where the kernel has none: the character device's interface, version 2,
  * below the C library. EDGE_QC_CHIP names the chip's path, EDGE_QC_EDGES a FIFO from which its one
- * request reads events, EDGE_QC_ASKED a file that the request is written to as the kernel gets it. */
+ * request for an input reads events, EDGE_QC_ASKED a file that the request is written to as the
+ * kernel gets it, EDGE_QC_LEVELS a file that grows by "nanoseconds line level" with each level that a
+ * request for outputs sets, from its first on. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/gpio.h>
 #include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAJOR 250
 #define MINOR 7
-static int chip_fd = -1;
+static int chip_fd = -1, levels_fd = -1;
+static uint32_t out_lines[GPIO_V2_LINES_MAX], out_count;
 
 static int is_chip(const char *path) {
     const char *chip = getenv("EDGE_QC_CHIP");
@@ -68,10 +74,52 @@ int open(const char *path, int flags, ...) {
     return REAL(open)(path, flags, mode);
 }
 
+static void note_levels(uint64_t bits, uint64_t mask) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    for (uint32_t at = 0; at < out_count; at++) {
+        if (!(mask >> at & 1)) continue;
+        char text[64];
+        int length = snprintf(text, sizeof text, "%lld %u %u\n",
+                              (long long)now.tv_sec * 1000000000 + now.tv_nsec, out_lines[at],
+                              (unsigned)(bits >> at & 1));
+        if (write(levels_fd, text, length) != length) abort();
+    }
+}
+
+/* Flags may stand for all lines, or in an attribute for some. */
+static int is_output(const struct gpio_v2_line_request *request) {
+    uint64_t flags = request->config.flags;
+    for (uint32_t at = 0; at < request->config.num_attrs; at++) {
+        if (request->config.attrs[at].attr.id == GPIO_V2_LINE_ATTR_ID_FLAGS) {
+            flags |= request->config.attrs[at].attr.flags;
+        }
+    }
+    return (flags & GPIO_V2_LINE_FLAG_OUTPUT) != 0;
+}
+
+static int request_outputs(struct gpio_v2_line_request *request) {
+    out_count = request->num_lines;
+    memcpy(out_lines, request->offsets, sizeof out_lines);
+    levels_fd = REAL(open)(getenv("EDGE_QC_LEVELS"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    request->fd = levels_fd;
+    uint64_t first = 0;
+    for (uint32_t at = 0; at < request->config.num_attrs; at++) {
+        if (request->config.attrs[at].attr.id == GPIO_V2_LINE_ATTR_ID_OUTPUT_VALUES) {
+            first |= request->config.attrs[at].attr.values & request->config.attrs[at].mask;
+        }
+    }
+    note_levels(first, ~0ull);
+    return levels_fd < 0 ? -1 : 0;
+}
+
 static int request_line(struct gpio_v2_line_request *request) {
     int asked = REAL(open)(getenv("EDGE_QC_ASKED"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     ssize_t written = write(asked, request, sizeof *request);
     close(asked);
+    if (getenv("EDGE_QC_LEVELS") && is_output(request)) {
+        return request_outputs(request);
+    }
     if (written != sizeof *request || access(getenv("EDGE_QC_EDGES"), F_OK) != 0) {
         errno = EBUSY;
         return -1;
@@ -86,6 +134,12 @@ int ioctl(int fd, unsigned long what, ...) {
     va_start(more, what);
     void *argument = va_arg(more, void *);
     va_end(more);
+    if (levels_fd >= 0 && fd == levels_fd &&
+        (unsigned int)what == (unsigned int)GPIO_V2_LINE_SET_VALUES_IOCTL) {
+        const struct gpio_v2_line_values *values = argument;
+        note_levels(values->bits, values->mask);
+        return 0;
+    }
     if (fd != chip_fd || chip_fd < 0) {
         return REAL(ioctl)(fd, what, argument);
     }

@@ -1,0 +1,157 @@
+"""A pin as output, through the real libgpiod, over a chip that stands in for the kernel's below the
+C library. Not yet run on hardware."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rig.publishing import wait_until
+
+pytest.importorskip("gpiod", reason="pip install 'edge-qc[gpio]'")
+COMPILER = shutil.which("cc")
+RIG = Path(__file__).parents[2] / "rig"
+ROOT = RIG.parents[1]
+
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason="apt install build-essential"),
+    pytest.mark.skipif(
+        not Path("/usr/include/linux/gpio.h").exists(), reason="apt install linux-libc-dev"
+    ),
+]
+
+SHOW = """
+import json, sys, time
+from pathlib import Path
+from edge_qc.parts import Disposition
+from tests.rig.outlets import result, running_outputs
+
+table = json.loads(sys.argv[2])
+with running_outputs(Path(sys.argv[1]), table) as rig:
+    rig.wait(rig.connected)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        disposition, age_s = line.split()
+        rig.outputs.offer(result(Disposition(disposition), age_s=float(age_s)))
+        print(time.monotonic(), flush=True)
+"""
+
+
+class Pin:
+    """A process that holds an output pin, told dispositions by ``say``."""
+
+    def __init__(self, folder: Path, **keys: Any) -> None:
+        self.levels_file = folder / "levels"
+        library = folder / "kernel.so"
+        assert COMPILER is not None
+        subprocess.run(
+            [COMPILER, "-shared", "-fPIC", "-Wall", "-Werror", "-o", library,
+             RIG / "gpio_kernel.c", "-ldl"],
+            check=True,
+        )  # fmt: skip
+        chip = "/dev/gpiochip-stand-in"
+        table = {"name": "gate", "target": f"gpio:{chip}/27", "deadline_ms": 5000, **keys}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SHOW, str(folder), json.dumps(table)],
+            env={
+                **os.environ,
+                "LD_PRELOAD": str(library),
+                "EDGE_QC_CHIP": chip,
+                "EDGE_QC_EDGES": str(folder / "edges"),
+                "EDGE_QC_ASKED": str(folder / "asked"),
+                "EDGE_QC_LEVELS": str(self.levels_file),
+                "PYTHONPATH": str(ROOT),
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def say(self, disposition: str, age_s: float = 0.0) -> float:
+        """Offer a result; when that was (``time.monotonic``)."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{disposition} {age_s}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def levels(self, line: int = 27) -> list[tuple[float, int]]:
+        """When which level was set, in order; the first is the request's own."""
+        rows = [row.split() for row in self.levels_file.read_text().splitlines()]
+        return [(int(at) / 1e9, int(level)) for at, on, level in rows if int(on) == line]
+
+    def changes(self) -> list[int]:
+        """The levels without repetitions."""
+        found: list[int] = []
+        for _, level in self.levels():
+            if found[-1:] != [level]:
+                found.append(level)
+        return found
+
+    def end(self) -> None:
+        self.process.communicate("", timeout=30)
+
+
+def test_a_pass_is_one_pulse_and_a_reject_none(tmp_path: Path) -> None:
+    pin = Pin(tmp_path, pulse_ms=60)
+    assert pin.levels()[0][1] == 0, "safe from the request on"
+    pin.say("REJECT")
+    pin.say("REVIEW", 0.1)
+    pin.say("PASS", 9.0)
+    time.sleep(0.2)
+    assert pin.changes() == [0], "late is no pass either"
+    pin.say("PASS")
+    wait_until(lambda: pin.changes() == [0, 1, 0])
+    up, down = (at for at, level in pin.levels()[-2:])
+    assert down - up >= 0.06
+    pin.end()
+    assert pin.changes() == [0, 1, 0]
+
+
+def test_the_pulse_comes_when_the_part_is_at_the_ejector(tmp_path: Path) -> None:
+    pin = Pin(tmp_path, deadline_ms=100, delay_ms=400, pulse_ms=100)
+    said_s = pin.say("PASS")
+    wait_until(lambda: pin.changes() == [0, 1, 0])
+    up = next(at for at, level in pin.levels() if level)
+    assert 0.4 - 0.01 <= up - said_s < 0.4 + 0.05
+    pin.say("PASS", 0.2)  # Known after its deadline, though long before it is at the ejector.
+    time.sleep(0.6)
+    assert pin.changes() == [0, 1, 0]
+    pin.end()
+
+
+def test_a_low_pass_rests_high_and_a_stop_ends_a_pulse(tmp_path: Path) -> None:
+    pin = Pin(tmp_path, active="low", pulse_ms=60_000)
+    assert pin.levels()[0][1] == 1
+    pin.say("PASS")
+    wait_until(lambda: pin.changes() == [1, 0])
+    pin.end()
+    assert pin.changes() == [1, 0, 1]
+
+
+def test_the_watchdog_relay_is_fed_while_parts_may_pass_and_not_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    """What a killed process leaves at the pin nobody sets: the relay's time runs out."""
+    pin = Pin(tmp_path, alive=22, pulse_ms=60_000, heartbeat_ms=20)
+    wait_until(lambda: len(pin.levels(22)) > 5)
+    assert {level for _, level in pin.levels(22)} == {0, 1}
+    pin.say("PASS")
+    wait_until(lambda: pin.changes() == [0, 1])
+    pin.process.send_signal(signal.SIGKILL)
+    pin.process.wait()
+    fed = len(pin.levels(22))
+    time.sleep(0.1)
+    assert len(pin.levels(22)) == fed
+    assert pin.changes() == [0, 1], "the stand-in shows what ExecStopPost= and the relay are for"
