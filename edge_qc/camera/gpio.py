@@ -31,7 +31,7 @@ def check_pin(pin: Pin) -> None:
         import gpiod  # noqa: F401
     except ImportError as error:
         raise SettingsError(
-            f"trigger gpio:{pin}: the package gpiod is not installed ({error}). Install it with: "
+            f"gpio:{pin}: the package gpiod is not installed ({error}). Install it with: "
             + how_to_install("gpio")
         ) from error
 
@@ -97,7 +97,7 @@ class PinWatch:
                             self._tell(time.monotonic() - event.timestamp_ns / 1e9)
         except (OSError, ValueError) as error:
             raise CameraError(
-                f"trigger gpio:{self.pin}: {error}. See that the chip and the pin exist (gpioinfo "
+                f"gpio:{self.pin}: {error}. See that the chip and the pin exist (gpioinfo "
                 "lists them), that no other program holds the pin, and that the station's user may "
                 "open the chip (group gpio)"
             ) from error

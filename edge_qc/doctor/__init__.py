@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_qc.doctor import board, broker, bundles, cameras, software, storage, surroundings
+from edge_qc.doctor import board, broker, bundles, cameras, outputs, software, storage, surroundings
 from edge_qc.doctor.finding import NOT_A_JETSON, Finding, Status, bad
 from edge_qc.settings import Settings
 from edge_qc.system.machine import ROOT, Machine, this_machine
@@ -52,6 +52,7 @@ CHECKS: tuple[Callable[[Patient], Iterable[Finding]], ...] = (
     lambda patient: bundles.slots(patient.settings),
     lambda patient: cameras.sources(patient.settings, patient.root),
     lambda patient: broker.reach(patient.settings),
+    lambda patient: outputs.reach(patient.settings),
     lambda patient: surroundings.clock(),
     lambda patient: surroundings.unit(patient.settings),
 )

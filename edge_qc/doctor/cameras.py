@@ -33,7 +33,7 @@ def sources(settings: Settings | None, root: Path) -> Iterator[Finding]:
     for camera in settings.camera:
         yield _camera(camera)
         if camera.triggering.pin is not None:
-            yield _pin(f"trigger of {camera.name}", camera.triggering.pin)
+            yield pin_finding(f"trigger of {camera.name}", camera.triggering.pin)
 
 
 def _camera(camera: CameraTable) -> Finding:
@@ -72,7 +72,8 @@ def _node(check: str, node: Path) -> Finding:
     return good(check, f"{node} may be opened")
 
 
-def _pin(check: str, pin: Pin) -> Finding:
+def pin_finding(check: str, pin: Pin, key: str = "trigger") -> Finding:
+    """Whether this user may request a pin, without requesting it. key: of station.toml."""
     try:
         check_pin(pin)
     except EdgeQCError as error:
@@ -82,7 +83,7 @@ def _pin(check: str, pin: Pin) -> Finding:
         return bad(
             check,
             f"{pin.chip} does not exist",
-            f"correct trigger in station.toml; present: {', '.join(beside) or 'no chips'}",
+            f"correct {key} in station.toml; present: {', '.join(beside) or 'no chips'}",
         )
     if not os.access(pin.chip, os.R_OK | os.W_OK):
         return bad(

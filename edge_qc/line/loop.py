@@ -99,6 +99,13 @@ class Line:
         """By name, what makes the station DEGRADED while it is listed here."""
         return self._heartbeat.troubles
 
+    def trouble(self, name: str, why: str | None) -> None:
+        """Set or, with None, clear one of ``troubles``."""
+        if why is None:
+            self.troubles.pop(name, None)
+        else:
+            self.troubles[name] = why
+
     @property
     def intake(self) -> Intake:
         """The intake, to which triggers recorded elsewhere are announced."""

@@ -20,6 +20,7 @@ from edge_qc.output.outlet import Outlet
 from edge_qc.output.polling import ControllerTrigger, CounterWatch
 from edge_qc.output.result import Result, label_number
 from edge_qc.settings import OutputTable, Settings
+from edge_qc.settings.triggering import Pin
 from edge_qc.system.state import State
 
 __all__ = [
@@ -105,11 +106,11 @@ class Outputs:
         that may wait."""
         self._watches[name].on_trigger = call
 
-    def confirmers(self) -> list[tuple[OutputTable, Callable[[float], None]]]:
-        """The outputs whose ejector confirms at a pin, and what to tell when (``time.monotonic``)
-        it moved."""
+    def confirmers(self) -> list[tuple[str, Pin, Callable[[float], None]]]:
+        """The outputs whose ejector confirms at a pin: name, pin, and what to tell when
+        (``time.monotonic``) it moved."""
         return [
-            (outlet.table, outlet.confirmed)
+            (outlet.table.name, outlet.table.confirming_pin, outlet.confirmed)
             for outlet in self._outlets
             if outlet.table.confirming_pin is not None
         ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from edge_qc.camera import Camera
+from edge_qc.camera.gpio import PinWatch
 from edge_qc.engine import BuildStep
 from edge_qc.errors import DeviceError, EdgeQCError, PublishError
 from edge_qc.evidence import Evidence, Store
@@ -19,6 +21,7 @@ from edge_qc.monitoring import ProcessMonitor
 from edge_qc.output import Outputs
 from edge_qc.publisher import BundleRef, Outbox, Publisher, Severity, Space
 from edge_qc.settings import Settings
+from edge_qc.settings.triggering import Pin
 from edge_qc.station.changeover import (
     Changeover,
     check_against_bundle,
@@ -129,6 +132,7 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
         first.pop_all()
         stack.callback(line.close)
         open_triggers(settings, cameras, outbox, publisher, line, outputs)
+        stack.enter_context(open_confirmations(outbox, line, outputs))
         tell_standing_trouble(settings, line)
         monitor = monitor_pictures(settings, outbox, line)
         if settings.metrics.textfile is not None:
@@ -208,6 +212,36 @@ def open_commands(
 
     control.on("relearn", relearn)
     return golden
+
+
+@contextmanager
+def open_confirmations(outbox: Outbox, line: Line, outputs: Outputs) -> Iterator[None]:
+    """Watch the pins that tell that an ejector moved. Raises SettingsError."""
+
+    def watch(name: str, pin: Pin, confirmed: Callable[[float], None]) -> PinWatch:
+        def lost(count: int) -> None:
+            outbox.event(
+                "output-unconfirmed",
+                f"output {name}: {count} edges of the ejector came faster than the station could "
+                "read them",
+                severity=Severity.ALARM,
+            )
+
+        return PinWatch(
+            pin,
+            lambda age_s: confirmed(time.monotonic() - age_s),
+            lost,
+            lambda why: line.trouble(f"confirmation of {name}", why),
+        )
+
+    watches = [watch(*confirmer) for confirmer in outputs.confirmers()]
+    for one in watches:
+        one.start()
+    try:
+        yield
+    finally:
+        for one in watches:
+            one.stop()
 
 
 def open_triggers(
