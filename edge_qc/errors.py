@@ -2,10 +2,10 @@
 
     EdgeQCError                 exit status 1
     ├── UsageError              the call was wrong                         exit 2
-    ├── SettingsError           station.toml must be mended                exit 78, no restart
+    ├── SettingsError           station.toml must be corrected             exit 78, no restart
     ├── BundleError             the model bundle must be replaced          exit 78, no restart
     │   └── AcceptanceError     an engine does not reproduce the bundle's golden answers
-    ├── DataError               an image or a table must be mended         exit 1
+    ├── DataError               an image or a table must be corrected      exit 1
     ├── DeviceError             hardware or its driver; retried            exit 1, restart
     │   ├── CameraError         a camera
     │   ├── EngineError         an inference engine
@@ -64,7 +64,7 @@ class EngineError(DeviceError):
 
 
 class OutputError(DeviceError):
-    """A controller or a pin did not take what it was told, or does not answer."""
+    """A controller or a pin did not accept a value, or does not respond."""
 
 
 class PublishError(EdgeQCError):

@@ -1,6 +1,6 @@
 """The process that reads one source: ``python -m edge_qc.camera.child``, started by ``link``.
 
-It exists to be killed: a driver may hang for ever or crash, and takes nothing with it. Messages are
+It exists to be killed: a driver may hang forever or crash, and takes nothing with it. Messages are
 JSON over the socket whose descriptor is the only argument (the request, with its password, comes
 over it too, out of sight of ``ps``); pixels go through ``ring``. When the socket ends, so does the
 process, hung or not. Its imports are kept light, because every reopening waits for them.

@@ -2,7 +2,7 @@
 ``ffmpeg``'s.
 
 The backend is always named: left to choose, OpenCV ignores timeouts and falls back in silence.
-``read()`` may hang for ever in a driver (opencv#22677, #24393), which is why these are opened in a
+``read()`` may hang forever in a driver (opencv#22677, #24393), which is why these are opened in a
 process that can be killed (``child``). Works with OpenCV 4.8 and later, and with 5.
 """
 

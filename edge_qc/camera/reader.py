@@ -281,7 +281,7 @@ class Camera:
             what = f"item {self._items + 1} of {self._request.shown} crashed its reader twice"
             self._delivery.fault(Reason.FRAME, f"camera {self.name}: {what}; it is left out")
         if stuck:
-            # A file that crashes its decoder would do so for ever.
+            # A file that crashes its decoder would do so forever.
             self._items += 1
         self._told_lost = True
 

@@ -161,7 +161,7 @@ class WatchedFolderSource:
                 raise CameraError(f"camera table {table}: {error}") from error
         return self._table.get(name)
 
-    # A file that crashes its decoder takes this process with it, and would do so for ever.
+    # A file that crashes its decoder takes this process with it, and would do so forever.
 
     def _attempts(self) -> Path | None:
         return self._memory and self._memory.with_suffix(".reading")
@@ -203,7 +203,7 @@ def remember(memory: Path, token: str) -> None:
 
 
 def forget_gone(request: SourceRequest) -> None:
-    """Drop what is not in a watched folder any more, so that its memory does not grow for ever."""
+    """Drop what is not in a watched folder any more, so that its memory does not grow forever."""
     memory = request.memory
     if memory is None or not request.watch:
         return

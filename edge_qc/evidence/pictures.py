@@ -50,4 +50,4 @@ PICTURES: Mapping[str, Callable[[Exhibit], bytes | None]] = {
     "view.png": lambda exhibit: exhibit.file(VIEW),
     "heat.png": heat_png,
 }
-"""What there is to look at of an exhibit, by name: PNG, or None where there is none."""
+"""An image's pictures by name: PNG, or None if there is none."""

@@ -28,7 +28,7 @@ def worth(exhibit: Exhibit, labelled: bool = False) -> float:
 
 
 class Shelves:
-    """What is kept, by label, the least worth first; counts what it takes."""
+    """The kept images by label, least valuable first, and their total size."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -51,8 +51,8 @@ class Shelves:
         self.bytes += size
 
     def take_least(self, label: str | None = None) -> Exhibit | None:
-        """Take the least worth out: of ``label``, or of the one that has most bytes, so that a
-        class that is seen often does not push out the rare ones. None where there is none."""
+        """Remove the least valuable image of ``label``, or of the label with most bytes, so that a
+        frequent class does not displace rare ones. None if there is none."""
         if label is None:
             label = max(self._bytes, key=lambda name: self._bytes[name], default=None)
         if label is None or not self._shelves.get(label):
@@ -70,7 +70,7 @@ class Shelves:
         return [entry[2] for shelf in self._shelves.values() for entry in shelf]
 
     def surplus(self, label: str, images: int, limit_bytes: int) -> Iterator[Exhibit]:
-        """Take out what is beyond so many images of one label, and so many bytes in all."""
+        """Remove images beyond the limit per label and the limit in bytes."""
         while self.count(label) > images and (exhibit := self.take_least(label)) is not None:
             yield exhibit
         while self.bytes > limit_bytes and (exhibit := self.take_least()) is not None:
@@ -83,6 +83,6 @@ def room_of(exhibit: Exhibit) -> int:
 
 
 def fill(shelves: Shelves, exhibits: Collection[Exhibit], labelled: Collection[str]) -> None:
-    """Take in what is there at the start. labelled: verdict ids that a person has labelled."""
+    """Add the images present at the start. labelled: verdict ids that a person has labelled."""
     for exhibit in exhibits:
         shelves.put(exhibit, exhibit.verdict_id in labelled)

@@ -7,8 +7,8 @@
         verdict.json      the verdict as it was published, without its number
 
 Time, doubt (in thousandths) and id stand in the name, so that thousands are listed without opening
-one. An exhibit appears whole or not at all, and is never changed. What is kept and what goes is
-``keeper``'s and ``quota``'s.
+one. An exhibit appears whole or not at all, and is never changed. ``keeper`` and ``quota`` decide
+what to keep.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ _UNFINISHED = ".unfinished-"
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One kept image. label: what the station said. doubt: 0 (sure) to 1. size_bytes: of
-    its files."""
+    """One kept image. label: the station's. doubt: 0 (sure) to 1. size_bytes: of its files."""
 
     folder: Path
     verdict_id: str
@@ -62,7 +61,7 @@ class Exhibit:
         return document
 
     def file(self, name: str) -> bytes | None:
-        """One of its files; None where it has none of that name."""
+        """One of its files; None if there is none with that name."""
         try:
             return (self.folder / name).read_bytes()
         except FileNotFoundError:
@@ -71,7 +70,7 @@ class Exhibit:
             raise DataError(f"evidence {self.folder}: {name}: {error}") from error
 
     def distances(self) -> NDArray[np.float32] | None:
-        """Of each patch; None where the engine did not come so far. Raises DataError."""
+        """The distance of each patch; None if the image was not judged. Raises DataError."""
         data = self.file(DISTANCES)
         if data is None:
             return None
@@ -89,7 +88,7 @@ class Store:
         self.folder = folder
 
     def exhibits(self) -> Iterator[Exhibit]:
-        """All that are whole, by label and then by time."""
+        """All complete images, by label and then by time."""
         for shelf in _folders(self.folder):
             if shelf.name.startswith("."):
                 continue
@@ -99,7 +98,7 @@ class Store:
                     yield found
 
     def find(self, verdict_id: str) -> Exhibit | None:
-        """The exhibit of one verdict; None where its image was not kept, or is gone."""
+        """The image of one verdict; None if it was not kept, or was deleted."""
         if not re.fullmatch(r"[0-9a-f-]{36}", verdict_id):
             return None
         for folder in self.folder.glob(f"[!.]*/*-{verdict_id}"):
@@ -118,8 +117,8 @@ class Store:
         view: NDArray[np.uint8] | None = None,
         distances: NDArray[np.float32] | None = None,
     ) -> Exhibit:
-        """Keep one. frame: (H, W) or (H, W, 3) BGR. verdict: as it was published, or its JSON.
-        view: (H, W). Raises OSError where the disk refuses."""
+        """Keep an image. frame: (H, W) or (H, W, 3) BGR. verdict: as published, or its JSON. view:
+        (H, W). Raises OSError if the disk fails."""
         stamp = time.astimezone(timezone.utc).strftime(_TIME)[:-3]
         name = f"{stamp}Z-{round(999 * doubt):04d}-{verdict_id}"
         shelf = self.folder / _shelf(label)
@@ -146,15 +145,15 @@ class Store:
         return kept
 
     def remove(self, exhibit: Exhibit) -> None:
-        """Give its room back. Raises OSError where the disk refuses."""
-        # Renamed first, so that nobody finds half of it.
+        """Delete an image. Raises OSError if the disk fails."""
+        # Rename it first, so that nobody finds an incomplete one.
         gone = self.folder / f"{_UNFINISHED}{exhibit.verdict_id}"
         with suppress(FileNotFoundError):
             os.rename(exhibit.folder, gone)
             shutil.rmtree(gone)
 
     def sweep(self) -> None:
-        """Remove what a power cut left half made or half removed."""
+        """Remove images that a power cut left incomplete."""
         for folder in self.folder.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(folder, ignore_errors=True)
 

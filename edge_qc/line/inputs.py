@@ -1,6 +1,6 @@
 """Where triggers come in: the station's topic, pins, and what controllers count.
 
-What becomes of one is ``dispatch``'s.
+``dispatch`` handles them.
 """
 
 from __future__ import annotations

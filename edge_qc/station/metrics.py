@@ -107,7 +107,7 @@ def _escaped(text: str) -> str:
 def _outputs(health: HealthContent) -> Iterator[tuple[str, str, str, list[Sample]]]:
     outputs = sorted(health.outputs.items())
     yield (
-        *("output_connected", "gauge", "1 where the output takes what it is told."),
+        *("output_connected", "gauge", "1 while the output accepts verdicts."),
         [({"output": name}, float(output.connected)) for name, output in outputs],
     )
     for field, words in _OUTPUT_COUNTS.items():

@@ -62,7 +62,7 @@ class Beat(NamedTuple):
 @dataclass(slots=True)
 class Station:
     """One station as its messages show it. name: site/station. skew_s: how far its clock is ahead
-    of ours; None while that is below half a minute."""
+    of this machine's; None while that is below half a minute."""
 
     name: str
     state: State | None = None

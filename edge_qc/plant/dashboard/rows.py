@@ -112,7 +112,7 @@ def verdict_in_full(plant: PlantState, station: str, verdict_id: str) -> Documen
 
 
 def stamp(time: datetime | None) -> str:
-    """RFC 3339; empty where there is none."""
+    """RFC 3339, or empty."""
     if time is None:
         return ""
     if time.tzinfo is None:

@@ -94,7 +94,7 @@ def _unread(source: Source, kind: Kind, text: str, fault: str) -> Arrival | None
 
 def _key(epoch: str) -> str:
     """An epoch that can be a key; a station's is a UUID. One that no database can store would
-    return from the broker for ever, together with its whole group."""
+    return from the broker forever, together with its whole group."""
     return str(_plain(epoch.encode("utf-8", "replace").decode()[:_LONGEST_EPOCH]))
 
 

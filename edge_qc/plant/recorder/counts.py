@@ -34,8 +34,8 @@ DIMENSIONS = ("shift", "day", "hour", "station", "die", "class", "bundle", "reas
 def yields(engine: Engine, where: Where, by: Sequence[str], shifts: Shifts) -> Answer:
     """How many verdicts, and what became of them, by some of ``DIMENSIONS``.
 
-    yield: the share that passed of those that were judged; None where none was. Times are told to
-    the quarter of an hour in which a verdict falls.
+    yield: the share of judged views that passed; None if none was judged. Times are resolved to
+    quarters of an hour.
     """
     timed = [name for name in by if name in _IN_TIME]
     others = [name for name in by if name not in _IN_TIME]

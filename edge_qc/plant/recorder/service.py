@@ -45,7 +45,7 @@ class Recorder:
         keep_days: float | None = None,
     ) -> None:
         """acknowledge: send acknowledgements; only one of several recorders may. keep_days: how
-        long to keep messages; None: for ever."""
+        long to keep messages; None: forever."""
         self._subscription, self._store = subscription, store
         self._acknowledge, self._keep_days = acknowledge, keep_days
         self._alive: dict[Source, str] = {}

@@ -91,7 +91,7 @@ class Subscribed:
     mid: int
 
 
-# Notes pass through queue.Queue: SimpleQueue.get with a timeout may block for ever on Python 3.10.
+# Notes pass through queue.Queue: SimpleQueue.get with a timeout may block forever on Python 3.10.
 Note = Connected | Disconnected | Acknowledged | Received | Subscribed | Literal["wake"]
 
 
