@@ -6,6 +6,25 @@ from pathlib import Path
 
 import click
 
+
+class ViewSize(click.ParamType):  # type: ignore[type-arg]
+    """Pixels of a view, height first: ``320x96``, or ``96`` for a square; (rows, columns)."""
+
+    name = "HEIGHTxWIDTH"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """(rows, columns), each from 1 to 4096."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(p.isdecimal() and 1 <= int(p) <= 4096 for p in parts):
+            wanted = "wanted HEIGHTxWIDTH in pixels such as 320x96, or 96 for a square"
+            self.fail(f"{value!r}: {wanted}", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_qc.cli.options import json_option
+from edge_qc.cli.options import ViewSize, json_option
 
 if TYPE_CHECKING:
     from edge_qc.parts import View
+
+
+class _SizeOrFull(ViewSize):
+    def convert(  # type: ignore[override]
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int] | None:
+        """(rows, columns); None for ``full``."""
+        return None if value == "full" else super().convert(value, param, ctx)
 
 
 @click.command("view")
@@ -29,9 +37,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--size",
-    default="224",
+    type=_SizeOrFull(),
+    default="full",
     show_default=True,
-    help="224, WIDTHxHEIGHT, or full: the crop before resizing.",
+    help="Pixels, height first, as 'edge-qc train' takes them: 320x96, or 96 for a square; full: "
+    "the crop before resizing.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder."
@@ -42,7 +52,7 @@ def command(
     die: str,
     dies_file: Path | None,
     nearest: bool,
-    size: str,
+    size: tuple[int, int] | None,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -64,7 +74,6 @@ def command(
     if die not in table:
         where = "the challenge's table" if dies_file is None else str(dies_file)
         raise UsageError(f"--die {die}: not in {where}, which has {', '.join(table)}")
-    rows_columns = _size(size)
     files = [out / f"{image.stem}.{_file_name(die)}.png" for image in images]
     for file in files:
         if files.count(file) > 1:
@@ -84,7 +93,7 @@ def command(
         except DataError as error:
             faults.append(str(error))
             continue
-        seen = view(pixels, table[die], rows_columns, "nearest" if nearest else "area")
+        seen = view(pixels, table[die], size, "nearest" if nearest else "area")
         if not cv2.imwrite(str(file), seen.pixels[0]):
             raise DataError(
                 f"--out {out}: {file.name} cannot be written. Check that the folder is writable"
@@ -111,19 +120,6 @@ def command(
         click.echo(json.dumps(documents, indent=2))
     if faults:
         raise DataError("; ".join(faults))
-
-
-def _size(text: str) -> tuple[int, int] | None:
-    """(rows, columns), None for ``full``. Raises UsageError."""
-    from edge_qc.errors import UsageError
-
-    if text == "full":
-        return None
-    width, _, height = text.partition("x")
-    numbers = [int(n) for n in (width, height or width) if n.isdecimal()]
-    if len(numbers) != 2 or not all(1 <= n <= 4096 for n in numbers):
-        raise UsageError(f"--size {text}: wanted 224, 160x720 (width by height) or full")
-    return numbers[1], numbers[0]
 
 
 def _file_name(die: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_qc_export.commands.train import Size
+from edge_qc.cli.options import ViewSize
 
 _FILE = click.Path(path_type=Path)
 
@@ -20,7 +20,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--size",
-    type=Size(),
+    type=ViewSize(),
     help="Pixels of the view, height first: 320x96, or 96 for a square.  [default: the shape of "
     "the die table's crops]",
 )

@@ -6,27 +6,7 @@ from pathlib import Path
 
 import click
 
-
-class Size(click.ParamType):  # type: ignore[type-arg]
-    """``96`` for a square, or ``HEIGHTxWIDTH``."""
-
-    name = "HEIGHTxWIDTH"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """(rows, columns)."""
-        if isinstance(value, tuple):
-            return value
-        parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-            self.fail(
-                f"{value!r}: wanted HEIGHTxWIDTH in pixels such as 320x96, or 96 for a square",
-                param,
-                ctx,
-            )
-        return int(parts[0]), int(parts[-1])
-
+from edge_qc.cli.options import ViewSize
 
 _FILE = click.Path(path_type=Path)
 
@@ -47,7 +27,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--size",
-    type=Size(),
+    type=ViewSize(),
     help="Pixels of the view, height first: 320x96, or 96 for a square.  [default: the shape of "
     "the die table's crops]",
 )

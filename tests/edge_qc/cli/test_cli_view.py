@@ -33,7 +33,7 @@ def run(*arguments: object) -> Result:
 def test_it_writes_what_the_network_will_see(photograph: Path, tmp_path: Path) -> None:
     """The very pixels that the view gives, as PNG, the file named on standard output."""
     out = tmp_path / "new" / "folder"
-    result = run(photograph, "--die", "Die01", "--out", out)
+    result = run(photograph, "--die", "Die01", "--size", "224", "--out", out)
     assert result.exit_code == 0
     file = out / "photo.Die01.png"
     assert result.stdout.split() == [str(file)]
@@ -42,7 +42,7 @@ def test_it_writes_what_the_network_will_see(photograph: Path, tmp_path: Path) -
 
 
 def test_full_and_nearest_are_the_benchmarks_own_crop(photograph: Path, tmp_path: Path) -> None:
-    result = run(photograph, "--die", "Die02", "--nearest", "--size", "full", "--out", tmp_path)
+    result = run(photograph, "--die", "Die02", "--nearest", "--out", tmp_path)
     assert result.exit_code == 0
     die = CHALLENGE_DIES["Die02"]
     with Image.open(photograph) as image:
@@ -56,7 +56,7 @@ def test_a_die_table_of_ones_own_and_a_size_are_taken(photograph: Path, tmp_path
     dies = tmp_path / "dies.json"
     dies.write_text(json.dumps({"left/1": {"angle": 0, "center": [320, 640]}}))
     result = run(
-        photograph, "--die", "left/1", "--dies", dies, "--size", "160x320", "--out", tmp_path
+        photograph, "--die", "left/1", "--dies", dies, "--size", "320x160", "--out", tmp_path
     )
     assert result.exit_code == 0
     assert cv2.imread(str(tmp_path / "photo.left_1.png"), -1).shape == (320, 160)
@@ -66,10 +66,10 @@ def test_json_is_one_document_and_the_warning_goes_elsewhere(tmp_path: Path) -> 
     """A small photograph of Die02 does not hold the whole band: that is told, and counted."""
     file = tmp_path / "small.png"
     cv2.imwrite(str(file), picture(1, 540, 630))
-    result = run(file, "--die", "Die02", "--out", tmp_path, "--json")
+    result = run(file, "--die", "Die02", "--size", "320x96", "--out", tmp_path, "--json")
     (document,) = json.loads(result.stdout)
     assert document["outside"] == pytest.approx(0.39, abs=0.01)
-    assert (document["width"], document["height"]) == (224, 224)
+    assert (document["width"], document["height"]) == (96, 320)
     assert "39% of the view of Die02 lies outside" in result.stderr
     assert np.shape(document["to_frame"]) == (2, 3)
 
@@ -78,8 +78,16 @@ def test_json_is_one_document_and_the_warning_goes_elsewhere(tmp_path: Path) -> 
     ("arguments", "status", "message"),
     [
         (["photo.png", "--die", "Die09"], 2, "which has Die01, Die02, Die03, Die04"),
-        (["photo.png", "--die", "Die01", "--size", "0"], 2, "wanted 224, 160x720"),
-        (["photo.png", "--die", "Die01", "--size", "1x2x3"], 2, "wanted 224, 160x720"),
+        (
+            ["photo.png", "--die", "Die01", "--size", "0"],
+            2,
+            "wanted HEIGHTxWIDTH in pixels such as 320x96",
+        ),
+        (
+            ["photo.png", "--die", "Die01", "--size", "1x2x3"],
+            2,
+            "wanted HEIGHTxWIDTH in pixels such as 320x96",
+        ),
         (["none.png", "--die", "Die01"], 1, "image none.png: No such file"),
         (["photo.png", "./photo.png", "--die", "Die01"], 2, "two images would be written"),
         (["photo.png", "--die", "Die01", "--dies", "none.json"], 1, "die table none.json"),

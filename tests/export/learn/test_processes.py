@@ -41,13 +41,14 @@ def two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["resnet18", "efficientnet-lite0"])
+def test_two_processes_reach_the_weights_of_one(tmp_path: Path, network: str) -> None:
     """A linear head over a frozen trunk: no dropout and no batch norm, whose noise differs."""
     data = write_challenge(tmp_path / "data")
     config = TrainingConfig(
         data=data,
         out=tmp_path / "one",
-        network="resnet18",
+        network=network,
         weights="none",
         unfreeze=0,
         dies=data / "dies.json",
@@ -58,7 +59,7 @@ def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
     )
     one = train(config)
     done = two_processes(
-        "train", data, "--network", "resnet18", "--weights", "none", "--unfreeze", 0,
+        "train", data, "--network", network, "--weights", "none", "--unfreeze", 0,
         "--dies", data / "dies.json", "--size", 32, "--epochs", 2, "--batch", 16,
         "--out", tmp_path / "two", "--json",
     )  # fmt: skip

@@ -96,6 +96,19 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_result(
     assert_same_run(train(replace(ours, resume=True)), whole)
 
 
+def test_efficientnet_lite0_goes_on_to_the_same_result(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    lite0 = replace(
+        config, network="efficientnet-lite0", size=(32, 32), unfreeze=1, epochs=2, augment=False
+    )
+    whole = train(replace(lite0, out=tmp_path / "whole"))
+    ours = replace(lite0, out=tmp_path / "run")
+    with pytest.raises(EdgeQCError, match="stopped"):
+        train(ours, During(2, interrupt))
+    assert_same_run(train(replace(ours, resume=True)), whole)
+
+
 def test_the_best_epoch_survives_an_interruption_after_it(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
