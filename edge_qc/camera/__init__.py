@@ -1,8 +1,8 @@
-"""Cameras: frames in, from files and devices, by URI.
+"""Cameras: read frames from files and devices, by URI.
 
-``Camera`` is what a station uses: a source in a process of its own, reopened when it is lost.
-``open_source`` reads one in this very process, for tools. This page is the room's face; it imports
-neither OpenCV nor the settings.
+A station uses ``Camera``: a source in its own process, reopened when it is lost. ``open_source``
+reads a source in the calling process, for tools. This module imports neither OpenCV nor the
+settings.
 """
 
 from edge_qc.camera.backoff import Backoff

@@ -65,7 +65,7 @@ class AravisSource:
             self._set_up(options)
             self._stream = self._camera.create_stream(None, None)
             if self._stream is None:
-                raise CameraError(f"camera source {request.shown}: gives no stream of pictures")
+                raise CameraError(f"camera source {request.shown}: delivers no stream of pictures")
             payload = self._camera.get_payload()
             for _ in range(_BUFFERS):
                 self._stream.push_buffer(self._aravis.Buffer.new_allocate(payload))
@@ -92,7 +92,7 @@ class AravisSource:
         seen = camera.get_pixel_format_as_string()
         if seen not in _FORMATS:
             raise CameraError(
-                f"camera source {self._request.shown}: gives pixel format {seen}, wanted one of "
+                f"camera source {self._request.shown}: has pixel format {seen}, wanted one of "
                 f"{', '.join(_FORMATS)}: append ?pixel_format=Mono8"
             )
         self._format = seen
@@ -106,8 +106,8 @@ class AravisSource:
             got = region.x, region.y, region.width, region.height
             if got != asked:
                 raise CameraError(
-                    f"camera source {self._request.shown}: x, y, width, height {asked} were "
-                    f"refused, the camera gives {got}"
+                    f"camera source {self._request.shown}: the camera refused x, y, width, height "
+                    f"{asked} and uses {got}"
                 )
         if "exposure_us" in options:
             camera.set_exposure_time(options["exposure_us"])
@@ -134,7 +134,7 @@ class AravisSource:
 
     @staticmethod
     def check(request: SourceRequest) -> None:
-        """Refuse options that are not known, and where Aravis is not installed."""
+        """Refuse unknown options, and a missing Aravis."""
         if request.table is not None or not request.die:
             raise SettingsError(f"camera source {request.shown}: give die, the die that it sees")
         _parts(request)
@@ -148,18 +148,18 @@ class AravisSource:
         try:
             self._camera.software_trigger()
         except self._glib_error as error:
-            raise self._failed("takes no software trigger", error) from error
+            raise self._failed("does not accept a software trigger", error) from error
         self._owed = True
 
     def _require_control(self) -> None:
         if self._lost.is_set():
             raise CameraError(
-                f"camera source {self._request.shown}: control was lost; it went away, or another "
-                "program took it"
+                f"camera source {self._request.shown}: control was lost: the camera went away, or "
+                "another program took it"
             )
 
     def read(self, timeout_s: float) -> Grab | BadImage | None:
-        """The next picture; None where none came, which without a trigger is no fault."""
+        """The next picture; None if none came, which without a trigger is no fault."""
         self._require_control()
         if timeout_s > 0:
             buffer = self._stream.timeout_pop_buffer(int(timeout_s * 1e6))
@@ -170,8 +170,8 @@ class AravisSource:
             if self._owed and timeout_s > 0:
                 # One that comes later would be taken for the next trigger's: open it anew.
                 raise CameraError(
-                    f"camera source {self._request.shown}: was asked for a picture and gave none "
-                    f"within {timeout_s:.1f} s"
+                    f"camera source {self._request.shown}: delivered no picture within "
+                    f"{timeout_s:.1f} s of the trigger"
                 )
             return None
         self._owed = False
@@ -184,8 +184,8 @@ class AravisSource:
         status = buffer.get_status()
         if status != self._aravis.BufferStatus.SUCCESS:
             return BadImage(
-                f"camera source {self._request.shown}: incomplete picture "
-                f"({status.value_nick}); look at the network's load and packet size",
+                f"camera source {self._request.shown}: incomplete picture ({status.value_nick}); "
+                "check the network's load and packet size",
                 self._request.die,
                 None,
                 None,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds doubled from ``first_s`` to ``most_s``, each drawn from its upper half: cameras that
-    failed together do not return together."""
+    """Delays that double from ``first_s`` to ``most_s``, each drawn from its upper half, so that
+    cameras that failed together do not return together."""
 
     first_s: float = 0.5
     most_s: float = 30.0

@@ -1,7 +1,7 @@
-"""What can be seen to be wrong with a frame before anything judges it.
+"""Checks a frame before anything judges it.
 
-A frame that shows nothing, or that a frozen driver gave twice. Whether a frame is good enough to be
-judged is the model's matter (defocus and over-exposure are drift), not looked at here.
+They find a frame that shows nothing, or that a frozen driver delivered twice. The model decides
+whether a frame is good enough to judge (defocus and over-exposure are drift).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def nothing_to_judge(pixels: NDArray[np.uint8], image: str | None) -> str:
 
 
 def no_picture(pixels: NDArray[np.uint8]) -> str:
-    """Why a frame (uint8, any shape) shows nothing, or "" where it shows something."""
+    """Why a frame (uint8, any shape) shows nothing, or ""."""
     for what, beyond in (
         (f"black: {_SHARE:.1%} of its pixels are at most {_DARK}. Check lens cap and lamp", _dark),
         (f"saturated: {_SHARE:.1%} of its pixels are at least {_BRIGHT}. Check the exposure", _lit),
@@ -46,8 +46,8 @@ def _lit(pixels: NDArray[np.uint8]) -> float:
 
 
 class RepeatCheck:
-    """Whether a live camera gives one and the same frame again: noise makes that impossible, so a
-    driver or camera is frozen."""
+    """Detects a live camera that repeats a frame: noise makes that impossible, so its driver is
+    frozen."""
 
     def __init__(self) -> None:
         self._last: NDArray[np.uint8] | None = None

@@ -1,9 +1,9 @@
 """The process that reads one source: ``python -m edge_qc.camera.child``, started by ``link``.
 
-It exists to be killed: a driver may hang forever or crash, and takes nothing with it. Messages are
-JSON over the socket whose descriptor is the only argument (the request, with its password, comes
-over it too, out of sight of ``ps``); pixels go through ``ring``. When the socket ends, so does the
-process, hung or not. Its imports are kept light, because every reopening waits for them.
+The process can be killed without loss when a driver hangs forever or crashes. Messages are JSON
+over the socket whose descriptor is the only argument (the request, with its password, comes over it
+too, out of sight of ``ps``); pixels go through ``ring``. When the socket ends, so does the process,
+hung or not. Its imports are kept light, because every reopening waits for them.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ class _Child:
         while fresh and fresh.monotonic_s is not None and fresh.monotonic_s < after_s:
             if time.monotonic() > until_s:
                 raise CameraError(
-                    f"stale: gives frames {after_s - fresh.monotonic_s:.1f} s older than the "
-                    "trigger, and no newer ones"
+                    f"stale: delivers only frames {after_s - fresh.monotonic_s:.1f} s older than "
+                    "the trigger"
                 )
             fresh = source.read(timeout_s)
         return fresh
@@ -208,7 +208,9 @@ class _Child:
             return "frame", detail
         if repeats.repeated(item.pixels):
             if repeats.run >= _REPEATS:
-                raise CameraError(f"frozen: gave the same frame {repeats.run + 1} times on end")
+                raise CameraError(
+                    f"frozen: delivered the same frame {repeats.run + 1} times in a row"
+                )
             return "camera", "repeated: every pixel as in the frame before"
         return None
 

@@ -2,7 +2,7 @@
 were predicted from one of them, up to the next whole key frame.
 
 Frames go by the number of the packet that they were decoded from, in the order of decoding, which
-is not the order of showing. What counts as damage is ``ffmpeg``'s to say.
+is not the order of showing. ``decoding`` decides what counts as damage.
 """
 
 from __future__ import annotations

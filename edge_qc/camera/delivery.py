@@ -1,4 +1,4 @@
-"""What a camera's process said, turned into the line's events, and counted."""
+"""Turns a camera process's messages into the line's events, and counts them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Delivery:
         if self._dies is not None and die not in self._dies:
             subject = f"image {image}: " if image else ""
             known = ", ".join(self._dies)
-            detail = f"{subject}die {die!r} is unknown to the bundle, which knows {known}"
+            detail = f"{subject}die {die!r} is not in the bundle, which knows {known}"
             self.fault(Reason.FRAME, detail, trigger, message)
             return
         try:

@@ -1,4 +1,4 @@
-"""What a camera tells the line, and what it says of itself."""
+"""The events and counts that a camera reports to the line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A folder or video that is not looped came to its end; nothing more comes of this camera."""
+    """A folder or video that does not loop has ended; this camera delivers nothing more."""
 
     camera: str
 

@@ -1,7 +1,7 @@
 """A pin of a GPIO chip as a trigger: edges in, by the kernel's character device.
 
-Needs the package ``gpiod`` (libgpiod 2, ``pip install '.[gpio]'`` in a clone). What an edge sets
-off is its owner's matter.
+Needs the package ``gpiod`` (libgpiod 2, ``pip install '.[gpio]'`` in a clone). The owner decides
+what an edge triggers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BUFFERED = 64
 
 
 def check_pin(pin: Pin) -> None:
-    """Refuse what can never work. Raises SettingsError."""
+    """Refuse a pin that can never work. Raises SettingsError."""
     try:
         import gpiod  # noqa: F401
     except ImportError as error:
@@ -59,7 +59,7 @@ class PinWatch:
         self._thread = threading.Thread(target=self._run, name=f"gpio-{pin}", daemon=True)
 
     def start(self) -> None:
-        """Raises SettingsError where gpiod is missing; a chip that is, is waited for."""
+        """Raises SettingsError if gpiod is missing; waits for a missing chip."""
         check_pin(self.pin)
         self._thread.start()
 
@@ -83,7 +83,7 @@ class PinWatch:
                 self._stopping.wait(delay_s)
 
     def _watch(self) -> None:
-        """Hear edges until stopped. Raises CameraError where the pin is lost."""
+        """Receive edges until stopped. Raises CameraError if the pin is lost."""
         try:
             with self._request() as request:
                 self._on_trouble(None)
@@ -97,9 +97,9 @@ class PinWatch:
                             self._tell(time.monotonic() - event.timestamp_ns / 1e9)
         except (OSError, ValueError) as error:
             raise CameraError(
-                f"gpio:{self.pin}: {error}. See that the chip and the pin exist (gpioinfo "
-                "lists them), that no other program holds the pin, and that the station's user may "
-                "open the chip (group gpio)"
+                f"gpio:{self.pin}: {error}. Check that the chip and the pin exist (gpioinfo lists "
+                "them), that no other program holds the pin, and that the station's user may open "
+                "the chip (group gpio)"
             ) from error
 
     def _tell(self, age_s: float) -> None:

@@ -36,7 +36,7 @@ _TWELVE_BITS = 4095
 
 def read_image(file: Path) -> NDArray[np.uint8]:
     """The file's pixels, uint8, (H, W) grey or (H, W, 3) BGR, by the rule at the top of this page.
-    An orientation tag is not obeyed: the pixels are as the camera stored them.
+    It ignores an orientation tag: the pixels stay as the camera stored them.
 
     Raises DataError that names the file where it is missing, damaged or of a kind that is refused.
     """

@@ -1,6 +1,6 @@
-"""The station's end of one camera process: started, spoken with, killed.
+"""The station's end of one camera process: starts it, talks to it, kills it.
 
-A link lives as long as its process; when and how often one is opened is decided in ``reader``.
+A link lives as long as its process; ``reader`` decides when to open one.
 """
 
 from __future__ import annotations

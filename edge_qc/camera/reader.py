@@ -4,8 +4,8 @@ gives.
 Every source is read in a process of its own, folders too: one mechanism, a quarter of a second to
 start, and neither a driver that hangs nor a file that crashes a decoder reaches the station. A live
 camera that the line cannot follow keeps the frames that it has accepted and counts those that it
-must drop as overruns; a replay waits instead, and after a failure goes on where it was. Why a
-source failed is found out in ``child``.
+must drop as overruns; a replay waits instead, and after a failure goes on where it was. ``child``
+determines why a source failed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SILENCE_S = 1.0
 
 
 class _Died(CameraError):
-    """The process is gone without a word."""
+    """The process ended without a message."""
 
 
 class Camera:
@@ -88,7 +88,7 @@ class Camera:
 
     @property
     def stats(self) -> CameraStats:
-        """A snapshot; may be taken from any thread."""
+        """A snapshot; safe from any thread."""
         link, delivery = self._link, self._delivery
         return CameraStats(
             state=self._state,
@@ -108,7 +108,7 @@ class Camera:
         as a Fault, and tried again.
         """
         if self._thread is not None:
-            raise CameraError(f"camera {self.name}: was started before; make another")
+            raise CameraError(f"camera {self.name} was already started; create another")
         check_source(self._request)
         die = self._request.die
         if self._request.table is None and self._dies is not None and die not in self._dies:
@@ -136,7 +136,7 @@ class Camera:
             or not self._triggers.ask(trigger_id, part_id, self._timeout_s)
         ):
             state = self._state.value if self._triggered else "free-running"
-            raise CameraError(f"camera {self.name}: takes no trigger, it is {state}")
+            raise CameraError(f"camera {self.name}: cannot take a trigger, it is {state}")
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """End the camera; triggers that wait get a Fault. False where ``deliver`` still holds its
@@ -240,7 +240,7 @@ class Camera:
             link.trigger(trigger)
 
     def _patience_s(self) -> float:
-        """How long an open source may be silent."""
+        """How long an open source may stay silent."""
         if self._idle_is_health:
             return self._timeout_s + _SILENCE_S
         return self._timeout_s + (1.0 / self._request.fps if self._request.fps else 0.0)

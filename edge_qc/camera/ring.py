@@ -1,7 +1,7 @@
 """Frames between two processes: a few slots of memory that both have mapped.
 
-The memory is a memfd without a name, so that nothing is left behind whoever is killed. Which slot
-is whose is said in the messages of ``link`` and ``child``, not in the memory.
+The memory is a memfd without a name, so that nothing is left behind whoever is killed. The messages
+of ``link`` and ``child`` assign the slots, not the memory.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 
 ``SCHEMES`` is the table of them as ``module:class``; each is imported when it is opened. A class
 takes a ``SourceRequest``, and its static ``check`` refuses, without opening anything, what can
-never work. Which process reads a source is not decided here: see ``reader``.
+never work. ``reader`` decides which process reads a source.
 """
 
 from __future__ import annotations

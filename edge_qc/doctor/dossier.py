@@ -41,7 +41,7 @@ def require_writable(archive: Path) -> None:
 def write_dossier(archive: Path, files: Mapping[str, object]) -> None:
     """Write the archive. files: by name; text as it is, anything else as JSON.
 
-    Raises DataError where it cannot be written; a half-written one does not stay.
+    Raises DataError if it cannot be written; an incomplete one is removed.
     """
     folder = archive.name.removesuffix(".tar.gz")
     packed = io.BytesIO()

@@ -1,7 +1,7 @@
 """Engines: uint8 views in, readings out.
 
-An engine runs the bundle's graph and says what it said, with no threshold of its own. ``ENGINES``
-is the table of them; each is imported when it is opened. Acceptance lives in ``acceptance``.
+An engine runs the bundle's graph and returns its outputs, with no threshold of its own. ``ENGINES``
+lists them; each is imported when it is opened. ``acceptance`` decides whether one may judge.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Engine(Protocol):
     def infer(self, views: NDArray[np.uint8]) -> tuple[Reading, ...]:
         """Readings of ``views``, uint8 (n, 1, H, W) with 1 <= n <= the bundle's batch.
 
-        Raises EngineError where the engine fails or its outputs have the wrong shape or are not
+        Raises EngineError if the engine fails, or its outputs have the wrong shape or are not
         finite.
         """
 
@@ -78,7 +78,7 @@ def default_plans() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class DeviceOptions:
-    """What an engine on a device needs to know beyond the bundle; ONNX Runtime needs none of it.
+    """The options of an engine on a device; ONNX Runtime needs none of them.
 
     plans: the folder of plans. workspace_mb: the most device memory that a build may try tactics
     with. optimization_level: TensorRT's, 0 (quick to build) to 5 (slow to build). build: ``never``,

@@ -91,7 +91,7 @@ def accept(
         raise AcceptanceError(
             f"engine {engine.name} does not reproduce bundle {bundle.id[:12]}:\n"
             + "\n".join(rows)
-            + "\nIt is refused. Rebuild the engine, or go back to the previous bundle"
+            + "\nThe engine is refused. Rebuild it, or return to the previous bundle"
         )
     for _ in range(repeats):
         _timed(engine, golden.views[:batch], latencies)

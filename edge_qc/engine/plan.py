@@ -2,7 +2,7 @@
 
 The network is strongly typed, so that every tensor has the type that the ONNX gives it: precision
 is decided at export, FP32 islands included, and no flag here adds to it. TF32 is off, because an
-FP32 island means FP32. Where plans are kept is ``plan_cache``'s, when one is built ``tensorrt``'s.
+FP32 island means FP32. ``plan_cache`` stores plans, ``tensorrt`` decides when to build one.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _parser_errors(parser: trt.OnnxParser) -> list[str]:
         name = error.node_name() or (f"number {error.node()}" if error.node() >= 0 else "")
         operator = error.node_operator() or "no operator"
         lines.append(f"  node {name} ({operator}): {why}" if name else f"  the graph: {why}")
-    return lines or ["  the parser did not say why"]
+    return lines or ["  the parser gave no reason"]
 
 
 def _explained(description: str) -> str:

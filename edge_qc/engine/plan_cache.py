@@ -1,10 +1,10 @@
 """Where plans are kept, and which of them may be used.
 
-A plan is a program for one GPU and one TensorRT: deserialising it runs what is in it. So a plan is
-taken only when its fingerprint, a file beside it, says that this machine made it, from this ONNX,
-with this TensorRT, for this GPU, and when both files are whole and nobody else could have written
-them. Everything else is answered with a reason, and the plan is built again. Nothing here knows
-TensorRT; building is ``plan``'s work.
+A plan is a program for one GPU and one TensorRT: deserialising it runs it. So a plan is taken only
+when its fingerprint, a file beside it, says that this machine made it, from this ONNX, with this
+TensorRT, for this GPU, and when both files are whole and nobody else could have written them.
+Otherwise it returns a reason, and the plan is built again. Nothing here knows TensorRT; ``plan``
+builds.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class PlanCache:
 
 
 def machine_id() -> str:
-    """Names this machine without telling what /etc/machine-id says; empty where it says nothing."""
+    """Identifies this machine without revealing /etc/machine-id; empty if there is none."""
     try:
         return _digest(b"edge-qc plan " + _MACHINE_ID.read_bytes().strip())[:32]
     except OSError:

@@ -124,11 +124,13 @@ class TensorRTEngine:
             }
         )
         cache = PlanCache(device.plans)
-        found = cache.find(key) if device.build != "always" else Refused("asked to build it anew")
+        found = (
+            cache.find(key) if device.build != "always" else Refused("a new build was requested")
+        )
         if isinstance(found, bytes):
             engine = self._deserialise(found)
             if engine is not None:
-                log.info("plan %s taken from %s", key.name, cache.folder)
+                log.info("using plan %s from %s", key.name, cache.folder)
                 return engine
             cache.drop(key)
             found = Refused(f"the one there does not load: {self._messages.why()}")
@@ -172,7 +174,7 @@ class TensorRTEngine:
             file = cache.keep(
                 key, built.plan, {"seconds": round(built.seconds), "driver": self._gpu.driver}
             )
-        log.info("built %s in %.0f s; it serves this GPU alone", file, built.seconds)
+        log.info("built %s in %.0f s; it fits only this GPU", file, built.seconds)
         return built.plan
 
     def _deserialise(self, plan: bytes) -> trt.ICudaEngine | None:
@@ -183,7 +185,7 @@ class TensorRTEngine:
         return engine
 
     def _made(self, make: Callable[[], _Made | None], what: str) -> _Made:
-        """What TensorRT makes: it answers null where it cannot, which some bindings raise."""
+        """Create a TensorRT object; on failure it returns null, which some bindings raise."""
         try:
             made = make()
         except TypeError as error:

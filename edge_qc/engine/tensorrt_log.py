@@ -1,5 +1,5 @@
-"""TensorRT's messages: into the station's log, and the last ones remembered, because TensorRT
-answers a failure with None and says why only here."""
+"""TensorRT's messages: logs them and remembers the last ones, because TensorRT returns None on a
+failure and gives the reason only here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Messages:
 
     def why(self) -> str:
         """The errors in one text; says so where TensorRT said nothing."""
-        return "; ".join(dict.fromkeys(self._errors)) or "TensorRT did not say why"
+        return "; ".join(dict.fromkeys(self._errors)) or "TensorRT gave no reason"
 
 
 def logger_of(messages: Messages) -> trt.ILogger:

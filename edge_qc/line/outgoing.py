@@ -1,6 +1,6 @@
 """What is said, in order: on disk, then to the outputs, then to the broker, which reads the disk.
 
-The outputs are told by the disk's own thread, the moment that a verdict is durable, and take it at
+The outbox's writer hands a verdict to the outputs the moment it is durable, and they accept it at
 once; the loop waits for neither.
 """
 
@@ -38,7 +38,7 @@ class Outgoing:
         self._outbox, self._outputs = outbox, outputs
 
     def verdict(self, verdict_id: str, content: VerdictContent, origin: Origin) -> None:
-        """Raises PublishError where it cannot be recorded: then no output shows it."""
+        """Raises PublishError if it cannot be recorded; then no output shows it."""
         done = self._outbox.verdict(verdict_id, content)
         self._show(
             done,

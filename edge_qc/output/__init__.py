@@ -2,8 +2,8 @@
 
 ``Outputs`` is the room's door. A verdict that is on disk is offered here, and goes to the broker
 after that; an output that is slow, away or broken holds up no verdict, and its parts are rejected.
-What the values mean is ``block``'s, where they lie ``layout``'s, when a PASS may be shown
-``deadline``'s. The room gives no safety function in the sense of ISO 13849.
+``block`` defines the values, ``layout`` their addresses, ``deadline`` when a PASS may be shown. The
+room gives no safety function in the sense of ISO 13849.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Outputs:
         ]
 
     def acknowledge(self) -> dict[str, str]:
-        """A person has seen to it; by output, the faults that stood."""
+        """Acknowledge for a person. Returns the faults that stood, by output."""
         return self._latch.acknowledge()
 
     def faults(self) -> list[str]:

@@ -1,6 +1,6 @@
 """The block: what a controller sees of one camera or of the part, and what its numbers mean.
 
-Where its values lie is ``layout``'s.
+``layout`` assigns the addresses.
 """
 
 from __future__ import annotations

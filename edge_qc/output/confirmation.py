@@ -1,4 +1,4 @@
-"""Whether the ejector did what it was told: every REJECT expects one edge within a window; pure."""
+"""Whether the ejector followed its command: every REJECT expects one edge within a window; pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Confirmation:
         return None
 
     def overdue(self, now_s: float) -> list[int]:
-        """The results whose window is over without an edge; each is told once."""
+        """The results whose window is over without an edge; each is reported once."""
         late = []
         while self._expected and self._expected[0][0] + self._within_s < now_s:
             late.append(self._expected.popleft()[1])
@@ -36,5 +36,5 @@ class Confirmation:
         return self._expected[0][0] + self._within_s if self._expected else float("inf")
 
     def forget(self) -> None:
-        """Nothing is expected any more: nobody knows what the ejector was told meanwhile."""
+        """Expect nothing more: the ejector's commands meanwhile are unknown."""
         self._expected.clear()

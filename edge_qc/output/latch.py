@@ -43,7 +43,7 @@ class Latch:
                 self._keep()
 
     def acknowledge(self) -> dict[str, str]:
-        """A person has seen to it; what stood."""
+        """Acknowledge for a person. Returns the fault that stood."""
         with self._lock:
             before, self._standing = self._standing, {}
             self._keep()
