@@ -11,7 +11,8 @@ from collections.abc import Iterator
 class FakeBroker:
     """connack: reason code and properties of every answer to CONNECT. pubacks: reason codes of the
     PUBACKs to messages of the outbox, one after another, then success. bye: a DISCONNECT's reason
-    code, sent once behind the first CONNACK. taken: the payloads that it acknowledged."""
+    code, sent once behind the first CONNACK. taken: the payloads that it acknowledged.
+    states: those of …/state."""
 
     def __init__(
         self,
@@ -21,6 +22,7 @@ class FakeBroker:
         bye: int | None = None,
     ) -> None:
         self.taken: list[bytes] = []
+        self.states: list[bytes] = []
         self.connects = 0
         self.connack = connack
         self._properties, self._pubacks, self._bye = properties, list(pubacks), bye
@@ -74,6 +76,8 @@ class FakeBroker:
             reason = self._pubacks.pop(0) if self._pubacks else 0
             if reason < 0x80:
                 self.taken.append(body[4 + length + 1 + body[4 + length] :])
+        if topic.endswith(b"/state"):
+            self.states.append(body[4 + length + 1 + body[4 + length] :])
         if flags & 0x06:
             connection.sendall(b"\x40\x04" + mid + bytes([reason, 0]))
 

@@ -35,6 +35,7 @@ def connect(
     station: StationTable,
     notify: Callable[[Note], None],
     *,
+    client_id: str,
     protocol: MQTTProtocolVersion,
     will: bytes,
 ) -> paho.Client:
@@ -43,11 +44,9 @@ def connect(
 
     Raises what ``open_client`` raises, and OSError if the broker cannot be reached.
     """
-    # The same client id at each start: a broker that still holds a dead connection closes that
-    # first.
     client = open_client(
         mqtt,
-        f"edge-qc.{station.site}.{station.name}",
+        client_id,
         notify,
         protocol=protocol,
         window=WINDOW,

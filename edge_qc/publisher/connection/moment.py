@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from edge_qc.publisher.connection.session import Session
@@ -72,14 +73,14 @@ class Moment:
         """Start a new connection, on which nothing was sent yet."""
         self._sent = None
 
-    def tell(self, session: Session) -> None:
-        """Publish state and health if they changed, and all waiting replies. While the broker
-        refuses a topic, READY and RUNNING go out as DEGRADED. Raises Lost."""
+    def tell(self, session: Session, troubles: Sequence[str]) -> None:
+        """Publish state and health if they changed, and all waiting replies. With troubles of this
+        connection, READY and RUNNING go out as DEGRADED. Raises Lost."""
         with self._lock:
             asked = state = self._state
             health, self._health = self._health, None
-        if session.refusals and state.state in (State.READY, State.RUNNING):
-            why = "; ".join(session.refusals)[:DETAIL_LIMIT]
+        if troubles and state.state in (State.READY, State.RUNNING):
+            why = "; ".join(troubles)[:DETAIL_LIMIT]
             state = state.model_copy(update={"state": State.DEGRADED, "why": why})
         if state != self._sent:
             session.publish_now(Kind.STATE, self._wire(Kind.STATE, state))

@@ -19,21 +19,16 @@ from typing import Any
 import paho.mqtt.client as paho
 
 from edge_qc.errors import EdgeQCError, PublishError
+from edge_qc.publisher.connection.acks import Acks
+from edge_qc.publisher.connection.conflict import PROBE_S, NameConflict
 from edge_qc.publisher.connection.connecting import WINDOW, await_connack, connect
 from edge_qc.publisher.connection.inbox import Handler, Inbox
 from edge_qc.publisher.connection.moment import Moment
 from edge_qc.publisher.connection.recorded import RecorderWatch
 from edge_qc.publisher.connection.session import Lost, Resting, Session
-from edge_qc.publisher.connection.transport import Connected, Note, Received, cut
+from edge_qc.publisher.connection.transport import Connected, Disconnected, Note, Received, cut
 from edge_qc.publisher.ledger.outbox import Outbox
-from edge_qc.publisher.messages import (
-    AckMessage,
-    BundleRef,
-    HealthContent,
-    Kind,
-    Severity,
-)
-from edge_qc.publisher.wire import read_ack
+from edge_qc.publisher.messages import BundleRef, HealthContent, Kind, Severity
 from edge_qc.settings import MqttTable, StationTable
 from edge_qc.system.state import State
 
@@ -51,20 +46,29 @@ class Publisher:
     """Sends the outbox's messages and the station's state, health and replies."""
 
     def __init__(
-        self, mqtt: MqttTable, station: StationTable, outbox: Outbox, *, late_s: float = LATE_S
+        self,
+        mqtt: MqttTable,
+        station: StationTable,
+        outbox: Outbox,
+        *,
+        late_s: float = LATE_S,
+        probe_s: float = PROBE_S,
     ) -> None:
-        """late_s: messages older than this when they are sent are marked historical."""
+        """late_s: messages older than this when they are sent are marked historical. probe_s: how
+        long to keep clear of another client that uses this station's name."""
         self._mqtt, self._station, self._outbox, self._late_s = mqtt, station, outbox, late_s
         self._broker = f"broker {mqtt.host}:{mqtt.port}"
         self._protocol = paho.MQTTv5
         self._notes: queue.Queue[Note] = queue.Queue()
         self._inbox = Inbox(station.root)
         self._moment = Moment(station, outbox.epoch)
-        self._acks: queue.Queue[AckMessage] = queue.Queue()
+        self._conflict = NameConflict(station, outbox.epoch, probe_s=probe_s)
         self._recorder: RecorderWatch | None = None
+        self._acks: Acks | None = None
         if mqtt.recorder:
             self._recorder = RecorderWatch(outbox.epoch, mqtt.recorder_silent_s)
-            self._inbox.listen("ack", self._take_ack)
+            self._acks = Acks(self._recorder, outbox, self._wake)
+            self._inbox.listen("ack", self._acks.take)
         self._unheard = 0
         self.turns = 0
         self._why: str | None = f"{self._broker}: not connected yet"
@@ -156,9 +160,15 @@ class Publisher:
 
     def _note(self, note: Note) -> None:
         if isinstance(note, Received):
-            self._inbox.take(note)
-        else:
-            self._notes.put(note)
+            if note.topic != f"{self._station.root}/{Kind.STATE.value}":
+                self._inbox.take(note)
+            elif not note.retained:
+                self._conflict.saw_state(note.payload, time.monotonic())
+                self._wake()
+            return
+        if isinstance(note, Disconnected) and note.taken_over:
+            self._conflict.taken_over(time.monotonic())
+        self._notes.put(note)
 
     def _run(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
@@ -168,6 +178,7 @@ class Publisher:
             self._forget_notes()
             try:
                 self._serve()
+                backoff_s = _FIRST_BACKOFF_S
             except (Lost, EdgeQCError, OSError, ValueError) as error:
                 self._why = f"{self._broker}: {error}"
             except Exception as error:
@@ -179,17 +190,21 @@ class Publisher:
             log.warning("%s", self._why)
             if time.monotonic() - began_s > _LAST_BACKOFF_S:
                 backoff_s = _FIRST_BACKOFF_S
-            self._stopping.wait(backoff_s * random.uniform(0.5, 1.0))
+            rest_s = max(backoff_s, self._conflict.rest_s())
+            self._stopping.wait(rest_s * random.uniform(0.5, 1.0))
             backoff_s = min(2 * backoff_s, _LAST_BACKOFF_S)
 
     def _serve(self) -> None:
-        """Run one connection until it ends. Unless the station stops, the end is always an
-        error."""
+        """Run one connection until the station stops, or it is time to try the shared name again;
+        any other end is an error."""
+        now_s = time.monotonic()
+        apart = self._conflict.apart(now_s)
         try:
             client = connect(
                 self._mqtt,
                 self._station,
                 self._note,
+                client_id=self._conflict.client_id(now_s),
                 protocol=self._protocol,
                 will=self._moment.will(),
             )
@@ -201,7 +216,10 @@ class Publisher:
         session: Session | None = None
         try:
             answer = await_connack(client, self._notes, self._stopping)
+            if answer.refused is not None and apart:
+                self._conflict.refused()
             self._check(answer)
+            accepted_s = time.monotonic()
             session = Session(
                 client,
                 self._station.root,
@@ -212,10 +230,13 @@ class Publisher:
                 largest_bytes=answer.largest_bytes,
                 recorder=self._recorder,
             )
-            self._feed(session)
+            self._feed(session, apart)
             client.disconnect()
             client.loop_stop()
         except Lost as error:
+            if session is not None and not session.refusals:
+                now_s = time.monotonic()
+                self._conflict.lost(now_s, now_s - accepted_s)
             cut(client)
             # The broker's last message explains more than a send that failed.
             said = session.finish(self._notes) if session is not None else None
@@ -225,7 +246,7 @@ class Publisher:
             if session is not None:
                 session.finish(self._notes)
 
-    def _feed(self, session: Session) -> None:
+    def _feed(self, session: Session, apart: bool) -> None:
         log.info("%s: connected", self._broker)
         self._moment.begin()
         self._connected.set()
@@ -233,9 +254,17 @@ class Publisher:
         if self._recorder is not None:
             self._recorder.connected(time.monotonic())
         while not self._stopping.is_set():
-            self._why = "; ".join([*session.refusals, *self._heed_recorder()]) or None
-            session.subscribe(self._inbox.levels)
-            self._moment.tell(session)
+            now_s = time.monotonic()
+            conflict = self._conflict.warning(now_s)
+            wrong = [*session.refusals, *([conflict] if conflict is not None else [])]
+            silent = [] if self._acks is None else self._acks.heed()
+            self._why = "; ".join([*wrong, *silent]) or None
+            if apart and not self._conflict.apart(now_s):
+                self._why = f"{self._broker}: connecting under the shared name again"
+                return
+            also = (Kind.STATE.value,) if self._conflict.suspected(now_s) else ()
+            session.subscribe((*self._inbox.levels, *also))
+            self._moment.tell(session, wrong)
             self._unheard = before + session.unheard
             try:
                 session.fill()
@@ -249,32 +278,6 @@ class Publisher:
             session.listen(self._notes, left_s)
         info = session.publish_now(Kind.STATE, self._moment.goodbye())
         info.wait_for_publish(_GOODBYE_S)
-
-    def _take_ack(self, payload: bytes, _came_s: float) -> None:
-        try:
-            self._acks.put(read_ack(payload))
-        except PublishError as error:
-            log.warning("%s", error)
-        self._wake()
-
-    def _heed_recorder(self) -> list[str]:
-        """Release what the recorder has acknowledged. Return a warning if the recorder is
-        silent."""
-        if self._recorder is None:
-            return []
-        now_s = time.monotonic()
-        while not self._acks.empty():
-            ack = self._acks.get()
-            if self._recorder.heard(ack, now_s):
-                self._outbox.acknowledged(ack.epoch, ack.kind, ack.upto)
-            else:
-                log.warning(
-                    "ignored an ack of %s %d, which this station never sent",
-                    ack.kind.value,
-                    ack.upto,
-                )
-        silence = self._recorder.silence(now_s)
-        return [silence] if silence is not None else []
 
     def _check(self, answer: Connected) -> None:
         """Raises Lost if the broker refused, or cannot serve a station."""

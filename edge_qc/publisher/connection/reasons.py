@@ -12,6 +12,9 @@ SUCCESSES = frozenset({0x00, 0x01, 0x02, 0x04, 0x10})
 NO_SUBSCRIBERS = 0x10
 """In a PUBACK: the broker accepted the message, but its topic has no subscriber."""
 
+SESSION_TAKEN_OVER = 0x8E
+"""A DISCONNECT's: another client has connected under the same id."""
+
 _ACCOUNT = "correct the user name, password or certificate here, or the account at the broker"
 _RULES = "allow that topic to this station's account in the broker's access rules"
 _LIMITS = "raise the broker's limits"

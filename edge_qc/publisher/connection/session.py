@@ -95,12 +95,13 @@ class Session:
         )
 
     def subscribe(self, levels: Iterable[str]) -> None:
-        """Subscribe to these levels. Raises Lost."""
+        """Subscribe to these levels. The station's own state is only looked at: to be refused
+        that is no trouble. Raises Lost."""
         for level in levels:
             if level in self._asked:
                 continue
             if self._client.protocol == paho.MQTTv5:
-                options = SubscribeOptions(qos=1, retainHandling=2)
+                options = SubscribeOptions(qos=1, noLocal=True, retainHandling=2)
                 error, mid = self._client.subscribe(self._topic(level), options=options)
             else:
                 error, mid = self._client.subscribe(self._topic(level), 1)
@@ -183,7 +184,9 @@ class Session:
                 raise Lost(note.why)
             if isinstance(note, Subscribed) and note.client is self._client and note.refused:
                 self._unheard |= {
-                    level: note.refused for level, mid in self._asked.items() if mid == note.mid
+                    level: note.refused
+                    for level, mid in self._asked.items()
+                    if mid == note.mid and level != Kind.STATE.value
                 }
         oldest_s = min((sent_s for _, sent_s in self._sent.values()), default=None)
         if oldest_s is not None and time.monotonic() - oldest_s > ACK_S:

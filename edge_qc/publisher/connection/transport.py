@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_qc.publisher.connection.reasons import NO_SUBSCRIBERS, words
+from edge_qc.publisher.connection.reasons import NO_SUBSCRIBERS, SESSION_TAKEN_OVER, words
 from edge_qc.settings import MqttTable
 
 CONNECT_S = 10.0
@@ -54,10 +54,11 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection ended."""
+    """The connection ended. taken_over: another client has connected under the same id."""
 
     client: paho.Client
     why: str
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ def open_client(
     ) -> None:
         if reason.getName() != "Unspecified error":
             hints[:] = [_said(reason)]
-        notify(Disconnected(client, ": ".join(["the connection was lost", *hints[-1:]])))
+        why = ": ".join(["the connection was lost", *hints[-1:]])
+        notify(Disconnected(client, why, taken_over=reason.value == SESSION_TAKEN_OVER))
 
     def on_log(_client: paho.Client, _data: Any, _level: int, text: str) -> None:
         # A broker that refuses a certificate sends its alert after the handshake.
