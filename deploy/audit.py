@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 CONSTRAINTS = Path(__file__).resolve().parent / "constraints"
-LOCKS = ("station.txt", "station-numpy1.txt", "plant.txt", "pycuda.txt")
+LOCKS = ("station.txt", "station-numpy1.txt", "plant.txt", "pycuda.txt", "cuda-bindings.txt")
 
 
 def main() -> int:

@@ -180,7 +180,9 @@ pip_of() { # VENV ARGUMENTS…
   "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@" "${where[@]}"
 }
 
-pycuda() { # VENV: where TensorRT is; built once, since it takes minutes
+# The engine's way to CUDA, where TensorRT is: pycuda, built once, since it takes minutes; NVIDIA's
+# cuda-bindings, a wheel, where there is no compiler.
+pycuda() { # VENV
   [ -n "$(gpu_kind)" ] || return 0
   local found get="$1/bin/python -m pip install tensorrt"
   if [ "$(gpu_kind)" = jetson ]; then get="apt install python3-libnvinfer, JetPack's own"; fi
@@ -195,6 +197,11 @@ pycuda() { # VENV: where TensorRT is; built once, since it takes minutes
   if ! compgen -G "$wheels/pycuda-*.whl" >/dev/null; then
     if compgen -G "$HERE/wheels/pycuda-*.whl" >/dev/null; then
       install -D -m 644 -t "$wheels" "$HERE"/wheels/*.whl
+    elif compgen -G "$HERE/wheels/cuda_bindings-*.whl" >/dev/null ||
+      { [ $offline = no ] && ! PATH=/usr/local/cuda/bin:$PATH type -P nvcc g++ >/dev/null; }; then
+      say "cuda-bindings is taken in pycuda's place: to build that, nvcc and g++ are wanted"
+      pip_of "$1" install --quiet --no-deps --require-hashes -r "$HERE/constraints/cuda-bindings.txt"
+      return
     elif [ $offline = yes ]; then
       die "no pycuda in $HERE/wheels: install one station with a network, and copy its $wheels here"
     else

@@ -22,6 +22,7 @@ LOCKS = {
     # JetPack 6's modules and every OpenCV of apt's were built for numpy 1.
     "station-numpy1.txt": (Path("pyproject.toml"), "numpy<2"),
     "pycuda.txt": ("pycuda==2026.1", "numpy<2"),
+    "cuda-bindings.txt": ("cuda-bindings>=12.9,<13", ""),
 }
 EXTRAS = {"plant.txt": ("record", "dashboard")}
 

@@ -31,11 +31,18 @@ print(json.dumps([trt.__version__, trt.__file__, builder, log.said[-1:]]))
 """
 
 _CUDA = """
-import json, pycuda, pycuda.driver as cuda
+import json
+from importlib import metadata
+try:
+    import pycuda.driver as cuda
+    library = "pycuda"
+except ImportError:
+    from edge_qc.engine import cuda_bindings as cuda
+    library = "cuda-bindings"
 cuda.init()
 device = cuda.Device(0)
-print(json.dumps([pycuda.VERSION_TEXT, cuda.get_driver_version(), device.name(),
-                  device.compute_capability(), device.total_memory()]))
+print(json.dumps([library + " " + metadata.version(library), cuda.get_driver_version(),
+                  device.name(), device.compute_capability(), device.total_memory()]))
 """
 
 _PREFLIGHT = """
@@ -113,7 +120,7 @@ def _unsupported(version: str, machine: Machine) -> str | None:
 
 
 def cuda(spared: str | None) -> Iterator[Finding]:
-    """pycuda, and a device behind it."""
+    """pycuda or cuda-bindings, and a device behind it."""
     if spared is not None:
         yield none("CUDA", spared)
         return
@@ -121,16 +128,17 @@ def cuda(spared: str | None) -> Iterator[Finding]:
     if answer is None:
         yield bad(
             "CUDA",
-            f"pycuda finds no device: {failure}",
-            f"{how_to_install('pycuda')}, with nvcc on the PATH; then check that this user may "
+            f"no device is found: {failure}",
+            f"{how_to_install('pycuda')}, with nvcc on the PATH, or without a compiler "
+            f"{how_to_install('cuda-bindings')}; then check that this user may "
             "open the GPU (group video or render)",
         )
         return
-    pycuda, driver, name, capability, memory = answer
+    library, driver, name, capability, memory = answer
     yield good(
         "CUDA",
         f"{name}, sm_{''.join(map(str, capability))}, {memory >> 20} MB; driver for CUDA "
-        f"{driver // 1000}.{driver % 1000 // 10}, pycuda {pycuda}",
+        f"{driver // 1000}.{driver % 1000 // 10}, {library}",
     )
 
 

@@ -1,8 +1,9 @@
-"""CUDA through pycuda: one device, its primary context, buffers that live as long as the engine.
+"""CUDA through pycuda, or through cuda-bindings where pycuda is not installed.
 
-Every call into CUDA happens with the context pushed (``with gpu:``) on the calling thread, so an
-engine may be opened on one thread and asked on another. Nothing here knows TensorRT; pycuda's
-errors leave as EngineError.
+One device, its primary context, buffers that live as long as the engine. Every call into CUDA
+happens with the context pushed (``with gpu:``) on the calling thread, so an engine may be opened on
+one thread and asked on another. Nothing here knows TensorRT; the library's errors leave as
+EngineError.
 """
 
 from __future__ import annotations
@@ -32,10 +33,13 @@ class Gpu:
         try:
             import pycuda.driver as cuda
         except ImportError as error:
-            raise EngineError(
-                f"pycuda cannot be imported: {error}. Install it in the station's environment: "
-                "edge-qc doctor says how"
-            ) from error
+            try:
+                # The same names, over NVIDIA's own wheel.
+                from edge_qc.engine import cuda_bindings as cuda  # type: ignore[no-redef]
+            except EngineError as neither:
+                raise EngineError(
+                    f"pycuda cannot be imported: {error}; {neither}. edge-qc doctor says more"
+                ) from error
         self.cuda = cuda
         with self.errors("no CUDA device can be used"):
             cuda.init()

@@ -28,7 +28,14 @@ from edge_qc.system.machine import this_machine
 SCHEMA = "edge-qc/acceptance/1"
 REPEATS = 50
 
-_LIBRARIES = ("numpy", "av", "opencv-python-headless", "onnxruntime", "pycuda")
+_LIBRARIES = (
+    "numpy",
+    "av",
+    "opencv-python-headless",
+    "onnxruntime",
+    "pycuda",
+    "cuda-bindings",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@
  * is alive is counted. Everything that pycuda links against and this does not define answers
  * CUDA_ERROR_NOT_SUPPORTED (made at test time from pycuda's own list of symbols).
  */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,7 +66,8 @@ CUresult cuDeviceComputeCapability(int *major, int *minor, int device) {
   return OK;
 }
 CUresult cuDeviceGetAttribute(int *value, int attribute, int device) {
-  *value = attribute == 16 ? 4 : attribute == 18 ? 1 : attribute == 19 ? 1 : 0;
+  *value = attribute == 16 ? 4 : attribute == 18 ? 1 : attribute == 19 ? 1
+         : attribute == 75 ? 8 : attribute == 76 ? 7 : 0;
   return OK;
 }
 CUresult cuDevicePrimaryCtxRetain(void **context, int device) {
@@ -235,6 +239,16 @@ static CUresult destroy(list *graph) {
 }
 CUresult cuGraphDestroy(list *graph) { return destroy(graph); }
 CUresult cuGraphExecDestroy(list *graph) { return destroy(graph); }
+
+/* How cuda-bindings finds the rest: the newest function of a name. */
+CUresult cuGetProcAddress_v2(const char *name, void **found, int version, uint64_t flags, int *how) {
+  char newest[128];
+  void *self = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  snprintf(newest, sizeof newest, "%s_v2", name);
+  *found = dlsym(self, newest);
+  if (!*found) *found = dlsym(self, name);
+  return *found ? OK : INVALID_VALUE;
+}
 
 CUresult cuGetErrorString(CUresult code, const char **text) {
   *text = code == LAUNCH_FAILED ? "unspecified launch failure"

@@ -20,6 +20,7 @@ from bindings import cache, download
 
 PYCUDA = "2026.1"
 CUDA = "13.2.86"
+CUDA_BINDINGS = "12.9.10"
 _FORM = "1"
 
 _DRIVER = Path(__file__).with_name("cuda_driver.c")
@@ -55,13 +56,33 @@ def pycuda_site() -> Path:
     return folder / "site"
 
 
-def driver_library(folder: Path, site: Path) -> Path:
-    """``libcuda.so.1`` in the folder: our driver, and *not supported* for all else that pycuda
-    links against."""
-    (extension,) = (site / "pycuda").glob("_driver*.so")
-    symbols = subprocess.run(
-        ["nm", "-D", "--undefined-only", extension], capture_output=True, text=True, check=True
-    ).stdout.split()
+def cuda_bindings_site() -> Path:
+    """A folder for PYTHONPATH with NVIDIA's cuda-bindings, the version that stations are pinned
+    to. Skips the test where the package index does not answer."""
+    folder = cache() / f"cuda-bindings-{CUDA_BINDINGS}-py{sys.version_info[0]}{sys.version_info[1]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "ready").exists():
+            wheels = folder / "wheels"
+            names = (f"cuda-bindings=={CUDA_BINDINGS}", "cuda-pathfinder>=1.1,<2")
+            download(wheels, "--only-binary=:all:", *names)
+            for wheel in wheels.glob("*.whl"):
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(folder / "site")
+            (folder / "ready").touch()
+    return folder / "site"
+
+
+def driver_library(folder: Path, pycuda: Path | None) -> Path:
+    """``libcuda.so.1`` in the folder: our driver, and *not supported* for all else that the pycuda
+    of a site links against. cuda-bindings links against nothing."""
+    symbols: list[str] = []
+    if pycuda is not None:
+        (extension,) = (pycuda / "pycuda").glob("_driver*.so")
+        symbols = subprocess.run(
+            ["nm", "-D", "--undefined-only", extension], capture_output=True, text=True, check=True
+        ).stdout.split()
     rest = folder / "rest.c"
     rest.write_text(
         "".join(
@@ -82,6 +103,7 @@ def driver_library(folder: Path, site: Path) -> Path:
             library,
             _DRIVER,
             rest,
+            "-ldl",
         ],
         check=True,
     )
@@ -111,6 +133,7 @@ def _build(folder: Path) -> None:
             "-o",
             fetched / "libcuda.so",
             _DRIVER,
+            "-ldl",
         ],
         check=True,
     )

@@ -1,7 +1,9 @@
-"""The TensorRT engine on the real pycuda: contexts, pinned and mapped memory, streams, graphs.
+"""The TensorRT engine on the real pycuda and on NVIDIA's cuda-bindings: contexts, pinned and mapped
+memory, streams, graphs.
 
-pycuda is built here from source. Under it is ``cuda_driver.c``, a driver on host memory that counts
-what is alive; in TensorRT's place stands the stand-in, whose work runs inside the CUDA stream.
+pycuda is built here from source. Under both is ``cuda_driver.c``, a driver on host memory that
+counts what is alive; in TensorRT's place stands the stand-in, whose work runs inside the CUDA
+stream.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ FAKES = ROOT / "tests" / "fakes"
 sys.path.insert(0, str(HERE))
 
 from bindings import missing_names  # noqa: E402
-from pycuda_build import driver_library, pycuda_site  # noqa: E402
+from pycuda_build import cuda_bindings_site, driver_library, pycuda_site  # noqa: E402
 
 from tests.rig.tiny_bundle import make_bundle  # noqa: E402
 
@@ -31,12 +33,21 @@ pytestmark = [pytest.mark.conformance, pytest.mark.slow]
 NOTHING = dict.fromkeys(("pinned", "device", "streams", "events", "contexts", "graphs"), 0)
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of a process with the real pycuda, our driver, and the stand-in for TensorRT."""
-    site = pycuda_site()
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.xdist_group(name))
+        for name in ("pycuda", "cuda-bindings")
+    ],
+)
+def environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Of a process with one of the two libraries, our driver, and the stand-in for TensorRT."""
+    is_pycuda = request.param == "pycuda"
+    site = pycuda_site() if is_pycuda else cuda_bindings_site()
     folder = tmp_path_factory.mktemp("driver")
-    driver_library(folder, site)
+    driver_library(folder, site if is_pycuda else None)
     (folder / "python").mkdir()
     (folder / "python" / "tensorrt").symlink_to(FAKES / "tensorrt")
     return {
@@ -89,6 +100,7 @@ def names_of_the_stand_in() -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("environment", ["pycuda"], indirect=True)
 def test_the_real_pycuda_has_every_name_of_the_stand_in(environment: dict[str, str]) -> None:
     names = names_of_the_stand_in()
     assert {"Context.pop", "host_alloc_flags.DEVICEMAP", "mem_alloc"} <= set(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,12 +65,13 @@ def environment(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def said(environment: Path, kind: str) -> str:
-    """What install.sh's step for pycuda says on a machine of that kind. It must not build."""
+def said(environment: Path, kind: str, pip: str = "say building; exit 9") -> str:
+    """What install.sh's step for pycuda says on a machine of that kind. pip: what stands for it;
+    by itself it must not be called."""
     (step,) = re.findall(r"^pycuda\(\).*?^}$", INSTALL, re.MULTILINE | re.DOTALL)
     script = (
         'set -euo pipefail\nsay() { echo "$*"; }\ndie() { say "$*"; exit 1; }\n'
-        f"gpu_kind() {{ echo {kind}; }}\npip_of() {{ say building; exit 9; }}\n"
+        f"gpu_kind() {{ echo {kind}; }}\npip_of() {{ {pip}; }}\n"
         f'HERE=/nowhere CACHE=/nowhere offline=no\n{step}\npycuda "$1"'
     )
     done = subprocess.run(
@@ -91,3 +93,23 @@ def test_the_installer_says_which_tensorrt_a_jetson_uses(environment: Path) -> N
     assert said(environment, "jetson") == (
         f"TensorRT 10.3.0 of {packages / 'tensorrt.py'} is used; none is fetched\n"
     )
+
+
+def test_without_a_compiler_the_installer_takes_nvidias_wheel(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with one it builds pycuda."""
+    (environment / "packages" / "tensorrt.py").write_text('__version__ = "10.3.0"\n')
+    tools = environment / "tools"
+    tools.mkdir()
+    for name in ("bash", "sed"):
+        (tools / name).symlink_to(shutil.which(name) or name)
+    monkeypatch.setenv("PATH", str(tools))
+    told = said(environment, "jetson", 'say "pip $*"')
+    assert "cuda-bindings is taken in pycuda's place" in told
+    assert "--require-hashes -r /nowhere/constraints/cuda-bindings.txt" in told
+    for name in ("nvcc", "g++"):
+        (tools / name).symlink_to("/bin/true")
+    told = said(environment, "jetson", 'say "pip $*"; case $2 in wheel) exit 0 ;; esac')
+    assert "building pycuda" in told
+    assert "cuda-bindings" not in told

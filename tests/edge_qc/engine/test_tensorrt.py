@@ -372,5 +372,7 @@ def test_what_is_missing_is_named(
     told: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    monkeypatch.delitem(sys.modules, "edge_qc.engine.cuda_bindings", raising=False)
     with pytest.raises(EngineError, match=told):
         opened(bundle, plans)

@@ -435,12 +435,12 @@ def _array(address: int, shape: Any, dtype: Any) -> Any:
 
 
 def _enqueue(stream: int, work: Callable[[], None]) -> None:
-    import pycuda.driver as cuda
-
+    # Where the engine runs on cuda-bindings, there is no pycuda.
+    cuda = sys.modules.get("pycuda.driver")
     if hasattr(cuda, "fake"):
         cuda.fake.enqueue(stream, work)
         return
-    # The real pycuda: let the driver call back, in the stream's order.
+    # A real library under the engine: let the driver call back, in the stream's order.
     callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: work())
     _KEPT.append(callback)
     code = ctypes.CDLL("libcuda.so.1").cuLaunchHostFunc(ctypes.c_void_p(stream), callback, None)
