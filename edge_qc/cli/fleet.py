@@ -183,3 +183,40 @@ def rate(
         )
         return 1
     return int(seen.rejected is None or seen.rejected > at_most)
+
+
+@command.command("forget")
+@broker_options
+@click.argument("station")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--for",
+    "for_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=6.0,
+    show_default=True,
+    help="Seconds to listen for a sign of life; stations send one every 5 s unless told otherwise.",
+)
+def forget(
+    broker: str | None,
+    config: Path | None,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+    station: str,
+    yes: bool,
+    for_s: float,
+) -> None:
+    """Have the broker forget STATION (SITE/STATION), which was renamed or taken away.
+
+    Its retained state and heartbeat are cleared, and it vanishes from dashboards, watch and fleet
+    status. What is recorded of it stays. A station that is alive is refused.
+    """
+    from edge_qc.plant.fleet import forget
+
+    mqtt, _ = broker_and_topic(broker, config, username, password_file, ca_file)
+    if not yes:
+        click.confirm(f"Have {mqtt.host}:{mqtt.port} forget {station}?", abort=True, err=True)
+    row = forget(mqtt, station, for_s=for_s)
+    last = f" (last state: {row.state.value})" if row.state is not None else ""
+    click.echo(f"{station}{last}: forgotten")

@@ -13,6 +13,7 @@ from edge_qc.plant.dashboard.sequence import Numbers
 from edge_qc.publisher import (
     EventMessage,
     HealthMessage,
+    Kind,
     Message,
     PartMessage,
     StateMessage,
@@ -74,6 +75,11 @@ class Tally:
             return None
         site, name, kind = parsed
         where = f"{site}/{name}"
+        if not payload and kind in (Kind.STATE, Kind.HEALTH):
+            # Somebody had the broker forget what it retained: of a state, the station itself.
+            if kind is Kind.STATE:
+                self.stations.pop(where, None)
+            return None
         try:
             message = read_message(kind, payload)
         except PublishError as error:

@@ -56,6 +56,8 @@ def roster(messages: Mapping[str, bytes]) -> tuple[StationRow, ...]:
     rows: dict[tuple[str, str], dict[str, object]] = {}
     for topic, payload in messages.items():
         *_, site, station, level = topic.split("/")
+        if not payload:
+            continue
         row = rows.setdefault((site, station), {})
         try:
             if level == "state":
@@ -102,8 +104,7 @@ def rates(mqtt: MqttTable, station: str, *, count: int, for_s: float) -> Rates:
 
     Late (historical) verdicts are skipped. Raises PublishError, UsageError.
     """
-    if station.count("/") != 1 or set(station) & set("+#"):
-        raise UsageError(f"a station is named SITE/STATION, got {station!r}")
+    _require_name(station)
     seen: Counter[str] = Counter()
     verdicts = not_judged = 0
     for _, payload in _heard(mqtt, [f"edge-qc/v1/{station}/verdict"], for_s):
@@ -121,6 +122,48 @@ def rates(mqtt: MqttTable, station: str, *, count: int, for_s: float) -> Rates:
         if verdicts >= count:
             break
     return Rates(verdicts, not_judged, dict(seen))
+
+
+def forget(mqtt: MqttTable, station: str, *, for_s: float) -> StationRow:
+    """Have the broker forget ``site/station``, whose last state is returned.
+
+    A station lives that says something within ``for_s``, or whose state is not DEAD while the
+    broker still holds a heartbeat, which expires. Raises UsageError for one that lives, or that
+    the broker does not know; PublishError where this account may not clear its topics.
+    """
+    _require_name(station)
+    topics = {what: f"edge-qc/v1/{station}/{what}" for what in _KEPT}
+    subscription = Subscription(mqtt, list(topics.values()))
+    try:
+        kept: dict[str, bytes] = {}
+        alive = False
+        until_s = time.monotonic() + for_s
+        while not alive and (left_s := until_s - time.monotonic()) > 0:
+            received = subscription.read(min(_POLL_S, left_s))
+            if received is not None:
+                kept[received.topic] = received.payload
+                alive = not received.retained and bool(received.payload)
+        rows = roster(kept)
+        if not rows:
+            raise UsageError(f"{station}: this broker has no message of such a station")
+        (row,) = rows
+        if row.state is State.DEAD:
+            alive = False
+        if alive or (row.state not in (None, State.DEAD) and row.health is not None):
+            raise UsageError(
+                f"{station} is alive: {row.state.value if row.state else 'it sends heartbeats'}. "
+                "Stop it first, or it is back with its next message"
+            )
+        for topic in topics.values():
+            subscription.clear(topic)
+        return row
+    finally:
+        subscription.close()
+
+
+def _require_name(station: str) -> None:
+    if station.count("/") != 1 or set(station) & set("+#") or not all(station.split("/")):
+        raise UsageError(f"a station is named SITE/STATION, got {station!r}")
 
 
 def _heard(mqtt: MqttTable, filters: list[str], for_s: float) -> Iterator[tuple[str, bytes]]:

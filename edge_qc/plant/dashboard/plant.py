@@ -33,6 +33,8 @@ _RATE_S = 10
 _SILENT_S = 15.0
 _HEARTBEATS = 3
 _SKEW_S = 30.0
+_EPOCHS = 8
+_TWICE_S = 60.0
 _MOST = 1e6
 """Larger than any real figure; sums of many stay finite."""
 
@@ -77,6 +79,9 @@ class Station:
     trend: deque[Beat] = field(default_factory=lambda: deque(maxlen=BINS))
     gone: deque[tuple[Kind, str, int, int]] = field(default_factory=lambda: deque(maxlen=200))
     """Kind, epoch and two numbers between which the station itself has no message left."""
+    twice_s: float | None = None
+    """When two stations of this name were last heard; None while there is one."""
+    _epochs: dict[str, float] = field(default_factory=dict)
     _heard_s: float | None = None
     _beat_s: float | None = None
     _interval_s: float = 0.0
@@ -110,6 +115,23 @@ class Station:
     def missing(self) -> int:
         """Missing messages."""
         return sum(numbers.missing for numbers in self.numbers.values())
+
+    def hear_epoch(self, epoch: str, now: Now) -> None:
+        """Notes whose heartbeat came now. A station that starts again leaves its old epoch for
+        good: one that comes back after another is a second station of the same name."""
+        newest = next(reversed(self._epochs), None)
+        if newest is not None and epoch != newest and epoch in self._epochs:
+            self.twice_s = now.monotonic_s
+        self._epochs.pop(epoch, None)
+        self._epochs[epoch] = now.monotonic_s
+        while len(self._epochs) > _EPOCHS:
+            del self._epochs[next(iter(self._epochs))]
+
+    def conflict(self, now: Now) -> str | None:
+        """Words for two stations of one name, as long as both are heard."""
+        if self.twice_s is None or now.monotonic_s - self.twice_s > _TWICE_S:
+            return None
+        return f"two stations use the name {self.name}: give each its own [station] site and name"
 
     def hear(self, now: Now) -> None:
         """Note that the station is alive."""
@@ -171,6 +193,11 @@ class PlantState:
             return
         site, name, kind = parsed
         where = f"{site}/{name}"
+        if not payload and kind in (Kind.STATE, Kind.HEALTH):
+            # Somebody had the broker forget what it retained: of a state, the station itself.
+            if kind is Kind.STATE:
+                self.stations.pop(where, None)
+            return
         try:
             message = read_message(kind, payload)
         except PublishError:
@@ -193,6 +220,7 @@ class PlantState:
             station.beat(message, now, retained)
             if not retained:
                 station.hear(now)
+                station.hear_epoch(message.epoch, now)
             return
         if not isinstance(message, (VerdictMessage, PartMessage, EventMessage)):
             return

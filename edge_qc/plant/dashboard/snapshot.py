@@ -62,7 +62,7 @@ def _station(station: Station, views: Window, now: Now) -> Document:
     return {
         "name": station.name,
         "state": "UNKNOWN" if station.state is None else station.state.value,
-        "why": station.why[:WORDS],
+        "why": (station.conflict(now) or station.why)[:WORDS],
         "since": stamp(station.since),
         "silent_s": _round(station.silent_s(now), 0),
         "age_s": _round(station.age_s(now), 0),

@@ -16,7 +16,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edge_qc.plant.recorder.arrivals import Arrival, Source, arrival
 from edge_qc.plant.recorder.store import Recorded, Store
-from edge_qc.publisher import AckMessage, Kind, Received, StateMessage, Subscription
+from edge_qc.publisher import (
+    AckMessage,
+    Kind,
+    Received,
+    StateMessage,
+    Subscription,
+    parse_topic,
+)
 from edge_qc.system.state import State
 
 KINDS = (Kind.VERDICT, Kind.PART, Kind.EVENT)
@@ -89,6 +96,9 @@ class Recorder:
             elif message.payload:
                 self.unreadable += 1
                 log.warning("%s: a message that cannot be read is not recorded", message.topic)
+            elif (where := parse_topic(message.topic)) is not None and where[2] is Kind.STATE:
+                # Somebody had the broker forget the station.
+                self._alive.pop(Source(where[0], where[1]), None)
         done = self._commit(arrivals, stop)
         if done is None:
             return

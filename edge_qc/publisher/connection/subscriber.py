@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 from edge_qc.errors import PublishError
 from edge_qc.publisher.connection.transport import (
     CONNECT_S,
+    Acknowledged,
     Connected,
     Disconnected,
     Note,
@@ -30,7 +31,7 @@ from edge_qc.publisher.connection.transport import (
 from edge_qc.settings import MqttTable
 
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
-_Answer = TypeVar("_Answer", Connected, Subscribed)
+_Answer = TypeVar("_Answer", Acknowledged, Connected, Subscribed)
 
 
 class Subscription:
@@ -93,6 +94,17 @@ class Subscription:
         """Publish at QoS 1 if connected; drop the message otherwise."""
         if self._client is not None:
             self._client.publish(topic, payload, 1)
+
+    def clear(self, topic: str) -> None:
+        """Have the broker forget what it retains on a topic, by an empty retained message. Raises
+        PublishError where it refuses or does not answer."""
+        where = f"broker {self._mqtt.host}:{self._mqtt.port}"
+        if self._client is None:
+            raise PublishError(f"{where}: not connected")
+        sent = self._client.publish(topic, b"", 1, retain=True)
+        answer = self._await(self._client, Acknowledged, where)
+        if answer.mid == sent.mid and answer.refused is not None:
+            raise PublishError(f"{where} does not let this account clear {topic}: {answer.refused}")
 
     def close(self) -> None:
         client, self._client = self._client, None

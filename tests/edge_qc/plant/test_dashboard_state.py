@@ -81,7 +81,9 @@ class Plant:
         )
         self.hear(Kind.STATE, said, station=station)
 
-    def beats(self, ago_s: float = 0, retained: bool = False, **figures: Any) -> None:
+    def beats(
+        self, ago_s: float = 0, retained: bool = False, epoch: str = "e", **figures: Any
+    ) -> None:
         known: dict[str, Any] = {
             "time": self.now.utc - timedelta(seconds=ago_s),
             "state": State.RUNNING,
@@ -89,7 +91,8 @@ class Plant:
             "verdicts": {},
             "rate_per_s": 1,
         }
-        self.hear(Kind.HEALTH, HealthContent(**{**known, **figures}), retained=retained)
+        said = HealthContent(**{**known, **figures})
+        self.hear(Kind.HEALTH, said, retained=retained, epoch=epoch)
 
     def shows(self, **chosen: Any) -> dict[str, Any]:
         shown = snapshot(self.state, Filter(**chosen), self.now)
@@ -133,6 +136,35 @@ def test_a_station_that_falls_silent_is_told_of_though_it_said_running(plant: Pl
     assert plant.shows()["stations"][0]["silent_s"] is None
     plant.at_s += 2
     assert plant.shows()["stations"][0]["silent_s"] == 31
+
+
+def test_two_stations_of_one_name_are_named_while_both_are_heard(plant: Plant) -> None:
+    """Whatever the broker tells them; a station that starts again is no second one."""
+    for epoch in ("first", "second", "third"):
+        plant.says(State.RUNNING, "judging")
+        plant.beats(epoch=epoch)
+        plant.at_s += 5
+    assert plant.shows()["stations"][0]["why"] == "judging"
+    plant.beats(epoch="second")
+    why = plant.shows()["stations"][0]["why"]
+    assert why == "two stations use the name s/n: give each its own [station] site and name"
+    plant.at_s += 61
+    assert plant.shows()["stations"][0]["why"] == "judging"
+
+
+def test_a_station_that_the_broker_forgot_is_gone_and_nothing_was_unreadable(plant: Plant) -> None:
+    """Retained messages are cleared by empty ones; what it judged still counts."""
+    plant.says(State.DEAD)
+    plant.says(State.RUNNING, station="other")
+    plant.verdict(1)
+    for level in ("health", "state"):
+        plant.state.feed(f"edge-qc/v1/s/n/{level}", b"", plant.now)
+    shown = plant.shows()
+    assert [station["name"] for station in shown["stations"]] == ["s/other"]
+    assert shown["totals"]["unreadable"] == 0
+    assert shown["totals"]["views"] == 1
+    plant.state.feed("edge-qc/v1/s/other/verdict", b"", plant.now)
+    assert plant.shows()["totals"]["unreadable"] == 1, "no verdict is empty"
 
 
 def test_a_retained_heartbeat_is_as_old_as_it_says(plant: Plant) -> None:

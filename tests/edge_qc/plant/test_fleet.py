@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 
+import click
 import paho.mqtt.client as paho
 import pytest
 from click.testing import CliRunner, Result
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_qc.cli.fleet import command
+from edge_qc.cli.tally import Tally
+from edge_qc.errors import UsageError
 from edge_qc.plant.fleet import Rates, roster
 from edge_qc.system.state import State
 
@@ -166,3 +170,59 @@ def test_rate_is_a_gate_on_what_is_seen_now(
     quiet = asked(mosquitto, "rate", "plant/line", "--count", "5", "--for", "0.5", "--at-most", "1")
     assert quiet.return_value == 1
     assert "0 of 5 verdicts" in quiet.stderr
+
+
+@pytest.mark.broker
+def test_a_station_that_is_gone_is_forgotten_and_one_that_lives_is_not(
+    mosquitto: tuple[str, int], speaker: paho.Client
+) -> None:
+    """A renamed station's old name vanishes from status; the recorder and watch take no harm."""
+    for station, word in (("a/old", "DEAD"), ("a/new", "RUNNING"), ("a/lost", "RUNNING")):
+        payload = state(station, word)
+        speaker.publish(topic(station, "state"), payload, 1, retain=True).wait_for_publish(5)
+
+    def names() -> list[str]:
+        rows = json.loads(asked(mosquitto, "status", "--for", "0.7", "--json").stdout)["stations"]
+        return [row["station"] for row in rows]
+
+    assert names() == ["lost", "new", "old"]
+    done = asked(mosquitto, "forget", "a/old", "--yes", "--for", "0.7")
+    assert "a/old (last state: DEAD): forgotten" in done.stdout
+    assert names() == ["lost", "new"]
+    beating = threading.Event()
+
+    def beat() -> None:
+        while not beating.wait(0.1):
+            speaker.publish(topic("a/new", "state"), state("a/new", "RUNNING"), 1, retain=True)
+
+    heart = threading.Thread(target=beat)
+    heart.start()
+    try:
+        with pytest.raises(UsageError, match=r"a/new is alive: RUNNING\. Stop it first"):
+            asked(mosquitto, "forget", "a/new", "--yes", "--for", "3")
+    finally:
+        beating.set()
+        heart.join()
+    assert asked(mosquitto, "forget", "a/lost", "--yes", "--for", "0.7").exit_code == 0
+    assert names() == ["new"]
+    for wrong in ("a/none", "a", "a/+", "/"):
+        with pytest.raises(UsageError):
+            asked(mosquitto, "forget", wrong, "--yes", "--for", "0.5")
+
+
+@pytest.mark.broker
+def test_forgetting_asks_first(mosquitto: tuple[str, int], speaker: paho.Client) -> None:
+    speaker.publish(topic("a/old", "state"), state("a/old", "DEAD"), 1, retain=True)
+    with pytest.raises(click.Abort):
+        asked(mosquitto, "forget", "a/old", "--for", "0.5")
+    assert "a/old" in json.dumps(asked(mosquitto, "status", "--for", "0.7").stdout)
+
+
+def test_what_was_forgotten_is_not_counted_as_unreadable() -> None:
+    tally = Tally()
+    tally.add(topic("a/old", "state"), state("a/old", "DEAD"), 0)
+    assert tally.add(topic("a/old", "health"), b"", 1) is None
+    assert tally.add(topic("a/old", "state"), b"", 1) is None
+    assert tally.stations == {}
+    assert tally.unreadable == 0
+    assert roster({topic("a/old", "state"): b""}) == ()
