@@ -31,7 +31,7 @@ CHECKS = (
 WORDS = {
     r"\b(is|are|was|were|be) told\b(?! apart)": "name who reports it: publish, report, show",
     r"\bsaid of\b": "name the verdict, the label or the message",
-    r"\b(learnt|anew)\b": "learned; again, new, relearn",
+    r"\b(learnt|anew)\b(?!:)": "learned; again, new, relearn",
     r"\bsteadiness\b": "process monitoring",
     r"\bbacklog\b": "outbox",
     r"\bbring(s|ing)? out\b": "roll out",
@@ -44,7 +44,7 @@ WORDS = {
     r"\bone who asked\b": "the command",
     r"``\w+``'s(?= to |\.|;|,)": "say what that module does",
     r"\bof (its|theirs|ours)(?=[.,;:)])": "its …, their …, our …",
-    r"\bwhere (it|there|one|none|nothing) (is|are|was|has|does|can|cannot)\b(?! made)": "if",
+    r"\bwhere (it|there|one|none|nothing) (is|are|was|has|does|can|cannot)\b(?! (made|read|named))": "if",
 }
 _CODE = re.compile(r"```.*?```|^ {4}.*?$|`[^`\n]*`|\]\([^)]*\)|https?://\S+", re.S | re.M)
 

@@ -1,7 +1,7 @@
 """What people may see of a URI, and of a driver's text about it: ``***`` replaces each secret.
 
 The one place that knows where the address of a camera or broker, or a GStreamer pipeline, carries a
-secret. Where it cannot tell (nobody percent-encoded a ``/`` or ``@`` in the password), it hides too
+secret. If it cannot tell (nobody percent-encoded a ``/`` or ``@`` in the password), it hides too
 much rather than too little. It needs the standard library alone, since camera processes import it.
 """
 
@@ -79,7 +79,7 @@ def _spans(uri: str) -> list[tuple[int, int]]:
 
 
 def _user(before_at: str) -> str:
-    """``name:`` of ``name:password``; empty where there is no colon, and all may be a secret."""
+    """``name:`` of ``name:password``; empty if there is no colon, and all may be a secret."""
     name, colon, _ = before_at.partition(":")
     return f"{name}:" if colon and "/" not in name else ""
 

@@ -25,7 +25,7 @@ class Die(BaseModel):
     """One row of the table; exactly one of ``box`` and ``center`` is given.
 
     frame_sizes: (width, height) of the frames that the model learned the die from, written by the
-    export; None where that is not known, and then any size is judged.
+    export; None if that is not known, and then any size is judged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,7 +48,7 @@ class Die(BaseModel):
         return self
 
     def unlearned(self, width: int, height: int) -> str:
-        """Why a frame of this size cannot be judged, naming both sizes; "" where it can be."""
+        """Why a frame of this size cannot be judged, naming both sizes; "" if it can be."""
         if self.frame_sizes is None or (width, height) in self.frame_sizes:
             return ""
         learned = ", ".join(f"{w}x{h}" for w, h in self.frame_sizes)

@@ -168,7 +168,7 @@ class AravisSource:
         if buffer is None:
             self._require_control()
             if self._owed and timeout_s > 0:
-                # One that comes later would be taken for the next trigger's: open it anew.
+                # One that comes later would be taken for the next trigger's: open it again.
                 raise CameraError(
                     f"camera source {self._request.shown}: delivered no picture within "
                     f"{timeout_s:.1f} s of the trigger"

@@ -18,8 +18,8 @@ _BRIGHT = 250
 
 
 def nothing_to_judge(pixels: NDArray[np.uint8], image: str | None) -> str:
-    """Why a frame shows nothing that can be judged, for people, or "". image: its file's name,
-    where it has one. The station's cameras and ``edge-qc judge`` both ask it."""
+    """Why a frame shows nothing that can be judged, for people, or "". image: its file's name, if
+    it has one. The station's cameras and ``edge-qc judge`` both ask it."""
     what = no_picture(pixels)
     return what and f"{f'image {image}' if image else 'frame'} is {what}"
 
@@ -54,7 +54,7 @@ class RepeatCheck:
         self.run = 0
 
     def repeated(self, pixels: NDArray[np.uint8]) -> bool:
-        """True where all pixels equal the frame's before; ``run`` counts how often on end."""
+        """True if all pixels equal the frame's before; ``run`` counts how often on end."""
         same = self._last is not None and np.array_equal(self._last, pixels)
         self._last = pixels
         self.run = self.run + 1 if same else 0

@@ -194,8 +194,8 @@ class _Child:
     def _fault(
         self, item: Grab | BadImage, live: bool, stale_s: float, repeats: RepeatCheck
     ) -> tuple[str, str] | None:
-        """Why an item cannot be judged: reason and detail; None where it can. Raises CameraError
-        where the camera is frozen."""
+        """Why an item cannot be judged: reason and detail; None if it can. Raises CameraError if
+        the camera is frozen."""
         if isinstance(item, BadImage):
             return "frame", item.detail
         if detail := nothing_to_judge(item.pixels, item.image):
@@ -215,7 +215,7 @@ class _Child:
         return None
 
     def _slot(self, pixels: NDArray[np.uint8], wait: bool) -> int | None:
-        """A free slot that is large enough; None where there is none and nobody may wait."""
+        """A free slot that is large enough; None if there is none and nobody may wait."""
         if self._ring is None or pixels.size > self._ring.slot_bytes:
             if self._ring is not None:
                 # The station copies a frame before it frees its slot: when all are free, the old
@@ -237,7 +237,7 @@ def main() -> None:
     """Read the request from the socket, open the source, and serve it to the end."""
     signal.signal(
         signal.SIGTERM, signal.SIG_IGN
-    )  # The station decides when: it has frames of ours.
+    )  # The station decides when: it still reads our frames.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=int(sys.argv[1]))
     request = json.loads(channel.recv(MESSAGE_BYTES))

@@ -23,7 +23,7 @@ class Damage:
         self._unseen.add(packet)
 
     def of(self, packet: int, key: bool) -> str:
-        """Why the frame of this packet cannot be judged, "" where it can be. key: it refers to no
+        """Why the frame of this packet cannot be judged, "" if it can be. key: it refers to no
         other frame, so that what follows it is whole again."""
         self._unseen.discard(packet)
         own = self._why.get(packet, "")

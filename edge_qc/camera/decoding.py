@@ -1,9 +1,9 @@
 """A film or stream decoded by FFmpeg (PyAV) one packet at a time, so that damage is known by frame.
 
-FFmpeg conceals damage: a frame with a hole looks like a frame. Here its decoder is told to check
-all that it can and to fail (``err_detect``), and what it logs while a packet is read and decoded is
-that packet's: frame threads, whose messages belong to nobody, are off. Which other frames damage
-reaches is ``damage``'s. JPEG pictures are decoded by the same libjpeg as image files.
+FFmpeg conceals damage: a frame with a hole looks like a frame. Here its decoder checks everything
+it can and fails on an error (``err_detect``). Its log messages belong to the packet being decoded;
+frame threads, whose messages belong to no packet, are off. ``damage`` determines which other frames
+are affected. The same libjpeg as for image files decodes JPEG pictures.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Picture:
 
 class Decoding:
     """The pictures of one film or network camera, in order. ending: why a connection ended. Raises
-    CameraError where it cannot be opened."""
+    CameraError if it cannot be opened."""
 
     def __init__(self, request: SourceRequest, target: str, options: dict[str, str]) -> None:
         self._live = bool(options)
@@ -77,8 +77,8 @@ class Decoding:
 
     @property
     def promised(self) -> int:
-        """How many frames the header says there are, or what its duration makes likely; 0 where
-        it says neither."""
+        """How many frames the header says there are, or what its duration makes likely; 0 if it
+        says neither."""
         if self._video.frames:
             return self._video.frames
         if self._container.duration is None or not self._video.average_rate:
@@ -86,7 +86,7 @@ class Decoding:
         return int(self._container.duration / av.time_base * float(self._video.average_rate))
 
     def next(self) -> Picture | None:
-        """The next picture; None at the end. Raises FFmpegError where reading fails."""
+        """The next picture; None at the end. Raises FFmpegError if reading fails."""
         while not self._ready:
             with av.logging.Capture(local=False) as said:
                 packet = next(self._packets, None)
@@ -161,7 +161,7 @@ def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
 
 
 def _complaint(said: list[tuple[int, str, str]], network: bool) -> str:
-    """The first message that tells of damage; "" where there is none."""
+    """The first message that tells of damage; "" if there is none."""
     for level, who, text in said:
         if (
             level <= av.logging.ERROR
@@ -174,8 +174,8 @@ def _complaint(said: list[tuple[int, str, str]], network: bool) -> str:
 
 
 def said_by(error: Exception) -> str:
-    """FFmpeg's words: its last message where there is one, without the address, which a message
-    of ours names already."""
+    """FFmpeg's words: its last message if there is one, without the address, which a message of
+    ours names already."""
     log = getattr(error, "log", None)
     said = log[2] if log else getattr(error, "strerror", None) or str(error)
     return " ".join(re.sub(r"'?\brtsps?://\S+", "", str(said)).split())

@@ -53,7 +53,7 @@ def read_table(file: Path) -> dict[str, TableRow]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The folder's images by name. Raises SettingsError where there is no folder or no image."""
+    """The folder's images by name. Raises SettingsError if there is no folder or no image."""
     try:
         found = sorted(
             file

@@ -5,7 +5,7 @@ station.
 - Colour stays BGR here; ``inspection.view`` turns it to grey by ITU-R BT.601 for everybody.
 - 16 bits are divided by 257, so that full scale stays full scale; the picture's own brightest
   pixel never sets a scale.
-- An alpha channel is dropped where it is opaque.
+- An alpha channel is dropped if it is opaque.
 
 All else is refused by name: several pages, transparency, four inks, floating point. Decoders accept
 some damaged files without an error (OpenCV's JPEG cut short comes back with a grey lower part), so
@@ -38,7 +38,7 @@ def read_image(file: Path) -> NDArray[np.uint8]:
     """The file's pixels, uint8, (H, W) grey or (H, W, 3) BGR, by the rule at the top of this page.
     It ignores an orientation tag: the pixels stay as the camera stored them.
 
-    Raises DataError that names the file where it is missing, damaged or of a kind that is refused.
+    Raises DataError that names the file if it is missing, damaged or of a kind that is refused.
     """
     try:
         data = file.read_bytes()

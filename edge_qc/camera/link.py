@@ -33,7 +33,7 @@ _FAREWELL_S = 0.5
 
 
 class Link:
-    """A camera process and the socket to it. Raises CameraError where none can be started."""
+    """A camera process and the socket to it. Raises CameraError if none can be started."""
 
     def __init__(self, request: SourceRequest, *, triggered: bool, timeout_s: float) -> None:
         name = source_class(request)
@@ -87,13 +87,13 @@ class Link:
         self._send({"trigger": trigger.trigger_id, "monotonic_s": trigger.monotonic_s})
 
     def receive(self) -> dict[str, Any] | None:
-        """The next message, None where the process is gone; waits for it."""
+        """The next message, None if the process is gone; waits for it."""
         try:
             try:
                 received = self.channel.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(4))
             except ConnectionResetError:
-                # Said once where the process went without reading all of ours; what it had sent
-                # before is still there.
+                # Raised once if the process ended without reading all of our messages; what it had
+                # sent before is still there.
                 received = self.channel.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(4))
         except OSError:
             return None
@@ -140,7 +140,7 @@ class Link:
 
     def last_lines(self) -> str:
         """`` (…)`` with the last lines that the process, FFmpeg or GStreamer wrote on standard
-        error; empty where there are none."""
+        error; empty if there are none."""
         self.drain_stderr()
         lines = self._stderr.decode(errors="replace").strip().splitlines()
         return f" ({redacted(' | '.join(lines[-3:]), self._uri)[:600]})" if lines else ""

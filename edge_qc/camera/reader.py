@@ -4,7 +4,7 @@ gives.
 Every source is read in a process of its own, folders too: one mechanism, a quarter of a second to
 start, and neither a driver that hangs nor a file that crashes a decoder reaches the station. A live
 camera that the line cannot follow keeps the frames that it has accepted and counts those that it
-must drop as overruns; a replay waits instead, and after a failure goes on where it was. ``child``
+must drop as overruns; a replay waits instead, and after a failure goes on if it was. ``child``
 determines why a source failed.
 """
 
@@ -127,7 +127,7 @@ class Camera:
     def trigger(self, trigger_id: str, part_id: str | None = None) -> None:
         """Ask for the next frame; the answer carries ``trigger_id`` and ``part_id``.
 
-        A trigger id that waits already is not asked twice. Raises CameraError where the camera
+        A trigger id that waits already is not asked twice. Raises CameraError if the camera
         free-runs, has ended or was stopped: nobody would answer.
         """
         if (
@@ -139,7 +139,7 @@ class Camera:
             raise CameraError(f"camera {self.name}: cannot take a trigger, it is {state}")
 
     def stop(self, timeout_s: float = 5.0) -> bool:
-        """End the camera; triggers that wait get a Fault. False where ``deliver`` still holds its
+        """End the camera; triggers that wait get a Fault. False if ``deliver`` still holds its
         thread after the time. Frames not yet delivered are gone: they were never accepted."""
         self._stopping = True
         if self._thread is None:

@@ -42,7 +42,7 @@ class Grab:
     """One photograph as a source gives it: uint8 pixels, (H, W) grey or (H, W, 3) BGR.
 
     time (UTC) and monotonic_s: when it was taken, as near as the source knows. image: the file's
-    name where there is one.
+    name if there is one.
     """
 
     pixels: NDArray[np.uint8]
@@ -70,12 +70,11 @@ class BadImage:
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
     """What a source is opened with. uri: with its secrets; people see ``shown``. start: items to
-    leave out, those seen before a reopening.
-    trigger: ``Software`` where the station asks for each picture, the name of the camera's own
-    input where that does; None where it runs freely. A source that cannot be asked is read on.
-    latency_s: how much later than its exposure a frame may come, of a source that does not tell
-    when that was; None where nobody has said. watch: a folder is watched for new images; memory:
-    the file that remembers which of them were delivered."""
+    leave out, those seen before a reopening. trigger: ``Software`` where the station asks for each
+    picture, the name of the camera's own input where that does; None if it runs freely. A source
+    that cannot be asked is read on. latency_s: how much later than its exposure a frame may come,
+    of a source that does not tell when that was; None if nobody has said. watch: a folder is
+    watched for new images; memory: the file that remembers which of them were delivered."""
 
     uri: str = field(repr=False)
     die: str | None = None
@@ -95,7 +94,7 @@ class SourceRequest:
 
     @property
     def frame_size(self) -> tuple[int, int] | None:
-        """Width and height that the URI asks a device for; None where it leaves them open."""
+        """Width and height that the URI asks a device for; None if it leaves them open."""
         scheme, _, rest = self.uri.partition(":")
         if scheme.lower() not in ("v4l2", "aravis"):
             return None
@@ -125,9 +124,9 @@ class Source(Protocol):
         """Frames come whether they are asked for or not; a replay waits instead."""
 
     def read(self, timeout_s: float) -> Grab | BadImage | None:
-        """The next item, or None where none came within the time (idle, no fault).
+        """The next item, or None if none came within the time (idle, no fault).
 
-        Raises EndOfStream at the end, CameraError where the source failed. A driver may exceed the
+        Raises EndOfStream at the end, CameraError if the source failed. A driver may exceed the
         timeout, or never return.
         """
 
@@ -238,7 +237,7 @@ def _check_latency(name: str, request: SourceRequest) -> None:
 
 
 def require_die(request: SourceRequest) -> None:
-    """Raises SettingsError where the die is not given, or a table instead."""
+    """Raises SettingsError if the die is not given, or a table instead."""
     if request.table is not None:
         raise SettingsError(
             f"camera source {request.shown}: a table names the images of a folder; give die instead"
@@ -285,8 +284,8 @@ def open_source(
 ) -> Source:
     """The source, open, read in this very process: a driver that hangs, hangs the caller.
 
-    fps: asked of a camera that can be asked; pacing is ``Camera``'s. Raises SettingsError for what
-    can never work, CameraError for what may work later.
+    fps: requested from a camera that supports it; ``Camera`` does the pacing. Raises SettingsError
+    for what can never work, CameraError for what may work later.
     """
     request = SourceRequest(uri, die, table, loop, fps)
     return open_named(source_class(request), request)

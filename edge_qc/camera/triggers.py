@@ -74,7 +74,7 @@ class Triggers:
         return next(iter(self._pending.values()), None)
 
     def pop(self, trigger_id: str | None) -> Trigger | None:
-        """The pending trigger of this id, no longer pending; None where its time is over."""
+        """The pending trigger of this id, no longer pending; None if its time is over."""
         return None if trigger_id is None else self._pending.pop(trigger_id, None)
 
     def pop_all(self) -> list[Trigger]:
@@ -93,5 +93,5 @@ class Triggers:
         return expired
 
     def next_deadline_s(self) -> float:
-        """On ``time.monotonic``; infinite where none waits."""
+        """On ``time.monotonic``; infinite if none waits."""
         return min((t.deadline_s for t in self._pending.values()), default=float("inf"))

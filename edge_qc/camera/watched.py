@@ -3,7 +3,7 @@
 An image is complete when its size and time of change have stood still for half a second and it
 decodes whole; so no partial file is judged, on a network share either, whose writers no kernel
 announces. What was delivered is remembered by name, size and time of change in a file of the
-station's, so that a restart judges nothing twice; an image that is written anew is a new one.
+station's, so that a restart judges nothing twice; an image that is rewritten is a new one.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class WatchedFolderSource:
             )
 
     def read(self, timeout_s: float) -> Grab | BadImage | None:
-        """The next complete image; None where none came within the time. Raises CameraError where
-        the folder cannot be listed."""
+        """The next complete image; None if none came within the time. Raises CameraError if the
+        folder cannot be listed."""
         until_s = time.monotonic() + timeout_s
         while True:
             began_s = time.monotonic()
@@ -120,7 +120,7 @@ class WatchedFolderSource:
         yield from sorted(settled, key=lambda item: (item[1].changed_ns, item[0]))
 
     def _item(self, name: str, seen: _Seen) -> Grab | BadImage | None:
-        """What a settled file gives; None where it may yet become whole."""
+        """What a settled file gives; None if it may yet become whole."""
         given_up = time.monotonic() - seen.since_s >= _GIVEN_UP_S
         row = TableRow(self._request.die or "", None)
         if self._request.table is not None:
@@ -148,7 +148,7 @@ class WatchedFolderSource:
         )
 
     def _row(self, name: str) -> TableRow | None:
-        """The table's row; the table is read again where it has changed."""
+        """The table's row; the table is read again if it has changed."""
         table = self._request.table
         assert table is not None
         try:

@@ -17,7 +17,7 @@ _LOG_LINES = 500
 
 @dataclass(frozen=True)
 class Step:
-    """One command as it ran. answer: the JSON that it printed, None where it printed none."""
+    """One command as it ran. answer: the JSON that it printed, None if it printed none."""
 
     name: str
     command: str

@@ -17,7 +17,7 @@ from edge_qc.publisher import VerdictMessage
 
 Row = tuple[str, VerdictMessage]
 
-HELP = "space pause   ↑↓ choose   enter in full   s station   d die   v verdict   n not passed   "
+HELP = "space pause   ↑↓ choose   enter details   s station   d die   v verdict   n not passed   "
 HELP += "c all   q quit"
 _NAMES = {
     "\x1b[A": "up",

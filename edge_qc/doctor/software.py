@@ -108,7 +108,7 @@ def tensorrt(spared: str | None, machine: Machine | None = None) -> Iterator[Fin
 
 
 def _unsupported(version: str, machine: Machine) -> str | None:
-    """Why this TensorRT cannot serve this Jetson; None off a Jetson and where it can."""
+    """Why this TensorRT cannot serve this Jetson; None off a Jetson and if it can."""
     release = tuple(int(part) for part in version.split(".")[:3])
     if machine.l4t is None or release < (11,):
         return None

@@ -140,7 +140,7 @@ def readings_from_outputs(
 ) -> tuple[Reading, ...]:
     """The first ``count`` readings of a batch of raw outputs by name.
 
-    Raises EngineError where a shape or a value is not what the bundle promises.
+    Raises EngineError if a shape or a value is not what the bundle promises.
     """
     batch = manifest.input.batch
     wanted = {
@@ -178,7 +178,7 @@ def padded(manifest: Manifest, views: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def checked_count(manifest: Manifest, views: NDArray[np.uint8]) -> int:
-    """How many views there are. Raises EngineError where the graph does not take them."""
+    """How many views there are. Raises EngineError if the graph does not take them."""
     spec = manifest.input
     count = views.shape[0] if views.ndim == 4 else 0
     if (

@@ -44,10 +44,10 @@ def accept(
     label_of: the label that the decision makes of a die's reading under this bundle. repeats: how
     many answers to time beyond those.
 
-    Every verdict's label must equal the one that the reference answers lead to, and logits
-    (largest difference), drift and embedding distance (relative to the reference, or to 1 where
-    that is smaller) must lie within the bundle's tolerances. Raises AcceptanceError with a table
-    of what differed, EngineError where the engine fails.
+    Every verdict's label must equal the one that the reference answers lead to, and logits (largest
+    difference), drift and embedding distance (relative to the reference, or to 1 where that is
+    smaller) must lie within the bundle's tolerances. Raises AcceptanceError with a table of what
+    differed, EngineError if the engine fails.
     """
     golden = bundle.golden()
     batch = bundle.manifest.input.batch

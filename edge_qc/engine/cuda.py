@@ -145,8 +145,8 @@ class Stream:
         self.handle = int(self.stream.handle)
 
     def finish(self, put: Callable[[], None], timeout_s: float, doing: str) -> None:
-        """Runs ``put``, which enqueues, and waits for it. Raises EngineError where CUDA fails or
-        the time is up; the buffers are still the GPU's then."""
+        """Runs ``put``, which enqueues, and waits for it. Raises EngineError if CUDA fails or the
+        time is up; the buffers are still the GPU's then."""
         with self._gpu.errors(doing):
             put()
             self._done.record(self.stream)

@@ -22,8 +22,8 @@ class CudaGraph:
     def __init__(self, stream: int, put: Callable[[], None]) -> None:
         """Records what ``put`` enqueues into ``stream`` (a CUstream), without running it.
 
-        Raises EngineError where the driver or something in ``put`` cannot be recorded; nothing is
-        left behind then, and the stream can be used as before.
+        Raises EngineError if the driver or something in ``put`` cannot be recorded; nothing is left
+        behind then, and the stream can be used as before.
         """
         try:
             self._driver = ctypes.CDLL(_LIBRARY)

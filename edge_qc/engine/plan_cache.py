@@ -136,14 +136,14 @@ class PlanCache:
         return file
 
     def drop(self, key: PlanKey) -> None:
-        """Removes a plan, such as one that does not load; where it cannot, the next one replaces
-        it or says why not."""
+        """Removes a plan, such as one that does not load; if it cannot, the next one replaces it or
+        says why not."""
         for file in reversed(self._files(key)):
             with contextlib.suppress(OSError):
                 file.unlink()
 
     def timing(self, name: str) -> bytes:
-        """The timing cache of a GPU and a TensorRT; empty where there is none that is whole."""
+        """The timing cache of a GPU and a TensorRT; empty if there is none that is whole."""
         file = self._timing_file(name)
         try:
             stored = _trusted(file)

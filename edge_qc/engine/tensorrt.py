@@ -2,7 +2,7 @@
 
 Opening takes a plan from the cache or, where that is allowed, builds one; it never deserialises a
 plan whose fingerprint does not match. All memory is allocated when the engine opens. How a plan is
-built is in ``plan``, where it is kept in ``plan_cache``, CUDA in ``cuda`` and ``cuda_graph``.
+built is in ``plan``, stored in ``plan_cache``, CUDA in ``cuda`` and ``cuda_graph``.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class TensorRTEngine:
 
 
 def _bindings() -> ModuleType:
-    """TensorRT's Python package. Raises EngineError where there is none that serves."""
+    """TensorRT's Python package. Raises EngineError if there is none that serves."""
     try:
         import tensorrt as trt
     except (ImportError, OSError) as error:
@@ -264,7 +264,7 @@ def _tensors(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], type[np.gen
 
 
 def _check_tensors(engine: trt.ICudaEngine, manifest: Manifest) -> None:
-    """Raises EngineError where the plan's tensors are not those that the bundle promises: their
+    """Raises EngineError if the plan's tensors are not those that the bundle promises: their
     addresses are written to without any further check."""
     import tensorrt as trt
 

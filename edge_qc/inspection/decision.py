@@ -101,7 +101,7 @@ def drift_probability(p: float, calibration: DriftCalibration) -> float:
 
 
 def least_p_to_pass(manifest: Manifest) -> float | None:
-    """The p-value of drift below which no view is GOOD, were its class ever so certain; None where
+    """The p-value of drift below which no view is GOOD, were its class ever so certain; None if
     none is at any."""
     certain = np.array([float(name == GOOD) for name in manifest.classes])
     costs = manifest.cost_matrix()

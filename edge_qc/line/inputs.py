@@ -31,7 +31,7 @@ class Inputs:
         outputs: Outputs | None = None,
     ) -> None:
         """Listens at once. troubles: by name, why a pin cannot be watched, for as long as it
-        cannot. Raises SettingsError where it never will be."""
+        cannot. Raises SettingsError if it never will be."""
         self._dispatch, self._outbox, self._publisher = dispatch, outbox, publisher
         self._troubles = troubles
         if any(post.settings.triggering.kind == "mqtt" for post in posts):

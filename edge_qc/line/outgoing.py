@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a verdict comes from. triggered_s: when its trigger came (``time.monotonic``), that of
-    the frame where nothing triggered it, None where there is neither. lot, serial: what the
-    controller or the message said of the part."""
+    the frame where nothing triggered it, None if there is neither. lot, serial: of the part, from
+    the controller or the message."""
 
     trigger_id: str
     triggered_s: float | None = None

@@ -52,7 +52,7 @@ class OutputFigures:
 
 
 def map_of(settings: Settings, table: OutputTable) -> RegisterMap:
-    """Where an output's values lie. Raises SettingsError where they overlap."""
+    """Where an output's values lie. Raises SettingsError if they overlap."""
     return register_map(table, settings.blocks_of(table), triggers=settings.triggers_of(table))
 
 

@@ -17,7 +17,7 @@ class Confirmation:
         self._expected.append((at_s, counter))
 
     def edge(self, at_s: float) -> int | None:
-        """The ejector moved: the result that this confirms, None where none expects it."""
+        """The ejector moved: the result that this confirms, None if none expects it."""
         for index, (since_s, counter) in enumerate(self._expected):
             if since_s + self._after_s <= at_s <= since_s + self._within_s:
                 del self._expected[index]
@@ -32,7 +32,7 @@ class Confirmation:
         return late
 
     def next_s(self) -> float:
-        """When the next window is over; infinite where none is open."""
+        """When the next window is over; infinite if none is open."""
         return self._expected[0][0] + self._within_s if self._expected else float("inf")
 
     def forget(self) -> None:

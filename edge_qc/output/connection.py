@@ -19,8 +19,8 @@ from edge_qc.settings import OutputTable
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What the controller counts, as last read. count, confirmed: None where it does not count
-    that. part, lot, serial: of the trigger, None where it names none."""
+    """What the controller counts, as last read. count, confirmed: None if it does not count that.
+    part, lot, serial: of the trigger, None if it names none."""
 
     count: int | None
     confirmed: int | None
@@ -44,7 +44,7 @@ class Connection(Protocol):
 
     def show(self, block: str, values: Block, within_s: float | None = None) -> None:
         """``passed`` and ``toggle``, in one go. within_s: by when that must be answered, where that
-        is sooner than usual; close the connection where it is not, so that it cannot come later."""
+        is sooner than usual; close the connection if it is not, so that it cannot come later."""
 
     def acknowledged(self, block: str) -> int:
         """The counter that the controller says it has taken."""

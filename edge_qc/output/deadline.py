@@ -20,9 +20,9 @@ _WINDOW = 3000
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a result is shown. now_s: ``time.monotonic``. ahead_s: how long showing it takes, as
-    far as is known. limit_s: by when it must have arrived; None where nobody knows. open: the
-    station may let parts pass."""
+    """When a result is shown. now_s: ``time.monotonic``. ahead_s: how long showing it takes, as far
+    as is known. limit_s: by when it must have arrived; None if nobody knows. open: the station may
+    let parts pass."""
 
     now_s: float
     ahead_s: float

@@ -57,7 +57,7 @@ class Area:
 @dataclass(frozen=True, slots=True)
 class RegisterMap:
     """Where everything lies. acknowledged: by block, the register that the controller writes, where
-    that is wanted. trigger, confirm: what the controller counts, where it does."""
+    that is wanted. trigger, confirm: what the controller counts, if it does."""
 
     table: OutputTable
     blocks: tuple[Area, ...]
@@ -77,7 +77,7 @@ class RegisterMap:
 
 def register_map(table: OutputTable, blocks: Sequence[str], *, triggers: bool) -> RegisterMap:
     """Where an output's values lie. blocks: those that it shows; triggers: its controller triggers
-    cameras. Raises SettingsError where areas overlap, or have no room."""
+    cameras. Raises SettingsError if areas overlap, or have no room."""
     layout = _block_fields(table)
     words = sum(field.words for field in layout) + (table.acknowledge_ms is not None)
     register, coil = table.register_, table.coil

@@ -25,7 +25,7 @@ def _client(table: OutputTable) -> Any:
     import pymodbus.client
     from pymodbus.exceptions import ModbusException
 
-    # It logs as errors what is told as an event here.
+    # It logs as errors what the station reports as events.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     where = table.where
     client: Any = pymodbus.client.ModbusTcpClient(
@@ -100,7 +100,7 @@ class ModbusConnection(_Asked):
 
     @staticmethod
     def check(table: OutputTable) -> None:
-        """Raises SettingsError where pymodbus is missing."""
+        """Raises SettingsError if pymodbus is missing."""
         _check(table)
 
     def toggle(self, block: str) -> bool:

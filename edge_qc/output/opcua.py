@@ -164,7 +164,7 @@ class OpcUaConnection:
 
     @staticmethod
     def check(table: OutputTable) -> None:
-        """Raises SettingsError where asyncua or a certificate is missing."""
+        """Raises SettingsError if asyncua or a certificate is missing."""
         _check(table)
 
     def toggle(self, block: str) -> bool:

@@ -21,7 +21,7 @@ _TRIGGER = {
 
 
 def page(found: RegisterMap, labels: Sequence[str] = ()) -> str:
-    """The page. labels: of the installed bundle, in its order; empty where none is known."""
+    """The page. labels: of the installed bundle, in its order; empty if none is known."""
     return "\n".join(_lines(found, labels)) + "\n"
 
 

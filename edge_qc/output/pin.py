@@ -1,8 +1,8 @@
 """A pin of this machine: at its active level for PASS, at the other one for everything else.
 
-Needs the package ``gpiod`` (libgpiod 2: the extra ``gpio``). When a pulse begins and
-ends is ``showing``'s. The level that the kernel leaves behind a process that was killed is not ours
-to choose: see ``docs/outputs.md`` for the wiring that makes it safe.
+Needs the package ``gpiod`` (libgpiod 2: the extra ``gpio``). When a pulse begins and ends is
+decided by ``showing``. The level that the kernel leaves behind a process that was killed is not
+ours to choose: see ``docs/outputs.md`` for the wiring that makes it safe.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PinConnection:
 
     @staticmethod
     def check(table: OutputTable) -> None:
-        """Raises SettingsError where gpiod is missing."""
+        """Raises SettingsError if gpiod is missing."""
         try:
             import gpiod  # noqa: F401
         except ImportError as error:

@@ -14,7 +14,7 @@ _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 @dataclass(frozen=True, slots=True)
 class Result:
     """block: the camera's name, or ``part``. number: the label's, see ``label_number``.
-    triggered_s: when the trigger came (``time.monotonic``); of a part, its first one; None where
+    triggered_s: when the trigger came (``time.monotonic``); of a part, its first one; None if
     nobody knows, and such a result never passes."""
 
     block: str
@@ -38,7 +38,7 @@ def label_number(label: str, labels: tuple[str, ...]) -> int:
 
 
 def id_number(text: str | None, words: int = 2) -> int:
-    """An id as a number for registers: its last run of digits, cut to their width (its low bits);
-    0 where there is none."""
+    """An id as a number for registers: its last run of digits, cut to their width (its low bits); 0
+    if there is none."""
     found = _LAST_NUMBER.search(text or "")
     return int(found[1]) % (1 << (16 * words)) if found else 0

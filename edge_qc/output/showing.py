@@ -90,7 +90,7 @@ class Showing:
         return min(moments)
 
     def show(self, connection: Connection, due: Due, rejected: Callable[[float], None]) -> None:
-        """One result. rejected: called with when the part was rejected, where it was."""
+        """One result. rejected: called with when the part was rejected, if it was."""
         result, name = due.result, due.result.block
         shown = self._shown[name]
         began_s, limit_s = time.monotonic(), self._limit_s(due)
@@ -132,7 +132,7 @@ class Showing:
                 connection.write(name, shown.block)
 
     def beat(self, connection: Connection) -> None:
-        """Count the heartbeat where it is time, and tell the state where it changed."""
+        """Count the heartbeat if it is time, and tell the state where it changed."""
         now_s = time.monotonic()
         due = now_s >= self._beat_s
         told = self._state_number(), self.open and self.state is not State.STOPPING

@@ -4,7 +4,7 @@
     opcua://192.0.2.20:4840       nodes of a controller (OPC UA)
     gpio:/dev/gpiochip0/27        a pin of this machine
 
-Nothing is opened here: that is ``output``'s. Which key belongs to which kind is in ``_ONLY``.
+Nothing is opened here; ``output`` does that. Which key belongs to which kind is in ``_ONLY``.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class OutputTable(Table):
 
     @property
     def confirming_pin(self) -> Pin | None:
-        """The pin of ``confirm``; None where the controller counts, or nothing confirms."""
+        """The pin of ``confirm``; None if the controller counts, or nothing confirms."""
         return None if self.confirm in (None, "count") else _confirming_pin(str(self.confirm))
 
     @property
@@ -192,7 +192,7 @@ class OutputTable(Table):
         return self
 
     def password(self) -> SecretStr | None:
-        """The password in ``password_file``. Raises SettingsError where it cannot be read."""
+        """The password in ``password_file``. Raises SettingsError if it cannot be read."""
         return password_in(self.password_file, f"output {self.name}: password_file")
 
 

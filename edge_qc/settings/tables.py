@@ -15,7 +15,7 @@ from edge_qc.settings.triggering import Triggering, triggering
 
 class StationTable(Table):
     """[station]: who this is, and where it keeps what must not be lost. power_mode: nvpmodel's, by
-    name, in which the station was commissioned; None where nobody has said."""
+    name, in which the station was commissioned; None if nobody has said."""
 
     site: TopicLevel
     name: TopicLevel
@@ -56,13 +56,13 @@ class EngineTable(Table):
 
 
 class CameraTable(Table):
-    """[[camera]]: one source of frames. die: the die that it sees; None where ``table`` names the
-    die of each image. loop: start a folder or video again at its end. watch:
-    judge images that other programs put into a folder. trigger: see ``triggering``.
-    timeout_s: a read that takes longer is a camera that hangs; with a trigger, how long its picture
-    may take. latency_ms: the longest time from a frame's exposure to its arrival, for a source that
-    does not tell when it exposed one. monitor: whether process monitoring covers this camera;
-    ``steady``, its first name, is accepted."""
+    """[[camera]]: one source of frames. die: the die that it sees; None if ``table`` names the
+    die of each image. loop: start a folder or video again at its end. watch: judge images that
+    other programs put into a folder. trigger: see ``triggering``. timeout_s: a read that takes
+    longer is a camera that hangs; with a trigger, how long its picture may take. latency_ms: the
+    longest time from a frame's exposure to its arrival, for a source that does not tell when it
+    exposed one. monitor: whether process monitoring covers this camera; ``steady``, its first
+    name, is accepted."""
 
     name: TopicLevel
     source: Source
@@ -96,7 +96,7 @@ class CameraTable(Table):
 
 class MqttTable(Table):
     """[mqtt]: the broker. Passwords are read from a file, never written here. recorder: keep each
-    message until ``edge-qc record`` has acknowledged it, and say so where it is silent for
+    message until ``edge-qc record`` has acknowledged it, and say so if it is silent for
     recorder_silent_s."""
 
     host: Host
@@ -119,7 +119,7 @@ class MqttTable(Table):
         return self
 
     def password(self) -> SecretStr | None:
-        """The password in ``password_file``. Raises SettingsError where it cannot be read."""
+        """The password in ``password_file``. Raises SettingsError if it cannot be read."""
         return password_in(self.password_file, "mqtt.password_file")
 
 
@@ -158,7 +158,7 @@ class EvidenceTable(Table):
 
 class LineTable(Table):
     """[line]: how much may wait, and how long. part_dies: the dies that a whole part shows; every
-    die of the bundle where it is not given, none where views are not joined to parts.
+    die of the bundle if it is not given, none where views are not joined to parts.
     part_per_trigger: what one trigger photographs is one part, which takes the trigger's id where
     nobody names it."""
 

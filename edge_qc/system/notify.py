@@ -8,7 +8,7 @@ import socket
 
 
 def notify(*assignments: str) -> bool:
-    """Send ``NAME=value`` assignments to the service manager; False where none listens."""
+    """Send ``NAME=value`` assignments to the service manager; False if none listens."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return False

@@ -84,8 +84,8 @@ def labelled(data: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
 def samples_of_split(run: Run, data: Path, split: str) -> tuple[Sample, ...]:
     """The labelled samples of ``train`` (used for training), ``held-out`` or ``test``.
 
-    Raises DataError where the data is at fault, is not what the run was split on, or the truth of
-    its test part is not known.
+    Raises DataError if the data is at fault, is not what the run was split on, or the truth of its
+    test part is not known.
     """
     if split == "test":
         return labelled(data, read_samples(data, "test", run.dies, (*run.classes, DRIFT)))
@@ -134,10 +134,10 @@ def evaluate(
 
 
 def embedding_drift(learnt: Evaluation, asked: Evaluation) -> NDArray[np.float64]:
-    """(n,): squared Mahalanobis distance of the asked embeddings to the nearest class of those
-    learnt from: the embedding's witness of drift, as the bundle will have it.
+    """(n,): squared Mahalanobis distance of the given embeddings to the nearest class of the
+    training images: the embedding's witness of drift, as in the bundle.
 
-    Raises DataError where too little was learnt to fit it.
+    Raises DataError if there are too few training images to fit it.
     """
     place = {label: index for index, label in enumerate(learnt.classes)}
     moments = EmbeddingMoments(learnt.embeddings.shape[1], len(learnt.classes))
@@ -153,7 +153,7 @@ def judge(
 ) -> Evaluation:
     """The verdicts of a station with this bundle on samples: ONNX Runtime and the decision.
 
-    Raises DataError for pictures at fault, AcceptanceError where the engine does not reproduce the
+    Raises DataError for pictures at fault, AcceptanceError if the engine does not reproduce the
     bundle's golden answers.
     """
     manifest = bundle.manifest

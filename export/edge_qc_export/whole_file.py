@@ -13,7 +13,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def write_whole(file: Path, content: bytes) -> None:
     """Write beside the file's name, flush to the disk, rename: a kill or a full disk leaves the
-    previous one. Makes the folder. Raises EdgeQCError where the disk is full or refuses."""
+    previous one. Makes the folder. Raises EdgeQCError if the disk is full or refuses."""
     partial = file.with_name(f".{file.name}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

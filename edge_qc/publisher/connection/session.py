@@ -61,7 +61,7 @@ class Session:
         """root: of the station's topics. resting: refused kinds; outlives the session, since a
         broker may close the connection on which it refused a message. window: how many messages may
         be unacknowledged. largest_bytes: the broker's packet limit. recorder: whose acknowledgement
-        releases messages; None where a PUBACK does.
+        releases messages; None if a PUBACK does.
         """
         self._client, self._root, self._outbox = client, root, outbox
         self._resting, self._window, self._late_s = resting, window, late_s

@@ -17,7 +17,7 @@ _FILE = click.Path(path_type=Path)
     type=click.Choice(["train", "held-out", "test"]),
     default="test",
     show_default=True,
-    help="train: what the run learnt from. A bundle takes test alone.",
+    help="train: the run's training images. A bundle only has test.",
 )
 @click.option("--costs", type=_FILE, help="Costs by class name, JSON.  [default: the run's]")
 @click.option("--predictions", type=_FILE, help="Also write filename,Label for every image.")

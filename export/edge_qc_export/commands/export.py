@@ -73,7 +73,7 @@ from edge_qc.cli.options import json_option
     type=click.FloatRange(0.5, 1, max_open=True),
     default=0.9,
     show_default=True,
-    help="How well drift is told from known parts, as the decision assumes it.",
+    help="How well drift is detected among known parts, as the decision assumes.",
 )
 @click.option(
     "--policy",
@@ -262,8 +262,8 @@ def command(
 def _prove(
     bundle: Path, target: str | None, station_command: str, engine: str | None
 ) -> dict[str, Any] | None:
-    """The acceptance report of the named station or of this machine; None where neither is asked.
-    Raises EdgeQCError where the bundle is refused."""
+    """The acceptance report of the named station or of this machine; None if neither is asked.
+    Raises EdgeQCError if the bundle is refused."""
     if target is not None:
         from edge_qc_export.release.remote import release_on
 

@@ -16,7 +16,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--part",
     type=click.Choice(["test", "train"]),
-    help="Images to judge.  [default: the test part where there is one, else all]",
+    help="Images to judge.  [default: the test part if there is one, else all]",
 )
 @click.option("--sign", type=_FILE, help="Private key (edge-qc keygen) to sign the document with.")
 @click.option("--json", "as_json", is_flag=True, help="Print the document.")

@@ -5,13 +5,13 @@ that all are reported at once (those of the pictures are added where they are de
 ``view_store``). Nothing here decodes a picture, splits a set or knows
 a cost.
 
-The challenge's layout (Challenge Data ENS no. 157): ``input_train/*.png`` with ``Y_train.csv``
-(an unnamed index column, ``filename,window,lib,Label``), ``input_test/*.png`` with
-``win_and_lib.csv`` (``filename,window,lib``) and, where the truth is known, ``Y_test_truth.csv``
-(``filename,Label``). A folder per class: ``CLASS/*.png``, or ``CLASS/DIE/*.png`` where there are
-several dies, below the root or below its ``train``, ``valid`` (or ``val``: what is held out) and
-``test``, as MVTec AD and Roboflow lay them out. With both an optional ``groups.csv``
-(``filename,group``) names what a split must keep together.
+The challenge's layout (Challenge Data ENS no. 157): ``input_train/*.png`` with ``Y_train.csv`` (an
+unnamed index column, ``filename,window,lib,Label``), ``input_test/*.png`` with ``win_and_lib.csv``
+(``filename,window,lib``) and, where the truth is known, ``Y_test_truth.csv`` (``filename,Label``).
+A folder per class: ``CLASS/*.png``, or ``CLASS/DIE/*.png`` if there are several dies, below the
+root or below its ``train``, ``valid`` (or ``val``: what is held out) and ``test``, as MVTec AD and
+Roboflow lay them out. With both an optional ``groups.csv`` (``filename,group``) names what a split
+must keep together.
 """
 
 from __future__ import annotations
@@ -219,8 +219,8 @@ def _is_file(file: Path) -> bool:
 def require_classes(
     root: Path, samples: Sequence[Sample], wanted: Collection[str] | None = None
 ) -> tuple[str, ...]:
-    """The classes to learn, in order. Raises DataError where GOOD or a wanted class has no image,
-    where a class has one image alone, or where there is only one class."""
+    """The classes to learn, in order. Raises DataError if GOOD or a wanted class has no image,
+    where a class has one image alone, or if there is only one class."""
     counts = Counter(sample.label for sample in samples if sample.label is not None)
     classes = ordered_classes(counts)
     faults = []
@@ -231,7 +231,7 @@ def require_classes(
             line = next(sample for sample in samples if sample.label == name)
             text = (
                 f"the class {name!r} has one image alone ({line.filename}), which cannot be both "
-                "learnt and held out; add images or take the class out"
+                "training and held-out part; add images or remove the class"
             )
             faults.append(Fault(line.table, line.line, text))
     if GOOD in classes and len(classes) > 1:

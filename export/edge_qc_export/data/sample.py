@@ -11,9 +11,9 @@ Part = Literal["train", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled picture. label is None where the truth is not known, ``DRIFT`` for drift.
-    window is empty where the layout has none. table and line: where it was named. held_out: the
-    set itself holds it out from learning. spelling: the label as it was written."""
+    """One labelled picture. label is None if the truth is not known, ``DRIFT`` for drift. window is
+    empty if the layout has none. table and line: where it was named. held_out: the set itself holds
+    it out from learning. spelling: the label as it was written."""
 
     filename: str
     file: Path

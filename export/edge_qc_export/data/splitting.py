@@ -45,10 +45,10 @@ Say = Callable[[str], None]
 def split_of(
     samples: Sequence[Sample], hashes: NDArray[np.bool_], seed: int, say: Say
 ) -> NDArray[np.bool_]:
-    """Which samples are held out, (n,) bool: those that the set itself holds out, else a share
-    that ``split`` draws. say: is told how many were kept together, and what was not.
+    """Which samples are held out, (n,) bool: those that the set itself holds out, else a share that
+    ``split`` draws. say: receives how many were kept together, and what was not.
 
-    Raises DataError where a class cannot be on both sides.
+    Raises DataError if a class cannot be on both sides.
     """
     own = np.array([sample.held_out for sample in samples], np.bool_)
     if own.any():
@@ -155,8 +155,8 @@ def split(
     Groups are walked in the order of their rarest label, die and window, at random within; each
     label carries what it still owes the held-out part, and a group is held out where that brings
     the labels nearer to their share (error diffusion). So each label, and within it each die and
-    window, comes within a picture or a group of its share. Raises DataError where a class cannot
-    be on both sides.
+    window, comes within a picture or a group of its share. Raises DataError if a class cannot be on
+    both sides.
     """
     labels = sorted({str(sample.label) for sample in samples})
     position = {label: index for index, label in enumerate(labels)}
@@ -192,7 +192,7 @@ def split(
 
 
 def require_both_sides(samples: Sequence[Sample], held_out: NDArray[np.bool_], file: Path) -> None:
-    """Raises DataError where a split leaves a class without an image to learn or to hold out."""
+    """Raises DataError if a split leaves a class without an image to learn or to hold out."""
     faults = []
     for label in sorted({str(sample.label) for sample in samples}):
         sides = {bool(side) for s, side in zip(samples, held_out, strict=True) if s.label == label}
@@ -235,7 +235,8 @@ def _both_sides(
         sample = next(sample for sample in samples if sample.label == label)
         text = (
             f"all images of the class {label!r} are near-duplicates, or of too few groups, such as "
-            f"that of {sample.filename}: it cannot be both learnt and held out; add images"
+            f"that of {sample.filename}: it cannot be in both the training and the held-out part; "
+            "add images"
         )
         faults.append(Fault(sample.table, sample.line, text))
     if faults:
@@ -243,7 +244,7 @@ def _both_sides(
 
 
 def write_split(file: Path, samples: Sequence[Sample], held_out: NDArray[np.bool_]) -> None:
-    """Write ``filename,split``. Raises EdgeQCError where the disk refuses."""
+    """Write ``filename,split``. Raises EdgeQCError if the disk refuses."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["filename", "split"])
@@ -266,7 +267,7 @@ def read_split(file: Path) -> dict[str, str]:
 
 
 def held_out_by(parts: dict[str, str], samples: Sequence[Sample], file: Path) -> NDArray[np.bool_]:
-    """Which samples a split that was read holds out. Raises DataError where it is another set's."""
+    """Which samples a split that was read holds out. Raises DataError if it is another set's."""
     unknown = [sample.filename for sample in samples if sample.filename not in parts]
     if unknown or len(parts) != len(samples):
         raise DataError(

@@ -1,7 +1,7 @@
 """Tables of pictures in, by the station's own reader (``edge_qc.tables``).
 
-What is wrong is collected as faults with file and line, so that all are told at once. What the
-tables mean is ``dataset``'s business.
+Faults are collected with file and line, to report all at once. What the tables mean is
+``dataset``'s business.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Lines = dict[str, tuple[int, str]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that must be mended before the set can be used. line 0: no line."""
+    """One fault to correct before the set can be used. line 0: no line."""
 
     file: Path
     line: int
@@ -40,8 +40,9 @@ def raise_faults(root: Path, faults: Sequence[Fault]) -> None:
     if len(faults) > _LISTED:
         listed += f"\n  and {len(faults) - _LISTED} more"
     raise DataError(
-        f"data {root}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}:\n{listed}\n"
-        "Mend the tables and pictures named above, or take their rows out, and call again"
+        f"data {root}: {len(faults)} "
+        f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}\nCorrect the tables and images "
+        "named above, or remove their rows, and try again"
     )
 
 

@@ -43,8 +43,8 @@ class Regularisation:
 def fit(moments: Moments, kind: Fit, regularisation: Regularisation) -> Whitening:
     """The whitening of every position, float32, computed in float64.
 
-    Raises DataError where there are too few images for the channels, a class has none, or the
-    features do not vary.
+    Raises DataError if there are too few images for the channels, a class has none, or the features
+    do not vary.
     """
     layout, counts = moments.layout, moments.counts
     groups = len(counts) if kind == "per-class" else 1

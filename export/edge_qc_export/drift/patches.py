@@ -63,7 +63,7 @@ class Layout:
 def choose_channels(available: Sequence[int], count: int, seed: int) -> list[tuple[int, ...]]:
     """A fixed random choice of ``count`` channels, as many from each level as its share of all.
 
-    available: channels of every level. Raises UsageError where there are not so many.
+    available: channels of every level. Raises UsageError if there are not so many.
     """
     total = sum(available)
     if not 0 < count <= total:
@@ -164,7 +164,7 @@ def _divides(size: Grid, grid: Grid) -> bool:
 
 def resample(features: Tensor, size: Grid, grid: Grid) -> Tensor:
     """(N, c, h, w) of ``size`` on ``grid``: averaged over the patch's area where the grid is
-    coarser, the nearest value (at or before) where it is finer."""
+    coarser, the nearest value (at or before) if it is finer."""
     if size == grid:
         return features
     if _divides(size, grid):

@@ -36,7 +36,7 @@ class Whitening:
 
     weights: of each stage those that meet the features of the coarser stages, from the coarsest,
     and last its own, as ``arranged`` gives them. means: of each stage, whitened, (groups, patches,
-    channels), or (groups, channels, patches) where it is narrow; centres: before, (groups, patches,
+    channels), or (groups, channels, patches) if it is narrow; centres: before, (groups, patches,
     channels), float64. scales: (channels,) of each stage, what features are multiplied with first;
     empty for ones. shrinkage: what was used.
     """
@@ -152,7 +152,7 @@ def patch_distances(
 def whitened(
     features: Sequence[Tensor], layout: Layout, weights: Sequence[Sequence[Tensor]]
 ) -> list[Tensor]:
-    """W x of each stage, (patches, N, channels), or (N, channels, patches) where it is narrow.
+    """W x of each stage, (patches, N, channels), or (N, channels, patches) if it is narrow.
 
     features: (patches, N, channels) of each stage.
     """

@@ -71,7 +71,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
 def too_few_for_a_bundle(images: int, held_out: int) -> str | None:
     """What to say before training where ``edge-qc export`` will refuse the run's thresholds; None
-    where there are enough. images: labelled; held_out: those of them that do not learn."""
+    if there are enough. images: labelled; held_out: those of them that do not learn."""
     if held_out >= FEWEST:
         return None
     wanted = math.ceil(images * FEWEST / max(1, held_out))
@@ -85,7 +85,7 @@ def too_few_for_a_bundle(images: int, held_out: int) -> str | None:
 def tail_from_scores(scores: NDArray[np.floating], what: str, needed: int = FEWEST) -> ScoreTail:
     """How often held-out known parts score at least so much.
 
-    what: named in errors. Raises DataError where there are fewer scores than ``needed``, one is not
+    what: named in errors. Raises DataError if there are fewer scores than ``needed``, one is not
     finite, or they hardly differ.
     """
     values = np.sort(np.asarray(scores, np.float64))
@@ -180,7 +180,7 @@ def combined_scores(
     embedding: NDArray[np.floating],
     dies: Sequence[str],
 ) -> NDArray[np.float64]:
-    """(n,): the one score of both witnesses, each by its die's tail where it has one."""
+    """(n,): the one score of both witnesses, each by its die's tail if it has one."""
     return np.array(
         [
             combined_score(

@@ -108,7 +108,7 @@ def costs_for(costs: Costs | None, classes: Sequence[str], source: str = "costs"
     """The costs over these classes and DRIFT, in their order; None: the challenge's pattern.
 
     Classes beyond these are left out. Where the costs do not name DRIFT, its row and column follow
-    the challenge's pattern. Raises DataError where a class is not named.
+    the challenge's pattern. Raises DataError if a class is not named.
     """
     pattern = challenge_costs(classes)
     if costs is None:

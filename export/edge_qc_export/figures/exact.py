@@ -1,8 +1,8 @@
 """What counts prove about a share: exact binomial intervals, bounds, and how many parts they take.
 
 Clopper and Pearson (1934), *The use of confidence or fiducial limits illustrated in the case of the
-binomial*. Their intervals hold for every sample size, also where nothing was counted, at the price
-of being wide. Pure functions.
+binomial*. Their intervals hold for every sample size, also if nothing was counted, at the price of
+being wide. Pure functions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """``count`` of ``of``, with its two-sided exact interval; NaN where ``of`` is 0."""
+    """``count`` of ``of``, with its two-sided exact interval; NaN if ``of`` is 0."""
 
     count: int
     of: int
@@ -30,7 +30,7 @@ class Share:
 
 
 def share(count: int, of: int, confidence: float = CONFIDENCE) -> Share:
-    """The share and its two-sided interval. Raises ValueError where count is not in 0 to of."""
+    """The share and its two-sided interval. Raises ValueError if count is not in 0 to of."""
     if not 0 <= count <= of:
         raise ValueError(f"{count} of {of}: wanted 0 to {of}")
     if of == 0:

@@ -62,6 +62,6 @@ def costs_of_labels(truth: Sequence[str], predicted: Sequence[str], file: Path |
         strange = ", ".join(sorted(map(repr, seen - set(CHALLENGE_CLASSES))))
         raise DataError(
             f"labels {strange} are none of the challenge's ({', '.join(CHALLENGE_CLASSES)}, Drift) "
-            "beside others that are; mend them, or name the costs of your classes with --costs"
+            "beside others that are; correct them, or give the costs of your classes with --costs"
         )
     return costs_for(None, ordered_classes({*seen, GOOD}))

@@ -7,7 +7,7 @@ as drawing the matrix's cells from a multinomial. Calibration and drift need eac
 
 PWA (penalty-weighted accuracy) has two definitions in use, both named here:
 ``pwa_challenge`` = 1 - total / (n max C), the challenge's; ``pwa_report`` = 1 - total / (sum over
-images of the worst that could be said of each), the report's. Both flatter a constant prediction
+images of the cost of each one's worst answer), the report's. Both flatter a constant prediction
 where one class prevails. ``pwa_skill`` = 1 - total / total of the best constant prediction on the
 same images: 0 for that constant, 1 for perfect, negative below a constant.
 """
@@ -39,7 +39,7 @@ FIGURES = (
 
 def present_labels(truth: Sequence[str], predicted: Sequence[str], costs: Costs) -> tuple[str, ...]:
     """The labels that the figures are about, in the costs' order: all classes of the costs, and
-    DRIFT where it is among truth or predictions."""
+    DRIFT if it is among truth or predictions."""
     seen = {*truth, *predicted}
     unknown = sorted(seen - set(costs))
     if unknown:
@@ -68,10 +68,10 @@ def figures(
 ) -> dict[str, Floats]:
     """All of ``FIGURES`` and ``mean_cost`` of confusion matrices (..., L, L), each (...).
 
-    Escape: a part that is not GOOD, called GOOD, as a share of those that are not GOOD. Overkill:
-    a GOOD part not called so, as a share of the GOOD. pwa_balanced: pwa_report within each true
+    Escape: a part that is not GOOD, called GOOD, as a share of those that are not GOOD. Overkill: a
+    GOOD part not called so, as a share of the GOOD. pwa_balanced: pwa_report within each true
     class, averaged over the classes that occur. macro_f1: over labels that are true or predicted
-    anywhere. NaN where a figure is not defined.
+    anywhere. NaN if a figure is not defined.
     """
     counts = np.asarray(confusion, np.float64)
     matrix = cost_matrix(costs, labels)
@@ -105,7 +105,7 @@ def _mean_of_known(values: Floats) -> Floats:
 
 
 def best_constant(truth: Sequence[str], costs: Costs) -> str:
-    """The label that costs least when it is said of every image."""
+    """The label with the least cost as a constant prediction."""
     labels = present_labels(truth, (), costs)
     counts = confusion_matrix(truth, truth, labels).sum(1)
     return labels[int((counts @ cost_matrix(costs, labels)).argmin())]
@@ -118,5 +118,5 @@ def least_cost_labels(probabilities: Floats, costs: Costs, classes: Sequence[str
 
 
 def collapsed(truth: Sequence[str], predicted: Sequence[str]) -> bool:
-    """Whether one label is said of all images although there are several."""
+    """Whether all images get one label although there are several."""
     return len(set(predicted)) == 1 and len(set(truth)) > 1

@@ -21,7 +21,7 @@ BINS = 15
 @dataclass(frozen=True, slots=True, eq=False)
 class Reliability:
     """A reliability diagram: per bin of confidence how many images, their mean confidence and the
-    share that is right; NaN where a bin is empty."""
+    share that is right; NaN if a bin is empty."""
 
     edges: Floats
     counts: NDArray[np.int64]
@@ -55,8 +55,8 @@ def calibration_error(confidence: Floats, right: NDArray[np.bool_], weights: Flo
 
 
 def auroc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
-    """(R,): probability that a positive scores above a negative, ties counting half. NaN where
-    a draw lacks one of them."""
+    """(R,): probability that a positive scores above a negative, ties counting half. NaN if a draw
+    lacks one of them."""
     pos, neg = _by_score(scores, positive, weights)
     below = np.cumsum(neg, 1) - neg
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -65,7 +65,7 @@ def auroc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Float
 
 def auprc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
     """(R,): average precision, the mean over positives of the precision at their score. A score
-    that says nothing has the share of positives. NaN where a draw lacks positives."""
+    that says nothing has the share of positives. NaN if a draw lacks positives."""
     pos, neg = (counts[:, ::-1] for counts in _by_score(scores, positive, weights))
     found, said = np.cumsum(pos, 1), np.cumsum(pos + neg, 1)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -45,7 +45,7 @@ def print_scores(scores: Scores) -> None:
     console.print(table)
     console.print(f"best constant prediction: {scores.best_constant} (PWA skill 0)")
     if scores.collapsed:
-        console.print("[bold red]COLLAPSED[/]: one label is said of all images, whatever the PWA")
+        console.print("[bold red]COLLAPSED[/]: all images get one label, whatever the PWA")
 
 
 def _number(value: float) -> str:

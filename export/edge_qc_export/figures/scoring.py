@@ -28,7 +28,7 @@ _IMAGE_DRAWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure and its 95 % interval; NaN where it is not defined."""
+    """A figure and its 95 % interval; NaN if it is not defined."""
 
     value: float
     low: float
@@ -50,8 +50,8 @@ class ClassFigures:
 class Scores:
     """All figures of one set of predictions. figures: those of ``metrics.FIGURES``, and
     ``calibration_error``, ``drift_auroc``, ``drift_auprc`` where they were asked for. confusion:
-    (L, L) true by predicted in the order of labels. best_constant: the label that would cost least
-    when said of all; collapsed: one label is said of all."""
+    (L, L) true by predicted in the order of labels. best_constant: the label with the least cost
+    as a constant prediction; collapsed: all images get one label."""
 
     images: int
     labels: tuple[str, ...]
@@ -63,8 +63,8 @@ class Scores:
     collapsed: bool
 
     def as_json(self) -> dict[str, Any]:
-        """A JSON document: each figure under its name, its interval under ``intervals``; null
-        where it is not defined."""
+        """A JSON document: each figure under its name, its interval under ``intervals``; null if it
+        is not defined."""
         return {
             "images": self.images,
             **{name: _plain(figure.value) for name, figure in self.figures.items()},
@@ -108,8 +108,7 @@ def wilson(successes: float, trials: float) -> Figure:
 
 
 def percentile_figure(value: float, draws: NDArray[np.float64]) -> Figure:
-    """A value and the bootstrap's percentile interval; draws where it is not defined are left
-    out."""
+    """A value and the bootstrap's percentile interval; undefined draws are left out."""
     known = draws[np.isfinite(draws)]
     if not len(known) or not math.isfinite(value):
         return Figure(float(value), math.nan, math.nan)

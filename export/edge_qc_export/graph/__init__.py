@@ -147,8 +147,8 @@ def onnx_from_module(
 ) -> onnx.ModelProto:
     """The module's graph, checked: opset 18, input ``view`` uint8 (batch, 1, rows, columns).
 
-    half_weights: keep PaDiM's weights as half, and cast them. Raises EdgeQCError
-    where the exporter fails or the graph holds what TensorRT does not support.
+    half_weights: keep PaDiM's weights as half, and cast them. Raises EdgeQCError if the exporter
+    fails or the graph holds what TensorRT does not support.
     """
     import onnx
 

@@ -2,10 +2,10 @@
 
 Half holds numbers up to 65 504. A layer whose input or output leaves half of that on the
 calibration views stays in FP32, as an island; so do normalisation, head, whitening and distances,
-which are not in the body. ONNX Runtime on a CPU computes half in FP32 and hides an overflow, so
-the gate does not ask it: ``EmulatedBody`` rounds every layer's answer to half (infinity where it
-does not fit), with sums in FP32 as TensorRT's and cuDNN's are, at FP32's speed; torch's own half
-is run on a few views beside it, because it takes fifty times as long on most CPUs.
+which are not in the body. ONNX Runtime on a CPU computes half in FP32 and hides an overflow, so the
+gate does not ask it: ``EmulatedBody`` rounds every layer's answer to half (infinity if it does not
+fit), with sums in FP32 as TensorRT's and cuDNN's are, at FP32's speed; torch's own half is run on a
+few views beside it, because it takes fifty times as long on most CPUs.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def layer_ranges(body: fx.GraphModule, inputs: Iterable[Tensor]) -> dict[str, fl
 @dataclass(frozen=True, slots=True)
 class HalfPlan:
     """islands: the layers that stay in FP32, in the graph's order. first: the first tensor that
-    leaves the range, with its magnitude; None where none does."""
+    leaves the range, with its magnitude; None if none does."""
 
     islands: tuple[str, ...]
     first: tuple[str, float] | None
@@ -92,7 +92,7 @@ def plan_half(
     """Which layers must stay in FP32, given ``layer_ranges``.
 
     told: nodes of the exported graph that stay as well, because an engine has no half kernel for
-    them. Raises UsageError where there is no such layer, EdgeQCError where every layer would stay.
+    them. Raises UsageError if there is no such layer, EdgeQCError if every layer would stay.
     """
     far = {name for name, magnitude in ranges.items() if not magnitude <= LIMIT}
     islands = []
@@ -204,7 +204,7 @@ class EmulatedBody(nn.Module):
 @dataclass(frozen=True, slots=True)
 class GateReport:
     """What half changed. views: compared; flips: labels that changed; auroc: of drift against known
-    parts, FP32 then half, None where no drift is known; native_views: run in torch's own half."""
+    parts, FP32 then half, None if no drift is known; native_views: run in torch's own half."""
 
     views: int
     flips: int

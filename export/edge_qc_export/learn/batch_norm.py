@@ -1,4 +1,4 @@
-"""The statistics of batch norm, measured anew after an epoch.
+"""The statistics of batch norm, measured again after an epoch.
 
 The running averages lag behind weights that move fast: on small sets they are wrong for many
 epochs, and evaluation mode with them. They are replaced by the plain average over a pass without

@@ -75,7 +75,7 @@ class Run(BaseModel):
     settings: dict[str, Any] = {}
 
     def load_network(self) -> Network:
-        """The trained network, in evaluation mode. Raises DataError where its file is damaged or
+        """The trained network, in evaluation mode. Raises DataError if its file is damaged or
         another network's."""
         network = build_network(
             self.network, len(self.classes), self.size, unfreeze=self.unfreeze, dropout=self.dropout
@@ -94,7 +94,7 @@ class Run(BaseModel):
 
 
 def load_run(folder: Path) -> Run:
-    """The facts of the run in ``folder``. Raises DataError where it is none, or not a whole one."""
+    """The facts of the run in ``folder``. Raises DataError if it is none, or not a whole one."""
     file = folder / RUN
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
@@ -121,8 +121,8 @@ def load_run(folder: Path) -> Run:
 
 
 def newest_run() -> Path:
-    """The folder of the run below ``runs`` whose training ended last. Raises UsageError where there
-    is none."""
+    """The folder of the run below ``runs`` whose training ended last. Raises UsageError if there is
+    none."""
     runs = sorted(Path("runs").glob(f"*/{RUN}"), key=lambda file: file.stat().st_mtime)
     if not runs:
         raise UsageError(
@@ -159,7 +159,7 @@ def write_tensors(
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What ``write_tensors`` wrote. Raises DataError where the file is damaged."""
+    """What ``write_tensors`` wrote. Raises DataError if the file is damaged."""
     try:
         with safe_open(file, "pt") as stream:
             metadata = stream.metadata() or {}

@@ -1,4 +1,4 @@
-"""What a training is told, and what of it can be refused before anything is read."""
+"""The settings of a training, and the checks that need no data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FREE_TO_CHANGE = frozenset(
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What a training is told.
+    """The settings of a training.
 
     data: the data set; out: the run folder. dies, costs, loss_costs: JSON files; None takes the
     challenge's dies and pattern of costs, and ``costs`` for the cost loss. size: (rows, columns) of

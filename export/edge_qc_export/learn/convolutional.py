@@ -14,7 +14,7 @@ class ConvolutionalNetwork(Network):
     0.25; then flatten, dense, ReLU, dropout 0.5, dense.
 
     Initialised as Keras does (Glorot uniform, zero bias; batch norm's epsilon 0.001). Batch norm's
-    running averages are measured anew after every epoch (``batch_norm``), whatever their momentum.
+    running averages are measured again after every epoch (``batch_norm``), whatever their momentum.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ from edge_qc_export.learn.trunk_cache import Change, Source, States
 from edge_qc_export.progress import Reporter
 
 _NORM_IMAGES = 1024
-"""From so many of the epoch's images at most the statistics of batch norm are measured anew."""
+"""From so many of the epoch's images at most the statistics of batch norm are measured again."""
 
 
 class _Learner(nn.Module):
@@ -102,7 +102,7 @@ class Epochs:
 
     def run(self, epochs: int, patience: int | None, reporter: Reporter) -> Outcome:
         """Train up to ``epochs`` in all; stop earlier after ``patience`` epochs without a better
-        one. Raises EdgeQCError where the loss is not finite or a checkpoint cannot be written."""
+        one. Raises EdgeQCError if the loss is not finite or a checkpoint cannot be written."""
         outcome = self.outcome
         while outcome.epoch < epochs:
             if patience is not None and outcome.epoch - outcome.best_epoch >= patience:
@@ -228,9 +228,9 @@ class Epochs:
         self._processes.wait()
 
     def resume(self) -> None:
-        """Go on from the last epoch that was finished in the folder; from the start where none was.
+        """Go on from the last epoch that was finished in the folder; from the start if none was.
 
-        Raises DataError where the checkpoint is damaged, or of other classes or settings.
+        Raises DataError if the checkpoint is damaged, or of other classes or settings.
         """
         self.outcome = read_state(self._folder, *self._training_state())
 

@@ -31,9 +31,9 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One Keras layer. module and module_name: torchvision's, None where torch needs none (input,
-    padding, addition). opens: the first layer of a block, whose input is also the shortcut's.
-    ends: the name of the stage that this layer ends (``layer1`` …), else empty."""
+    """One Keras layer. module and module_name: torchvision's, None if torch needs none (input,
+    padding, addition). opens: the first layer of a block, whose input is also the shortcut's. ends:
+    the name of the stage that this layer ends (``layer1`` …), else empty."""
 
     name: str
     module_name: str | None
@@ -116,7 +116,7 @@ def run_layers(layers: Sequence[Layer], state: State, taps: dict[str, Tensor]) -
 
 def first_learning_layer(layers: Sequence[Layer], unfreeze: int) -> int:
     """The index of the first of the last ``unfreeze`` layers that has parameters; the number of
-    layers where none has. All before it is frozen and can be computed once."""
+    layers if none has. All before it is frozen and can be computed once."""
     for index in range(len(layers) - unfreeze, len(layers)):
         if layers[index].has_parameters:
             return index

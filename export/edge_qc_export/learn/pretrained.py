@@ -36,7 +36,7 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 def load_weights(trunk: nn.Module, network: str, source: str) -> None:
     """Fill a trunk from ``imagenet`` or a file; a head in them is left aside.
 
-    Raises DataError where the weights cannot be had, were altered, or are another network's.
+    Raises DataError if the weights cannot be had, were altered, or are another network's.
     """
     state = _state(source, network)
     wanted = trunk.state_dict()
@@ -175,7 +175,7 @@ def _checked_tensors(file: Path, wanted: str) -> dict[str, Tensor]:
 
 
 def _hash_in(name: str) -> str:
-    """The digits that a published file carries in its name; empty where it has none."""
+    """The digits that a published file carries in its name; empty if it has none."""
     found = _HASH_IN_NAME.search(name)
     return found.group(1) if found else ""
 

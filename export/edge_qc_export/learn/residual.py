@@ -1,4 +1,4 @@
-"""torchvision's ResNets as networks of ours."""
+"""torchvision's ResNets as our networks."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def write_state(
 ) -> None:
     """Write the state, then the log. frozen: see ``frozen_digest``.
 
-    Raises EdgeQCError where the disk refuses.
+    Raises EdgeQCError if the disk refuses.
     """
     tensors = {f"model.{name}": tensor for name, tensor in changing_state(network).items()}
     if outcome.best_epoch != outcome.epoch:
@@ -85,9 +85,9 @@ def read_state(
     frozen: str,
 ) -> Outcome:
     """Put network, optimiser and scaler into the state of the last epoch that was finished; an
-    empty outcome where none was.
+    empty outcome if none was.
 
-    Raises DataError where the file is damaged, or of other classes, settings or frozen weights.
+    Raises DataError if the file is damaged, or of other classes, settings or frozen weights.
     """
     file = folder / checkpoints.RESUME
     if not file.exists():

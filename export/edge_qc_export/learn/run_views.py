@@ -1,4 +1,4 @@
-"""The views of a run, as export and measurement take them: learnt, held out, and the test part.
+"""The views of a run for export and measurement: training, held-out and test part.
 
 The same ``make_views`` as in training, the run's own die table, size and split.
 """
@@ -55,7 +55,7 @@ def joined(one: LabelledViews, other: LabelledViews | None) -> LabelledViews:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunViews:
-    """test is None where the data set has no test part with a known truth."""
+    """test is None if the data set has no test part with a known truth."""
 
     train: LabelledViews
     held_out: LabelledViews
@@ -65,8 +65,7 @@ class RunViews:
 def views_of_run(run: Run, reporter: Reporter) -> RunViews:
     """The views of every labelled picture of the run's data.
 
-    Raises DataError where the data is gone or is
-    not what the run was trained on.
+    Raises DataError if the data is gone or is not what the run was trained on.
     """
     samples = read_samples(run.data, "train", run.dies, run.classes)
     split_file = run.folder / SPLIT

@@ -72,8 +72,8 @@ def preflight(
 ) -> PreflightReport:
     """Have the compiler read the graph and build it for each architecture; takes seconds.
 
-    Raises EdgeQCError where the compiler refuses the graph or fails, or where what it read has
-    other types than the graph declares.
+    Raises EdgeQCError if the compiler refuses the graph or fails, or where what it read has other
+    types than the graph declares.
     """
     answer = _ask(model.SerializeToString(deterministic=True), architectures)
     compiler = f"TensorRT for RTX {answer['version']}"
@@ -96,8 +96,8 @@ def preflight(
 def check_types(
     model: onnx.ModelProto, layers: list[dict[str, Any]], compiler: str = "the compiler"
 ) -> None:
-    """Raise EdgeQCError where a layer's type is not what the graph declares, or where there are
-    more casts than the graph has. layers: as ``compiler`` tells them."""
+    """Raise EdgeQCError where a layer's type is not what the graph declares, or if there are more
+    casts than the graph has. layers: as ``compiler`` tells them."""
     declared = node_types(model)
     wrong = [
         f"{layer['name']} is {layer['outputs'][0]}, wanted {declared[layer['name']]}"
@@ -149,7 +149,7 @@ def _ask(model: bytes, architectures: tuple[str, ...]) -> dict[str, Any]:
 
 
 def report_of(model: onnx.ModelProto, asked: PreflightReport | None) -> dict[str, Any]:
-    """What the bundle's report says of its graph, as JSON holds it. asked: None where no compiler
+    """What the bundle's report says of its graph, as JSON holds it. asked: None if no compiler
     was."""
     return {
         "nodes": len(model.graph.node),

@@ -34,7 +34,7 @@ class Counts:
 @dataclass(frozen=True, slots=True)
 class Tighter:
     """A statement: escapes at most ``bound``. parts: bad parts it takes in all when as many pass as
-    passed here; missing: how many of them are not here yet; 0 where it holds already."""
+    passed here; missing: how many of them are not here yet; 0 if it holds already."""
 
     bound: float
     parts: int
@@ -59,7 +59,7 @@ def count(judged: Iterable[Judged]) -> Counts:
 
 
 def count_by(judged: Sequence[Judged], key: Callable[[Judged], str]) -> dict[str, Counts]:
-    """The counts of each group, GOOD first where it is one, then by name."""
+    """The counts of each group, GOOD first if it is one, then by name."""
     groups: dict[str, list[Judged]] = {}
     for one in judged:
         groups.setdefault(key(one), []).append(one)

@@ -28,7 +28,7 @@ _BATCH = 16
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
     """One photograph and its verdict. wrong: what a line would have done wrong, if anything; its
-    view (H, W) and patch distances (gh, gw) are kept only then, and where there are any."""
+    view (H, W) and patch distances (gh, gw) are kept only then, and if there are any."""
 
     sample: Sample
     verdict: Verdict

@@ -22,7 +22,7 @@ from edge_qc_export.figures.exact import Share, share
 from edge_qc_export.qualification.judging import Advance, Judged, inspect_pixels
 
 PARTS = 60
-"""Photographs that are disturbed, half of them good where there are as many."""
+"""Photographs that are disturbed, half of them good if there are as many."""
 REPEATS = 5
 
 Pixels = NDArray[np.uint8]

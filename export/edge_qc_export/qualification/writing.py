@@ -1,4 +1,4 @@
-"""``edge-qc qualify`` put together: judge, count, disturb, write, sign."""
+"""Composes ``edge-qc qualify``: judge, count, disturb, write, sign."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def qualify(
     """Judge the labelled photographs of ``data`` with ``bundle`` as a station would, and write the
     page, the document and, with a key, the document's Ed25519 signature into ``out``.
 
-    part: ``train`` or ``test``; None takes the test part where it is there, else all images.
-    Raises DataError where nothing labelled is there, BundleError and AcceptanceError as the
-    station, UsageError for a key that is none, EdgeQCError where ``out`` cannot be written.
+    part: ``train`` or ``test``; None takes the test part if it is there, else all images. Raises
+    DataError if nothing labelled is there, BundleError and AcceptanceError as the station,
+    UsageError for a key that is none, EdgeQCError where ``out`` cannot be written.
     """
     reporter = reporter or Reporter()
     # Before the work, so that a wrong path costs nothing.
@@ -146,7 +146,7 @@ def _notes(manifest: Manifest, samples: Sequence[Sample], part: str) -> list[str
         notes.append(f"The model did not learn {', '.join(unseen)}: they count as bad parts.")
     silent = sorted(set(manifest.classes) - {str(s.label) for s in samples})
     if silent:
-        notes.append(f"No photograph shows {', '.join(silent)}: nothing is said of them.")
+        notes.append(f"No photograph shows {', '.join(silent)}: the page has no figures for them.")
     if part == "train":
         notes.append(
             "These photographs are in the part that training learns from. Where this bundle "

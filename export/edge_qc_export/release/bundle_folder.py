@@ -88,7 +88,7 @@ def write_bundle(
 def pack_bundle(bundle: Path, file: Path) -> None:
     """Write the bundle folder as a ``.tar.zst``, the same bytes for the same bundle.
 
-    Raises UsageError where ``file`` is there already.
+    Raises UsageError if ``file`` is there already.
     """
     import zstandard
 

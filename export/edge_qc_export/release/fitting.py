@@ -67,7 +67,7 @@ def plan_fit(
 ) -> tuple[Layout, int, int]:
     """The layout, the embedding's length, and the bytes that the fit will take.
 
-    Raises UsageError where that is over the limit, or the settings do not go with the network.
+    Raises UsageError if that is over the limit, or the settings do not go with the network.
     """
     with torch.no_grad():
         embedding, levels = features(torch.zeros(1, 1, *size, dtype=torch.uint8))
@@ -106,8 +106,8 @@ def fit_views(
 ) -> Fitted:
     """Fit both witnesses on views of known parts, in one pass.
 
-    say: is told the memory before it is taken. Raises DataError or UsageError as ``plan_fit``,
-    ``padim.fit`` and ``fit_embedding`` do.
+    say: receives the memory needed before it is allocated. Raises DataError or UsageError as
+    ``plan_fit``, ``padim.fit`` and ``fit_embedding`` do.
     """
     size = views.pixels.shape[2], views.pixels.shape[3]
     layout, length, memory = plan_fit(features, size, len(views), len(classes), settings)

@@ -65,8 +65,8 @@ def pass_gate(
     """The half graph of a fitted network.
 
     views, reference: calibration views, some of them drift if any is known, and FP32's answers.
-    advance: is told of each view twice. fp32_nodes: see ``plan_half``. Raises EdgeQCError
-    where half changes more than it may.
+    advance: is called twice for each view. fp32_nodes: see ``plan_half``. Raises EdgeQCError if
+    half changes more than it may.
     """
     body = features.body
     assert isinstance(body, fx.GraphModule)

@@ -29,7 +29,7 @@ def choose_golden(bundle: Bundle, module: nn.Module, sources: Sequence[LabelledV
     """The golden views and answers of ``module``, which is FP32.
 
     bundle: carries the manifest whose rule and tolerances decide. sources: views in the order in
-    which they are preferred. Raises DataError where no view qualifies.
+    which they are preferred. Raises DataError if no view qualifies.
     """
     batch = bundle.manifest.input.batch
     rows: list[tuple[LabelledViews, int]] = []

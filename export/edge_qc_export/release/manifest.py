@@ -1,4 +1,4 @@
-"""What an export is told, and the manifest that follows from a run, its fit and its calibration."""
+"""The settings of an export, and the manifest made from a run, its fit and its calibration."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LATER = FileEntry(sha256="0" * 64, size=0)
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSettings:
-    """What an export is told, beside the run.
+    """The settings of an export, beside the run.
 
     fp16: the body in half, where it passes the gate. fp32_nodes: layers that stay in FP32 all the
     same. batch: views that the graph takes at once. combine, alpha, prior,
@@ -75,8 +75,8 @@ _CAMERA_SIZES = 16
 
 
 def _learned_dies(run: Run, learnt: LabelledViews, held_out: LabelledViews) -> dict[str, Die]:
-    """The dies of which a view was learnt, each with the sizes of its frames; without them where
-    no camera took the pictures as they are, since there are more sizes than cameras have."""
+    """The dies with a training view, each with the sizes of its frames; without them where no
+    camera took the pictures as they are, since there are more sizes than cameras have."""
     sizes: dict[str, set[tuple[int, int]]] = {}
     for views in (learnt, held_out):
         for die, size in zip(views.dies, views.frame_sizes, strict=True):
@@ -105,9 +105,8 @@ def manifest_from_run(
 ) -> Manifest:
     """The manifest in FP32, calibrated on the held-out views; its files are still to be filled in.
 
-    levels: the network's. learnt: a die of which it holds no view is unknown to the bundle.
-    Raises DataError where the held-out views do not suffice, UsageError
-    where no part could ever pass.
+    levels: the network's. learnt: a die of which it holds no view is unknown to the bundle. Raises
+    DataError if the held-out views do not suffice, UsageError if no part could ever pass.
     """
     if GOOD not in run.classes:
         raise DataError(f"run {run.folder}: no class {GOOD}, only {', '.join(run.classes)}")
@@ -166,8 +165,8 @@ def manifest_from_run(
     if least_p_to_pass(manifest) is None:
         raise UsageError(
             f"prior {settings.prior:g} at an AUROC of {settings.assumed_auroc:g}: by these costs "
-            f"no view could be called {GOOD}, however ordinary. Say that drift is rarer "
-            "(--prior), or is told better (--assumed-auroc)"
+            f"no view could be called {GOOD}, however ordinary. Say that drift is rarer (--prior), "
+            "or is detected better (--assumed-auroc)"
         )
     return manifest
 

@@ -30,7 +30,7 @@ _TARGET = re.compile(r"^[A-Za-z0-9_.@:%\[\]-]+$")
 @dataclass(frozen=True, slots=True)
 class RemoteRelease:
     """What came of it. report: the station's acceptance report; folder: where the bundle lies
-    there; copied: False where it lay there already."""
+    there; copied: False if it lay there already."""
 
     report: dict[str, Any]
     folder: str
@@ -113,7 +113,7 @@ class _Connection:
         self._stack.close()
 
     def ask(self, command: str, hint: str) -> str:
-        """What a quick command prints. Raises DeviceError where it fails."""
+        """What a quick command prints. Raises DeviceError if it fails."""
         status, printed, said = self.run(command)
         if status:
             raise DeviceError(

@@ -29,8 +29,8 @@ def report_bytes(
     half: Half | None,
     graph: Mapping[str, Any],
 ) -> bytes:
-    """The report. held_out, test: FP32's answers to those views. graph: what is said of the ONNX
-    itself (``preflight.report_of``)."""
+    """The report. held_out, test: FP32's answers to those views. graph: facts about the ONNX itself
+    (``preflight.report_of``)."""
     parts = {"train": views.train, "held_out": views.held_out, "test": views.test}
     document = {
         "images": {

@@ -65,8 +65,8 @@ def drift_scores(
 def drift_auroc(
     manifest: Manifest, truth: Sequence[str], dies: Sequence[str], answers: Answers
 ) -> dict[str, float] | None:
-    """AUROC of drift against known parts for each witness and both; None where truth has only one
-    of the two."""
+    """AUROC of drift against known parts for each witness and both; None if truth has only one of
+    the two."""
     odd = np.array([label == DRIFT for label in truth])
     if odd.all() or not odd.any():
         return None

@@ -21,7 +21,7 @@ PUBLIC_SUFFIX = ".pub"
 
 def make_key_pair(private: Path) -> Path:
     """Write a new private key (PEM, PKCS 8, readable by its owner alone) and beside it the public
-    one, whose path is returned. Raises UsageError where either is there already."""
+    one, whose path is returned. Raises UsageError if either is there already."""
     public = private.with_name(private.name + PUBLIC_SUFFIX)
     for file in (private, public):
         if file.exists() or file.is_symlink():
@@ -42,7 +42,7 @@ def make_key_pair(private: Path) -> Path:
 
 
 def read_private_key(file: Path) -> Ed25519PrivateKey:
-    """The key that ``make_key_pair`` wrote. Raises UsageError where it is none."""
+    """The key that ``make_key_pair`` wrote. Raises UsageError if it is none."""
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except OSError as error:

@@ -15,7 +15,8 @@ from edge_qc_export.report.palette import WIDTH_IN, Theme
 def draw_epochs(
     log: Sequence[Mapping[str, float]], best_epoch: int, quantity: str, theme: Theme
 ) -> Figure:
-    """``loss`` or ``accuracy`` by epoch, learnt and held out, with the epoch that was kept."""
+    """``loss`` or ``accuracy`` by epoch, for training and held-out part, with the epoch that was
+    kept."""
     figure = Figure(figsize=(WIDTH_IN, 3.6))
     axes = figure.subplots()
     epochs = [row["epoch"] for row in log]

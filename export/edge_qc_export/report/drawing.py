@@ -44,7 +44,7 @@ def training_pictures(material: Material) -> Iterator[Picture]:
     for quantity in ("loss", "accuracy"):
         last = log[-1]
         text = (
-            f"{quantity} over {len(log)} epochs; at the end learnt "
+            f"{quantity} over {len(log)} epochs; at the end training "
             f"{last.get(f'train_{quantity}', math.nan):.4f}, held out "
             f"{last.get(f'held_out_{quantity}', math.nan):.4f}"
         )
@@ -58,7 +58,7 @@ def training_pictures(material: Material) -> Iterator[Picture]:
 
 
 def confusion_pictures(material: Material) -> Iterator[Picture]:
-    """Counts and costs of the classifier, and counts of the station where there is a bundle."""
+    """Counts and costs of the classifier, and counts of the station if there is a bundle."""
     scores = material.known if material.whole is None else material.whole
     whose = "of the classifier"
     asked: list[tuple[str, str, Scores, Costs]] = [("", whose, scores, material.run.costs)]

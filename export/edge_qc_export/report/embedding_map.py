@@ -28,9 +28,8 @@ class EmbeddingMap:
 
 
 def lay_out(embeddings: NDArray[np.float32], seed: int = 0) -> EmbeddingMap | None:
-    """The map of at most ``MOST_POINTS`` pictures, the others left out at random; None where there
-    are too few or all embeddings are the same. The perplexity is at most a third of the
-    pictures."""
+    """The map of at most ``MOST_POINTS`` pictures, the others left out at random; None if there are
+    too few or all embeddings are the same. The perplexity is at most a third of the pictures."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

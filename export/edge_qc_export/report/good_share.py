@@ -39,7 +39,7 @@ class GoodShare:
 def vary_good(
     confusion: NDArray[np.int64], costs: Costs, labels: tuple[str, ...], points: int = 201
 ) -> GoodShare | None:
-    """None where the set has no GOOD picture, or nothing else: then nothing is known of how those
+    """None if the set has no GOOD picture, or nothing else: then nothing is known of how those
     would be judged. confusion: (L, L) in the order of ``labels``; drift is left out."""
     kept = [index for index, label in enumerate(labels) if label != DRIFT]
     names = [labels[index] for index in kept]

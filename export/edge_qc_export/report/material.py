@@ -40,7 +40,7 @@ _USE = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DriftPanel:
-    """Drift scores of known and of drift pictures, and the threshold where there is one."""
+    """Drift scores of known and of drift pictures, and the threshold if there is one."""
 
     title: str
     known: NDArray[np.float64]
@@ -75,8 +75,8 @@ class Judged:
 class Material:
     """log: the rows of ``log.csv``. samples and evaluation: the pictures of ``split`` and what the
     run's classifier says of them. known: scores over pictures of known classes; whole: over all,
-    None where there is no drift among them. by_die: of known classes. learnt: how many pictures of
-    each class were learnt from, empty where the training part is not at hand."""
+    None if there is no drift among them. by_die: of known classes. learnt: how many pictures of
+    each class were trained on, empty if the training part is not at hand."""
 
     run: Run
     data: Path
@@ -99,7 +99,7 @@ class Material:
 
 
 def read_log(run: Run) -> tuple[dict[str, float], ...]:
-    """The rows of ``log.csv`` as numbers. Raises DataError where it is damaged."""
+    """The rows of ``log.csv`` as numbers. Raises DataError if it is damaged."""
     file = run.folder / LOG
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -193,7 +193,7 @@ def _bundle_for(run: Run, folder: Path) -> Bundle:
 
 
 def _learnt(run: Run, data: Path) -> tuple[Sample, ...]:
-    """What was learnt from, where ``data`` has the training part."""
+    """The training images, if ``data`` has the training part."""
     try:
         return samples_of_split(run, data, "train")
     except DataError:
@@ -254,8 +254,8 @@ def _drift_of_embedding(
     reporter: Reporter,
     notes: list[str],
 ) -> DriftMaterial | None:
-    """The embedding's witness alone, its threshold at held-out pictures; None where there is no
-    drift to find or nothing to fit on."""
+    """The embedding's witness alone, its threshold at held-out pictures; None if there is no drift
+    to find or nothing to fit on."""
     if DRIFT not in evaluation.labels:
         return None
     if not learnt:

@@ -1,7 +1,7 @@
 """The report's whole study: every configuration of its tables, and the constant prediction.
 
-``configurations`` is the list, ``settings`` what a study is told, ``running`` trains and measures
-(a finished configuration is not run again), ``results`` holds and writes the table. A run that
+``configurations`` is the list, ``settings`` its settings, ``running`` trains and measures (a
+finished configuration is not run again), ``results`` holds and writes the table. A run that
 predicts one class is COLLAPSED whatever its PWA.
 """
 

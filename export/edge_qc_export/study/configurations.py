@@ -24,7 +24,7 @@ Order = Literal["alphabetical", "table"]
 class Configuration:
     """One line of the report's tables. unfreeze and dropout: as ``build_network`` takes them.
     matrix_order: in which order the cost loss reads the report's matrix, None without cost loss.
-    report_pwa: what the report saw, by its own definition; None where it did not try this."""
+    report_pwa: what the report saw, by its own definition; None if it did not try this."""
 
     name: str
     title: str

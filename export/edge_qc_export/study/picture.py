@@ -15,7 +15,7 @@ from edge_qc_export.study.results import TABLE, Row, Study
 
 
 def write_picture(study: Study) -> None:
-    """Write ``study.png``. Raises EdgeQCError where it cannot be written."""
+    """Write ``study.png``. Raises EdgeQCError if it cannot be written."""
     file = study.out / f"{TABLE}.png"
     with drawn_in(LIGHT):
         stream = io.BytesIO()

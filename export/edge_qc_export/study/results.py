@@ -52,7 +52,7 @@ class Row:
 
 
 def read_row(folder: Path) -> Row | None:
-    """The row of a configuration that was measured before, None where none was."""
+    """The row of a configuration that was measured before, None if none was."""
     file = folder / RESULT
     if not file.exists():
         return None

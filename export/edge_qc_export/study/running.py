@@ -166,7 +166,7 @@ def _seconds_of_epochs(folder: Path) -> float:
 
 
 def _constant(ground: Ground) -> Row:
-    """The prediction that would have cost least on the training part, said of all."""
+    """The constant prediction with the least cost on the training part."""
     label = metrics.best_constant([str(s.label) for s in ground.train], ground.costs)
     truth = [str(sample.label) for sample in ground.measured]
     return Row(

@@ -91,7 +91,7 @@ class StudySettings:
         }
 
     def claim(self, fingerprint: dict[str, Any]) -> None:
-        """Take the folder for this study. Raises UsageError where it holds another one."""
+        """Take the folder for this study. Raises UsageError if it holds another one."""
         file = self.out / SETTINGS
         try:
             if file.exists():

@@ -66,7 +66,7 @@ def write(
 ) -> Iterator[int]:
     """Draw and write all images, then the tables; yields how many images are done.
 
-    processes: None for one per core. Raises DataError where the disk refuses.
+    processes: None for one per core. Raises DataError if the disk refuses.
     """
     jobs = [(item, out / PARTS[0]) for item in training] + [(item, out / PARTS[1]) for item in test]
     processes = min(processes or os.cpu_count() or 1, max(1, len(jobs) // 8))

@@ -32,7 +32,7 @@ DRIFT_SHARE = 0.12
 """Of the test images; the challenge's test set holds 1055 drift images."""
 
 FEWEST = 8
-"""Images that even the rarest class has, where there are enough to give."""
+"""Images that even the rarest class has, if there are enough to give."""
 
 WINDOWS = (2003, 2005)
 

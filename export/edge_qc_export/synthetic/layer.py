@@ -65,8 +65,8 @@ class Layer:
         self.through[window] *= 1.0 - shade
 
     def warped(self, scene: Geometry, shift: float = 0.0) -> Decal | None:
-        """The sheet as it lies in the photograph, or None where it is clear or outside; shift:
-        pixels across the band."""
+        """The sheet as it lies in the photograph, or None if it is clear or outside; shift: pixels
+        across the band."""
         rows, columns = (np.flatnonzero((self.through < 0.995).any(axis=axis)) for axis in (1, 0))
         if not rows.size:
             return None

@@ -137,8 +137,8 @@ def draw_blot(
 
 
 def draw_scar(layer: Layer, at: tuple[float, float], bright: bool, radius: float, rng: Rng) -> None:
-    """What a lifted foot leaves on its pad: torn metal, bright where it is fresh, dark where the
-    metal came away with the foot."""
+    """What a lifted foot leaves on its pad: torn metal, bright if it is fresh, dark where the metal
+    came away with the foot."""
     half = radius * rng.uniform(1.5, 2.1), radius * rng.uniform(1.0, 1.35)
     lean = rng.normal(0, 0.12)
     axis = float(np.sin(lean)), float(np.cos(lean))
