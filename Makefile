@@ -10,7 +10,7 @@ help:
 	@echo "make demo    from labelled images to verdicts on MQTT, in a few minutes"
 	@echo "make test    the tests"
 	@echo "make peer    PaDiM's distances against anomalib's, fetched for it"
-	@echo "make check   ruff, mypy, import-linter, known vulnerabilities of pinned packages"
+	@echo "make check   ruff, mypy, import-linter, prose, known vulnerabilities of pinned packages"
 	@echo "make conformance  the TensorRT engine against NVIDIA's bindings and its compiler, fetched for it"
 	@echo "make faults  kills and damages a whole station, and looks whether a verdict is missing or wrong"
 	@echo "make soak    the same for hours: 1000 kills, 200000 verdicts, memory watched"
@@ -53,6 +53,7 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python deploy/prose.py
 	$(BIN)/python deploy/audit.py
 
 conformance: venv

@@ -44,7 +44,7 @@ WORDS = {
     r"\bone who asked\b": "the command",
     r"``\w+``'s(?= to |\.|;|,)": "say what that module does",
     r"\bof (its|theirs|ours)(?=[.,;:)])": "its …, their …, our …",
-    r"\bwhere (it|there|one|none|nothing) (is|are|was|has|does|can|cannot)\b(?! (made|read|named))": "if",
+    r"\bwhere (it|there|one|none|nothing) (is|are|was|has|does|can|cannot)\b(?! made| read)": "if",
 }
 _CODE = re.compile(r"```.*?```|^ {4}.*?$|`[^`\n]*`|\]\([^)]*\)|https?://\S+", re.S | re.M)
 
