@@ -22,6 +22,7 @@ from edge_qc_export.graph.precision import (
 )
 from edge_qc_export.learn.network import Network, normalised
 from edge_qc_export.learn.networks import build_network
+from edge_qc_export.release.fitting import FitSettings, plan_fit
 
 pytestmark = pytest.mark.torch
 
@@ -114,3 +115,5 @@ def test_padim_reads_three_stages_of_a_band(features: Features) -> None:
     halved = plan_layout(sizes, channels, 40)
     assert [stage.grid for stage in halved.stages] == [(20, 6), (40, 12)]
     assert halved.width == finest.width == 100
+    usual, _, _ = plan_fit(features, (320, 96), 1000, 3, FitSettings())
+    assert usual.grid == (40, 12), "a band keeps as many patches as a square of 32 rows"
