@@ -34,7 +34,7 @@ def write_film(
     """A film with a key frame ``every`` so many; where each packet lies (offset, size), in the
     order of decoding."""
     if codec not in av.codecs_available:
-        pytest.skip(f"this PyAV has no encoder {codec}")
+        pytest.skip(f"needs PyAV with the encoder {codec}")
     with av.open(str(file), "w") as out:
         stream = out.add_stream(codec, rate=RATE, options=dict(options or {}))
         stream.width = stream.height = SIDE

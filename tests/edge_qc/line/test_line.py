@@ -45,7 +45,7 @@ def test_a_late_view_is_recorded_and_marked_and_told_where_it_is_worse(tmp_path:
     assert (part["part_id"], part["disposition"]) == ("p", "PASS")
     (event,) = messages(tmp_path, "event")
     assert (event["event"], event["severity"]) == ("late-view", "alarm")
-    assert "part p: PASS was said" in event["detail"]
+    assert "part p was published as PASS" in event["detail"]
 
 
 @pytest.mark.parametrize("table", ["trigger", "message"])

@@ -15,17 +15,19 @@ from typing import Any
 
 import pytest
 
+from tests.rig.programs import find, needs
 from tests.rig.publishing import wait_until
 
-pytest.importorskip("gpiod", reason="pip install 'edge-qc[gpio]'")
-COMPILER = shutil.which("cc")
+pytest.importorskip("gpiod", reason="needs gpiod: pip install '.[gpio]'")
+COMPILER = find("cc")
 RIG = Path(__file__).parents[2] / "rig"
 ROOT = RIG.parents[1]
 
 pytestmark = [
-    pytest.mark.skipif(COMPILER is None, reason="apt install build-essential"),
+    needs("cc"),
     pytest.mark.skipif(
-        not Path("/usr/include/linux/gpio.h").exists(), reason="apt install linux-libc-dev"
+        not Path("/usr/include/linux/gpio.h").exists(),
+        reason="needs linux/gpio.h: apt install linux-libc-dev",
     ),
 ]
 
