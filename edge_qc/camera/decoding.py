@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import av.logging
@@ -156,8 +157,14 @@ class Decoding:
 
 
 def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    wanted = "gray" if frame.format.name.startswith("gray") else "bgr24"
-    return np.ascontiguousarray(frame.to_ndarray(format=wanted), np.uint8)
+    """A view of memory that FFmpeg converted into, which no later frame shares: a copy would cost
+    as much as the conversion."""
+    grey = frame.format.name.startswith("gray")
+    made = frame.reformat(format="gray" if grey else "bgr24")
+    plane: Any = made.planes[0]
+    line: NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    rows = line[: made.height, : made.width * (1 if grey else 3)]
+    return rows if grey else rows.reshape(made.height, made.width, 3)
 
 
 def _complaint(said: list[tuple[int, str, str]], network: bool) -> str:

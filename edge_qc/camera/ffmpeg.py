@@ -13,6 +13,9 @@ from edge_qc.camera.sources import BadImage, EndOfStream, Grab, SourceRequest, r
 from edge_qc.errors import CameraError, SettingsError
 
 _BACKLOG_S = 2.0
+_NETWORK = {"rtsp_transport": "tcp", "reorder_queue_size": "2"}
+"""A server short of bandwidth leaves packets out over TCP too. FFmpeg looks at their numbers
+only where it may reorder them."""
 
 
 class VideoSource:
@@ -92,7 +95,7 @@ class RtspSource:
 
     def __init__(self, request: SourceRequest) -> None:
         self._request = request
-        self._stream = Decoding(request, request.uri, {"rtsp_transport": "tcp"})
+        self._stream = Decoding(request, request.uri, _NETWORK)
         self._pass_over_backlog()
 
     def _pass_over_backlog(self) -> None:

@@ -19,8 +19,8 @@ _PACKET_BYTES = 1400
 
 
 class RtspServer:
-    """Serves ``uri``. Set ``mode`` to "fresh", "frozen" or "silent"; ``drop`` ends the client's
-    connection, ``close`` the server."""
+    """Serves ``uri``. Set ``mode`` to "fresh", "frozen", "silent" or "lossy", which leaves out a
+    packet of every second picture; ``drop`` ends the client's connection, ``close`` the server."""
 
     def __init__(self) -> None:
         self.mode = "fresh"
@@ -97,13 +97,15 @@ class RtspServer:
         number = sequence = 0
         while True:
             if self.mode != "silent":
-                if self.mode == "fresh":
+                if self.mode in ("fresh", "lossy"):
                     number += 1
                     self._picture = _picture(number)
                 stamp = int(time.monotonic() * 90_000) & 0xFFFFFFFF
-                for packet in _packets(self._picture, sequence, stamp):
-                    client.sendall(b"$\x00" + struct.pack(">H", len(packet)) + packet)
+                for place, packet in enumerate(_packets(self._picture, sequence, stamp)):
                     sequence = (sequence + 1) & 0xFFFF
+                    if self.mode == "lossy" and number % 2 and place == 1:
+                        continue
+                    client.sendall(b"$\x00" + struct.pack(">H", len(packet)) + packet)
             time.sleep(PERIOD_S)
 
 
