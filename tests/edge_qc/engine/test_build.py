@@ -122,6 +122,21 @@ def test_accept_takes_onnx_runtime_where_nobody_says(bundle: Path) -> None:
     assert report["versions"]["edge-qc"]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_real_gpu_reproduces_the_golden_answers(tmp_path: Path, batch: int) -> None:
+    """TensorRT, the CUDA library that is installed, and a driver: no stand-in. Ten thousand answers
+    of one process. Nobody has run this yet."""
+    nodes = [Path("/dev/nvidiactl"), Path("/etc/nv_tegra_release")]
+    if not any(node.exists() for node in nodes):
+        pytest.skip("needs an NVIDIA GPU: run this on a workstation with one, or on a Jetson")
+    bundle = make_bundle(tmp_path / "bundle", batch=batch)
+    done = edge_qc("build", bundle, "--plans", tmp_path, "--repeat", 10_000, "--json", fakes=False)
+    assert done.returncode == 0, done.stderr
+    assert "running without a CUDA graph" not in done.stderr
+    assert json.loads(done.stdout)["engine"].startswith("tensorrt")
+
+
 def test_without_tensorrt_build_says_what_is_missing(tmp_path: Path, bundle: Path) -> None:
     done = edge_qc("build", bundle, "--plans", tmp_path / "plans", fakes=False)
     assert done.returncode == 1
