@@ -1,20 +1,21 @@
-"""What every network answers, and what it takes: one trunk pass for all.
+"""The base class of networks: what each takes and returns, in one pass of the trunk.
 
 ``forward_all`` gives logits, the penultimate features and the feature maps that PaDiM reads.
 ``frozen`` and ``learning`` are the same pass in two pieces, so that what does not learn can be
-computed once (``trunk_cache``). The networks themselves live in ``convolutional``, ``residual`` and
+computed once (``trunk_cache``). The networks are in ``convolutional``, ``residual`` and
 ``efficientnet_lite``; ``networks`` knows them by name.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A classifier that also shows its features.
 
     level_names: the stages whose maps ``forward_all`` gives, finest first. input_channels: 1, or 3
@@ -32,18 +33,18 @@ class Network(nn.Module):
         """Logits [N, C]."""
         return self.learning(self.frozen(x))
 
+    @abstractmethod
     def forward_all(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits [N, C], penultimate features [N, E], and the maps [N, c, h, w] of every level in
         the order of ``level_names``; the trunk runs once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frozen(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What reaches the first layer that learns; the input itself where all learns."""
-        raise NotImplementedError
+        """The input of the first layer that learns; the network's input if all layers learn."""
 
+    @abstractmethod
     def learning(self, states: tuple[Tensor, ...]) -> Tensor:
-        """Logits from what ``frozen`` gave."""
-        raise NotImplementedError
+        """Logits from the output of ``frozen``."""
 
     @property
     def has_frozen_trunk(self) -> bool:

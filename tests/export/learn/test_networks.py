@@ -243,3 +243,13 @@ def test_grey_becomes_the_networks_channels() -> None:
     torch.testing.assert_close(x[0, 1], torch.tensor([[0.0, 1.0], [0.2, 0.4]]))
     torch.testing.assert_close(x[0, 2], torch.tensor([[-2.0, 8.0], [0.0, 2.0]]))
     assert torch.equal(normalised(pixels.unsqueeze(1), (0.5,), (0.5,))[:, 0], x[:, 0])
+
+
+def test_a_network_without_its_passes_cannot_be_made() -> None:
+    """A new network that lacks a pass fails when it is built, not in its first epoch."""
+
+    class Incomplete(Network):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Incomplete()
