@@ -1,7 +1,7 @@
 """Two stations with one site and name: how each notices, and what it does.
 
 MQTT lets one client hold an id and ends the connection of the one before. Were each to connect
-again under the same id, they would take it from each other for ever. So a station that lost its id
+again under the same id, they would take it from each other forever. So a station that lost its id
 twice goes on under one of its own, and both stay connected. Now and then it tries the shared id
 again: so it learns that the other is gone, and the other that this one is not.
 
@@ -87,13 +87,13 @@ class NameConflict:
         self._own_refused = True
 
     def rest_s(self) -> float:
-        """How long to leave the id to the other, where there is no other id to use."""
+        """How long to leave the id to the other, if there is no other id to use."""
         if not self._own_refused or self._losses < 2:
             return 0.0
         return min(_FIRST_REST_S * 2.0 ** (self._losses - 2), _LAST_REST_S)
 
     def warning(self, now_s: float) -> str | None:
-        """What to report while the conflict lasts; None where there is none."""
+        """What to report while the conflict lasts; None if there is none."""
         advice = "two stations have the same [station] site and name, or one runs twice"
         if self._known_s is not None and now_s - self._known_s <= self._notice_s:
             return f"another client uses the name {self._name} at this broker: {advice}"

@@ -12,7 +12,7 @@ Part = Literal["train", "test"]
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One labelled picture. label is None if the truth is not known, ``DRIFT`` for drift. window is
-    empty if the layout has none. table and line: where it was named. held_out: the set itself holds
+    empty if the layout has none. table and line: its place. held_out: the set itself holds
     it out from learning. spelling: the label as it was written."""
 
     filename: str
