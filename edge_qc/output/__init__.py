@@ -36,13 +36,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class OutputFigures:
-    """One output since the start. results: offered to it; unsent: lost while it was away;
+    """One output since the start. results: offered to it; shown: at its
+    other side; unsent: lost while it was away;
     superseded: replaced before it took them; unconfirmed: the ejector was silent, or moved unasked.
     latency_ms: from trigger to coil, p50 and p99 of the last ones, worst since the start; at a pin
     with a delay, how much later than meant."""
 
     connected: bool
     results: int
+    shown: int
     passed: int
     late: int
     superseded: int
@@ -138,6 +140,7 @@ class Outputs:
             outlet.table.name: OutputFigures(
                 connected=outlet.connected,
                 results=outlet.results,
+                shown=outlet.showing.count,
                 passed=outlet.showing.passed,
                 late=outlet.showing.times.late,
                 superseded=outlet.superseded,

@@ -51,7 +51,7 @@ class Showing:
         self.state = State.STARTING
         self.closing = False
         self.times = Times()
-        self.passed = 0
+        self.count = self.passed = 0
         self.unacknowledged: set[str] = set()
         self._table, self._news = table, news
         self._shown = {name: _Shown() for name in blocks}
@@ -112,6 +112,7 @@ class Showing:
         connection.show(name, block, within_s)
         done_s = time.monotonic()
         shown.block, shown.taken_back_s = block, _NEVER
+        self.count += 1
         if block.passed:
             self.passed += 1
             if self._table.shown_ms:

@@ -161,7 +161,8 @@ class EvidenceHealth(_Model):
 
 
 class OutputHealth(_Model):
-    """One output to the machine, since the start. results: handed to it; passed: shown as PASS.
+    """One output to the machine, since the start. results: handed to it; shown: at its other
+    side; passed: shown as PASS.
     late: after their deadline. superseded: replaced before it took them. unsent: while it was away.
     unconfirmed: the ejector was silent, or moved unasked. All but ``passed`` were rejected.
     latency_ms: from trigger to output, ``p50`` and ``p99`` of the last ones, ``worst`` since the
@@ -169,6 +170,7 @@ class OutputHealth(_Model):
 
     connected: bool
     results: Count = 0
+    shown: Count = 0
     passed: Count = 0
     late: Count = 0
     superseded: Count = 0

@@ -30,6 +30,7 @@ class Heard:
     label: str
     disposition: str
     reason: str
+    time: str
     content: int
 
 
@@ -101,6 +102,7 @@ class Book:
             message["label"],
             message["disposition"],
             message["reason"],
+            message["time"],
             content,
         )
         before = self.verdicts.setdefault(heard.verdict_id, heard)

@@ -7,6 +7,8 @@ What is armed is said by the environment:
                     each that was durable
     FAULTS_POINT    ``name:n``: the process kills itself when it comes to that fail point the nth
                     time
+    FAULTS_TORN     ``n``: the process kills itself in the transaction that holds its nth PASS,
+                    after a moment in which whoever is too quick has told of it
     FAULTS_HURRY    patience in seconds where the station has more, so that a campaign stays short
     FAULTS_ROOM     ``low,full,ballast`` in bytes, for small disks
 
@@ -105,6 +107,8 @@ def _arm() -> None:
     if point := os.environ.get("FAULTS_POINT"):
         name, _, nth = point.partition(":")
         _arm_point(*ALL_POINTS[name], int(nth))
+    if nth := os.environ.get("FAULTS_TORN"):
+        _arm_torn(int(nth))
 
 
 def _found(target: str) -> tuple[Any, str, Callable[..., Any]]:
@@ -153,6 +157,21 @@ def _arm_point(when: str, target: str, nth: int) -> None:
     importlib.import_module("edge_qc.station.daemon")
     importlib.import_module("edge_qc.engine.onnxruntime")
     _wrap(target, counted)
+
+
+def _arm_torn(nth: int) -> None:
+    written = 0
+
+    def add_message(original: Callable[..., Any], db: Any, kind: Any, *more: Any) -> Any:
+        nonlocal written
+        if kind.value == "verdict" and '"disposition":"PASS"' in more[2]:
+            written += 1
+            if written == nth:
+                time.sleep(0.4)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return original(db, kind, *more)
+
+    _wrap("edge_qc.publisher.ledger.statements:add_message", add_message)
 
 
 def _keep_journal(file: str) -> None:

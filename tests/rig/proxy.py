@@ -18,12 +18,13 @@ class Proxy:
     share of PUBACKs that vanish, ``delay_s`` what each piece waits. ``cut`` ends what is open,
     ``reset`` by RST, losing what is on its way."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, target: tuple[str, int], *, mqtt: bool = True) -> None:
+        """mqtt: it passes MQTT on, whose packets it can tell apart; else any bytes."""
         self.deaf = self.mute = False
         self.swallow = self.delay_s = 0.0
         self.connections = 0
         self._away = False
-        self._target = target
+        self._target, self._mqtt = target, mqtt
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listening = True
@@ -89,7 +90,7 @@ class Proxy:
             while data := source.recv(65_536):
                 if self.delay_s:
                     time.sleep(self.delay_s)
-                if answers:
+                if answers and self._mqtt:
                     data = packets.without_acknowledgements(data, self.swallow)
                 if not (self.mute or (answers and self.deaf)):
                     sink.sendall(data)
