@@ -146,7 +146,7 @@ def test_on_the_command_line(station: Station, station_file: Path, tmp_path: Pat
         assert "! Die01: " in done.stdout
         assert "expected GOOD" in done.stdout
         assert done.stdout.splitlines()[-1] == "FAILED"
-        assert edge_qc("relearn", *config).stdout == "learns anew: hand\n"
+        assert edge_qc("relearn", *config).stdout == "relearning: hand\n"
         done = edge_qc("relearn", "south", *config)
         assert (done.returncode, "'south'" in done.stderr) == (1, True)
         other = make_bundle(tmp_path / "v2", version=2, seed=5)
