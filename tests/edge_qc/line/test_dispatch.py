@@ -17,6 +17,7 @@ from edge_qc.camera import Fault
 from edge_qc.errors import CameraError
 from edge_qc.line.dispatch import Dispatch, Post
 from edge_qc.line.intake import Intake, Work
+from edge_qc.output import ControllerTrigger
 from edge_qc.parts import Reason
 from edge_qc.publisher import Outbox, Space
 from edge_qc.publisher.requests import ReplyStatus, TriggerReply
@@ -280,3 +281,16 @@ def test_an_edge_heard_of_too_late_takes_no_picture_of_the_next_part(bench: Benc
     (work,) = bench.work()
     assert isinstance(work.event, Fault)
     assert work.event.reason is Reason.CAMERA
+
+
+def test_what_a_controller_counted_brings_lot_and_serial_to_disk_and_to_the_loop(
+    bench: Bench,
+) -> None:
+    trigger = ControllerTrigger(411, "W-1", "L7", "S9", time.monotonic())
+    reply = bench.dispatch.counted(bench.posts[:1], trigger)
+    assert reply.status is ReplyStatus.ACCEPTED
+    assert str(reply.trigger_id).endswith(".411")
+    ((_, record),) = open_triggers(bench.folder)
+    assert (record["part_id"], record["lot"], record["serial"]) == ("W-1", "L7", "S9")
+    again = bench.dispatch.counted(bench.posts[:1], trigger)
+    assert again.trigger_id != reply.trigger_id, "a controller that begins anew is no duplicate"

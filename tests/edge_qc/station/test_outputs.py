@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from edge_qc.output import map_of
 from edge_qc.output.block import Fault
 from edge_qc.output.latch import FILE, Latch
+from edge_qc.output.layout import coded
 from edge_qc.parts import Disposition
 from edge_qc.settings import Settings
+from edge_qc.station.opening import open_station
 from edge_qc.system.control import connect
 from edge_qc.system.state import State
 from tests.rig.controllers import ModbusController, modbus_controller
-from tests.rig.lines import pictures
+from tests.rig.lines import messages, pictures
 from tests.rig.stations import put_in, running_station, settings_in
 from tests.rig.tiny_bundle import make_bundle
 
@@ -109,3 +114,60 @@ def test_a_fault_ends_good_until_a_person_acknowledges(
         station.camera.give(pictures()[Disposition.PASS], "W-2")
         station.wait_until(lambda: bool(controller.coils[0] and controller.coils[3]))
     assert "output-acknowledged" in json.dumps(station.said("event"))
+
+
+def test_the_controller_triggers_and_its_words_come_back(
+    tmp_path: Path, controller: ModbusController
+) -> None:
+    """A register that counts takes the picture; part, lot and serial stand in the verdict, and the
+    count in the block that answers it."""
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "0.png"), pictures()[Disposition.PASS])
+    settings = settings_in(
+        tmp_path,
+        camera=[
+            {
+                "name": "hand",
+                "source": f"file://{images}/",
+                "die": "Die01",
+                "loop": True,
+                "trigger": "output:plc",
+                "timeout_s": 20,
+            }
+        ],
+        output=[{"name": "plc", "target": controller.target, "deadline_ms": 60_000, "hold_ms": 0}],
+    )
+    put_in(settings, make_bundle(tmp_path / "bundle", batch=1))
+    found = map_of(settings, settings.output[0])
+    assert found.trigger is not None
+    stop = threading.Event()
+    with open_station(settings, stop) as line:
+        thread = threading.Thread(target=line.run, args=(stop,))
+        thread.start()
+        try:
+            _until(lambda: controller.coils[2] and not line.troubles)
+            time.sleep(0.2)  # Its first reading only says from where on it counts.
+            for field, text in (("part", "W-7"), ("lot", "L1"), ("serial", "S1")):
+                own = found.trigger.field(field)
+                words = coded(text, own, found.table)
+                controller.set(found.trigger.register + own.at, *words)
+            controller.set(found.trigger.register + found.trigger.field("count").at, 5)
+            _until(lambda: controller.coils[0] and controller.coils[3])
+            assert controller.text(found.block("hand"), "part", found) == "W-7"
+            assert controller.number(found.block("part"), "trigger_number", found) == 5
+        finally:
+            stop.set()
+            thread.join(20)
+    (verdict,) = messages(tmp_path, "verdict")
+    assert (verdict["part_id"], verdict["lot"], verdict["serial"]) == ("W-7", "L1", "S1")
+    assert verdict["trigger_id"].endswith(".5")
+    (part,) = messages(tmp_path, "part")
+    assert (part["lot"], part["serial"]) == ("L1", "S1")
+
+
+def _until(happened: Callable[[], object]) -> None:
+    until_s = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < until_s, "it did not happen"
+        time.sleep(0.005)
