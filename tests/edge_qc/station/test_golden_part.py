@@ -153,7 +153,7 @@ def test_on_the_command_line(station: Station, station_file: Path, tmp_path: Pat
         shadow = ("install", other, *config, "--shadow-parts", 3, "--yes")
         done = edge_qc(*shadow)
         assert done.returncode == 1
-        assert "would pass, now" in done.stderr
+        assert "would newly pass, now" in done.stderr
         assert "not switched" in done.stderr
         done = edge_qc(*shadow, "--allow-newly-good", "--json")
         assert done.returncode == 0, done.stderr
