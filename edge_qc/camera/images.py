@@ -41,6 +41,9 @@ def read_image(file: Path) -> NDArray[np.uint8]:
     Raises DataError that names the file if it is missing, damaged or of a kind that is refused.
     """
     try:
+        # A device never ends and a pipe waits for its writer: neither is an image.
+        if file.exists() and not file.is_file():
+            raise DataError(f"image {file}: is not a regular file. Name an image file")
         data = file.read_bytes()
     except OSError as error:
         raise DataError(f"image {file}: {error.strerror or error}") from error

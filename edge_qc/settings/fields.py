@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,19 @@ from edge_qc.errors import SettingsError
 from edge_qc.settings.host import bare_host
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-TopicLevel = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+def topic_level(name: str) -> str:
+    """A name that is one level of an MQTT topic. Raises ValueError for another."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+        raise ValueError(
+            f"{name!r} cannot be one level of a topic. Write 1 to 64 letters, digits, '.', '_' "
+            "or '-'"
+        )
+    return name
+
+
+TopicLevel = Annotated[str, AfterValidator(topic_level)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Host = Annotated[str, AfterValidator(bare_host)]
 NonEmpty = Annotated[str, Field(min_length=1)]

@@ -12,7 +12,7 @@ from typing import Any
 from edge_qc.camera import Camera
 from edge_qc.camera.gpio import PinWatch
 from edge_qc.engine import BuildStep
-from edge_qc.errors import DeviceError, EdgeQCError, PublishError
+from edge_qc.errors import DeviceError, EdgeQCError, PublishError, SettingsError
 from edge_qc.evidence import Evidence, Store
 from edge_qc.line import Line
 from edge_qc.line.dispatch import Dispatch, Post
@@ -50,6 +50,9 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
     the publisher second, so that they can report whatever fails next; an unreachable broker stops
     nothing. Raises EdgeQCError if the station cannot run.
     """
+    state_dir = settings.station.state_dir
+    if state_dir.exists() and not state_dir.is_dir():
+        raise SettingsError(f"station.state_dir: {state_dir} is a file. Name a folder")
     with ExitStack() as stack:
         outbox = stack.enter_context(
             Outbox.open(

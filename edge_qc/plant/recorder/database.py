@@ -77,9 +77,13 @@ def _told(url: sa.URL) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         said = " ".join(str(getattr(error, "orig", None) or error).split())
+        step = "Check that it runs and that this account may use it"
+        if url.get_backend_name() == "sqlite":
+            step = (
+                "Name the file that edge-qc record writes, and check that this account may read it"
+            )
         raise RecordError(
-            f"database {url.render_as_string(hide_password=True)}: {said[:400]}. Check that it "
-            "runs and that this account may use it"
+            f"database {url.render_as_string(hide_password=True)}: {said[:400]}. {step}"
         ) from error
 
 

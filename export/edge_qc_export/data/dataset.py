@@ -111,7 +111,13 @@ def read_samples(
     if notes is not None:
         notes.extend(said)
     if not samples and not found:
-        found.append(Fault(root, 0, f"names no picture for its {part} part"))
+        text = f"names no picture for its {part} part"
+        if not any(root.glob("*.csv")):
+            text = (
+                f"holds no image for its {part} part; wanted {TRAIN_TABLE} beside input_train/, "
+                "or a folder of images for each class"
+            )
+        found.append(Fault(root, 0, text))
     if faults is None:
         raise_faults(root, found)
     else:

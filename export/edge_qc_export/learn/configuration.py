@@ -94,6 +94,8 @@ class TrainingConfig:
         ):
             if choice not in known:
                 raise UsageError(f"{name} {choice!r} is unknown; wanted one of {', '.join(known)}")
+        if self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"run {self.out}: is a file. Name a folder with --out")
         taken = [n for n in (checkpoints.RUN, checkpoints.RESUME) if (self.out / n).exists()]
         if taken and not self.resume:
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -156,7 +157,10 @@ def write_animation(file: Path) -> None:
         ("web.png", lambda file: Image.fromarray(GREY).save(file, "GIF"), "not an image of kind"),
         ("empty.png", lambda file: file.write_bytes(b""), "empty"),
         ("none.png", lambda file: None, "No such file"),
-        ("folder.png", lambda file: file.mkdir(), "directory"),
+        ("folder.png", lambda file: file.mkdir(), "not a regular file"),
+        # Read, a device would never end and a pipe would wait for its writer.
+        ("device.png", lambda file: file.symlink_to("/dev/zero"), "not a regular file"),
+        ("pipe.png", os.mkfifo, "not a regular file"),
     ],
 )
 def test_what_cannot_be_taken_is_refused_by_name(

@@ -265,7 +265,7 @@ def test_databases_that_cannot_be_had_are_told(tmp_path: Any) -> None:
     with pytest.raises(RecordError, match="no records"):
         open_database(str(tmp_path / "none.sqlite"), create=False)
     (tmp_path / "junk").write_bytes(b"junk" * 1000)
-    with pytest.raises(RecordError, match="not a database"):
+    with pytest.raises(RecordError, match=r"not a database\. Name the file that edge-qc record"):
         open_database(str(tmp_path / "junk"))
     newer = open_database(str(tmp_path / "newer.sqlite"))
     with newer.begin() as db:

@@ -71,6 +71,11 @@ def test_two_cameras_of_one_name_are_refused(tmp_path: Path) -> None:
         read_settings(written(tmp_path, GOOD + camera))
 
 
+def test_a_name_that_is_no_topic_level_is_told_what_may_stand_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"name: 'a/b' cannot be one level .* letters, digits"):
+        read_settings(written(tmp_path, GOOD.replace('name = "one"', 'name = "a/b"')))
+
+
 @pytest.mark.parametrize("text", ["[station", "\x00", "a = [1,"])
 def test_what_is_not_toml_is_told_with_its_place(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match="cannot be read as TOML"):

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_qc.errors import AcceptanceError, DeviceError, EngineError
+from edge_qc.errors import AcceptanceError, DeviceError, EngineError, SettingsError
 from edge_qc.inspection.inspecting import Inspection, open_inspection
 from edge_qc.parts import Reading
 from edge_qc.station import daemon
 from edge_qc.station.daemon import run
+from edge_qc.station.opening import open_station
 from tests.rig.lines import pictures
 from tests.rig.stations import put_in, settings_in
 from tests.rig.tiny_bundle import make_bundle
@@ -183,3 +184,15 @@ def test_an_engine_that_keeps_failing_ends_in_a_restart(
     database.close()
     assert len(payloads) >= 5
     assert all('"label":"NOT_JUDGED"' in text and '"engine"' in text for (text,) in payloads)
+
+
+def test_a_state_folder_that_is_a_file_is_a_fault_of_the_settings(tmp_path: Path) -> None:
+    """Exit 78, since no restart mends it."""
+    (tmp_path / "state").write_text("mine")
+    settings = settings_in(tmp_path / "state")
+    with (
+        pytest.raises(SettingsError, match=r"is a file\. Name a folder"),
+        open_station(settings, threading.Event()),
+    ):
+        pass
+    assert (tmp_path / "state").read_text() == "mine"

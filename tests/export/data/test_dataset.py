@@ -113,6 +113,11 @@ def test_a_table_that_is_none_is_told(tmp_path: Path, content: bytes, told: str)
         read_samples(tmp_path, "train", DIES)
 
 
+def test_an_empty_folder_is_told_what_belongs_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no image .* a folder of images for each class"):
+        read_samples(tmp_path, "train", DIES)
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing there, wanted a folder in the chall"):
         read_samples(tmp_path / "none", "train", DIES)

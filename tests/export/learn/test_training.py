@@ -293,6 +293,13 @@ def test_a_call_that_cannot_be_is_told(
     assert not config.out.exists()
 
 
+def test_a_file_in_the_place_of_the_run_is_told_at_once(config: TrainingConfig) -> None:
+    config.out.write_text("mine")
+    with pytest.raises(UsageError, match=r"is a file\. Name a folder with --out"):
+        train(config)
+    assert config.out.read_text() == "mine"
+
+
 def test_a_run_is_never_overwritten(config: TrainingConfig) -> None:
     run = train(replace(config, epochs=1))
     before = (run.folder / "model.safetensors").read_bytes()
