@@ -135,7 +135,7 @@ def write_run(run: Run) -> None:
     """Write ``run.json``: the last file of a run."""
     document = run.model_dump(mode="json", exclude={"folder"})
     for die in document["dies"].values():
-        for place in [name for name in ("box", "center") if die[name] is None]:
+        for place in [name for name in ("box", "center", "frame_sizes") if die[name] is None]:
             del die[place]
     write_whole(run.folder / RUN, (json.dumps(document, indent=1) + "\n").encode())
 

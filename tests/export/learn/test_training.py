@@ -228,7 +228,7 @@ def test_all_faults_of_tables_and_pictures_are_told_at_once(tmp_path: Path) -> N
     data = write_challenge(tmp_path / "data", {"GOOD": 6, "Missing": 6})
     folder = data / "input_train"
     (folder / "train_0002.png").unlink()
-    Image.new("RGB", (40, 36)).save(folder / "train_0003.png")
+    Image.new("RGBA", (40, 36), (9, 9, 9, 90)).save(folder / "train_0003.png")
     (folder / "train_0005.png").write_bytes((folder / "train_0005.png").read_bytes()[:60])
     table = data / "Y_train.csv"
     table.write_text(table.read_text().replace("train_0008.png", "train_0007.png"))
