@@ -25,7 +25,8 @@ def running_postgres(settings: dict[str, str] | None = None) -> Iterator[str]:
     """The URL of a database, empty, on the loopback; gone behind the ``with`` block."""
     initdb = find("initdb")
     assert initdb is not None
-    programs = Path(initdb).parent
+    # A link to it may stand alone where the others are not.
+    programs = Path(initdb).resolve().parent
     with tempfile.TemporaryDirectory(prefix="edge-qc-pg-") as name:
         folder = Path(name)
         as_user: list[str] = []
