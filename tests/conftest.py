@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+# Before torch is imported: workers side by side, and what they start, would wait for each other's
+# threads by spinning, five times as long as they compute.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import edge_qc  # noqa: F401 - before any test imports ONNX Runtime
 from tests.rig.brokers import KINDS, running_broker
