@@ -113,14 +113,16 @@ class Reading:
 
     logits: (C,) float32 in the bundle's order of classes. distances: (gh, gw) float32, squared
     Mahalanobis distance of each patch. drift: the image's score from those. embedding_distance:
-    squared Mahalanobis distance of the penultimate features to the nearest class. Raises
-    EdgeQCError if a value is not finite or a shape is wrong.
+    squared Mahalanobis distance of the penultimate features to the nearest class. good_distance:
+    the same to GOOD; None from bundles of schema 1, whose graph has no such answer.
+    Raises EdgeQCError where a value is not finite or a shape is wrong.
     """
 
     logits: NDArray[np.float32]
     distances: NDArray[np.float32]
     drift: float
     embedding_distance: float
+    good_distance: float | None = None
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 1 or self.distances.ndim != 2:
@@ -133,6 +135,7 @@ class Reading:
             and np.isfinite(self.distances).all()
             and math.isfinite(self.drift)
             and math.isfinite(self.embedding_distance)
+            and (self.good_distance is None or math.isfinite(self.good_distance))
         ):
             raise EdgeQCError("the engine returned values that are not finite")
         object.__setattr__(self, "logits", _frozen(self.logits))
@@ -156,12 +159,31 @@ class DriftFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class GateFinding:
+    """How unlike GOOD a view is. score: the weighted sum of the witnesses' -ln p among GOOD parts;
+    the gate is open below the threshold. witnesses: each one's own p-value."""
+
+    score: float
+    threshold: float
+    witnesses: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "witnesses", MappingProxyType(dict(self.witnesses)))
+
+    @property
+    def open(self) -> bool:
+        """Whether the part may pass; never for a score that is not a number."""
+        return self.score < self.threshold
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The decision on one view: label, disposition and everything behind them.
 
-    label: a class of the bundle, DRIFT or NOT_JUDGED. probabilities: by class name. expected_cost:
-    by label. Both are empty, and drift is None, if the view was not judged. latency_ms: by stage.
-    detail: explains ``reason`` in words.
+    label: a class of the bundle, DRIFT or NOT_JUDGED. probabilities: by class name.
+    expected_cost: by label. Both are empty, and drift is None, where nothing was judged; gate is
+    None as well where the bundle has none (schema 1).
+    latency_ms: by stage. detail says in words what ``reason`` says in one.
     """
 
     label: str
@@ -170,6 +192,7 @@ class Verdict:
     bundle_id: str
     probabilities: Mapping[str, float] = field(default_factory=dict)
     drift: DriftFinding | None = None
+    gate: GateFinding | None = None
     expected_cost: Mapping[str, float] = field(default_factory=dict)
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     detail: str = ""
@@ -179,7 +202,9 @@ class Verdict:
         if judged is (self.label == NOT_JUDGED):
             raise ValueError(f"label {self.label!r} contradicts reason {self.reason.value!r}")
         if self.disposition is Disposition.PASS and self.label != GOOD:
-            raise ValueError(f"only GOOD may pass, got label {self.label!r}")
+            raise ValueError(f"only GOOD passes, got label {self.label!r}")
+        if self.label == GOOD and self.gate is not None and not self.gate.open:
+            raise ValueError("the gate to GOOD is shut, so no label may be GOOD")
         if judged and (self.drift is None or not self.probabilities):
             raise ValueError("a judged view needs its probabilities and its drift")
         for name in ("probabilities", "expected_cost", "latency_ms"):

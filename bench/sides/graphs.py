@@ -101,7 +101,8 @@ def fused(network: Network, features: Features, rows: int | None) -> OnePass:
     """The module that a release exports."""
     whitening = random_whitening(layout_of(features, rows))
     embedding = random_embedding(network.embedding_size)
-    return OnePass(network, features, whitening, embedding, "max").eval()
+    head: nn.Linear = network.classifier  # type: ignore[assignment]
+    return OnePass(features, whitening, embedding, head, "largest").eval()
 
 
 class Bare(nn.Module):

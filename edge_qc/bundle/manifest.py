@@ -11,27 +11,25 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from edge_qc.bundle.calibration import DriftCalibration, Facts, GateCalibration, Positive
 from edge_qc.bundle.dies import Die
 from edge_qc.parts import DRIFT, GOOD, Disposition
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""What an export writes. A station also reads 1: there no gate stands before GOOD."""
+READABLE = (1, 2)
 NAME_LIMIT = 100
 MANIFEST, DIGEST, SIGNATURE = "manifest.json", "manifest.sha256", "manifest.sig"
 MODEL, GOLDEN = "model.onnx", "golden.npz"
-OUTPUTS = ("logits", "distances", "drift", "embedding_distance")
+OUTPUTS = ("logits", "distances", "drift", "embedding_distance", "good_distance")
+"""What the graph answers; in bundles of schema 1 without the last."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InputSpec(_Model):
+class InputSpec(Facts):
     """The view that the graph takes: uint8 [batch, 1, height, width]."""
 
     height: int = Field(gt=0)
@@ -42,69 +40,23 @@ class InputSpec(_Model):
     std: tuple[Positive, ...]
 
 
-class PaDiMSpec(_Model):
-    """How the patch distances were made (Defard et al. 2020)."""
+class PaDiMSpec(Facts):
+    """How the patch distances were made (Defard et al. 2020).
+
+    fit: of schema 2 on the parts that are GOOD alone; before it ``pooled`` or ``per-class`` over
+    all. score: an image's, from its patches: the largest, the mean, or the mean of the ``largest``
+    share of them.
+    """
 
     layers: tuple[str, ...]
     channels: int = Field(gt=0)
     grid: tuple[int, int]
-    fit: Literal["pooled", "per-class"]
-    score: Literal["max", "mean"]
+    fit: Literal["good", "pooled", "per-class"]
+    score: Literal["max", "mean", "largest"]
+    largest: float | None = Field(default=None, gt=0, le=1)
 
 
-class ScoreTail(_Model):
-    """How often held-out known parts score at least so much.
-
-    scores: ascending; survival: the share of held-out scores at or above each, descending.
-    Beyond the last knot the survival falls as exp(-(score - last) / scale), as the tail of a
-    squared Mahalanobis distance of Gaussian features does. count: how many scores it rests on.
-    """
-
-    count: int = Field(gt=0)
-    scores: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(min_length=2)
-    survival: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(min_length=2)
-    scale: Positive
-
-    @model_validator(mode="after")
-    def _monotone(self) -> ScoreTail:
-        if len(self.scores) != len(self.survival):
-            raise ValueError("scores and survival differ in length")
-        if any(b <= a for a, b in zip(self.scores, self.scores[1:], strict=False)):
-            raise ValueError("scores do not ascend")
-        if any(b >= a for a, b in zip(self.survival, self.survival[1:], strict=False)):
-            raise ValueError("survival does not descend")
-        return self
-
-
-ANY_DIE = "*"
-
-
-class DriftCalibration(_Model):
-    """Held-out scores of both witnesses and of their combination, by die (``*``: any die).
-
-    combine: ``padim`` or ``embedding`` (that witness alone), ``fisher`` (-ln p1 - ln p2) or ``max``
-    (the larger of the two). alpha: the share of known parts called drift at the threshold. prior:
-    the share of parts that are drift, and assumed_auroc: how well the p-value tells them from known
-    ones, both as the decision at least expected cost assumes them.
-    """
-
-    alpha: Fraction
-    prior: Fraction
-    assumed_auroc: float = Field(ge=0.5, lt=1)
-    combine: Literal["padim", "embedding", "fisher", "max"]
-    padim: Mapping[str, ScoreTail]
-    embedding: Mapping[str, ScoreTail]
-    combined: Mapping[str, ScoreTail]
-
-    @model_validator(mode="after")
-    def _any_die(self) -> DriftCalibration:
-        for name in ("padim", "embedding", "combined"):
-            if ANY_DIE not in getattr(self, name):
-                raise ValueError(f"{name} has no entry for any die ({ANY_DIE!r})")
-        return self
-
-
-class DecisionRule(_Model):
+class DecisionRule(Facts):
     """How readings become labels. policy: ``threshold`` is the report's rule, ``expected-cost``
     the decision at least expected cost. review_margin: REVIEW where the next label costs less
     than (1 + margin) times the cheapest. dispositions: by label."""
@@ -114,21 +66,22 @@ class DecisionRule(_Model):
     dispositions: Mapping[str, Disposition]
 
 
-class Tolerances(_Model):
+class Tolerances(Facts):
     """How far an engine may be from the golden answers: logits and distances by the largest
-    difference, drift relative to the reference."""
+    difference, drift relative to the reference; ``embedding_distance`` also for the distance to
+    GOOD."""
 
     logits: Positive
     drift: Positive
     embedding_distance: Positive
 
 
-class FileEntry(_Model):
+class FileEntry(Facts):
     sha256: Sha256
     size: int = Field(ge=0)
 
 
-class Manifest(_Model):
+class Manifest(Facts):
     """All facts about a model. version is monotonic: a station refuses to go back by accident."""
 
     schema_version: int
@@ -137,13 +90,14 @@ class Manifest(_Model):
     created: str
     producer: str
     network: str
-    classes: tuple[str, ...] = Field(min_length=2)
+    classes: tuple[str, ...] = Field(min_length=1)
     dies: Mapping[str, Die] = Field(min_length=1)
     input: InputSpec
     precision: Literal["fp32", "fp16"]
     opset: int
     padim: PaDiMSpec
     temperature: Positive
+    gate: GateCalibration | None = None
     drift: DriftCalibration
     decision: DecisionRule
     costs: Mapping[str, Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]]
@@ -157,6 +111,12 @@ class Manifest(_Model):
         if GOOD not in self.classes or DRIFT in self.classes:
             raise ValueError(f"classes must hold {GOOD} and not {DRIFT}, got {list(self.classes)}")
         labels = {*self.classes, DRIFT}
+        if (self.gate is None) is (self.schema_version > 1):
+            raise ValueError("schema version 2 has a gate, version 1 has none")
+        if self.gate is None and len(self.classes) < 2:
+            raise ValueError("without a gate there must be a defect beside GOOD")
+        if self.gate is not None and set(self.gate.mix) != labels:
+            raise ValueError(f"gate: mix must name {sorted(labels)}")
         if set(self.costs) != labels or any(set(row) != labels for row in self.costs.values()):
             raise ValueError(f"costs must name {sorted(labels)} in rows and columns")
         if set(self.decision.dispositions) != labels:
@@ -173,6 +133,11 @@ class Manifest(_Model):
     def labels(self) -> tuple[str, ...]:
         """The classes in the graph's order, then DRIFT."""
         return (*self.classes, DRIFT)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the graph answers, by name."""
+        return OUTPUTS[:-1] if self.gate is None else OUTPUTS
 
     def cost_matrix(self) -> NDArray[np.float64]:
         """(C + 1, C + 1): cost[true, predicted] in the order of ``labels``."""

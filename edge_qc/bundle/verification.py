@@ -30,11 +30,12 @@ from edge_qc.bundle.manifest import (
     GOLDEN,
     MANIFEST,
     MODEL,
-    SCHEMA_VERSION,
+    READABLE,
     SIGNATURE,
     Manifest,
 )
 from edge_qc.errors import BundleError
+from edge_qc.parts import Reading
 
 _MANIFEST_LIMIT = 16 * 2**20
 _UNPACKED_LIMIT = 8 * 2**30
@@ -45,7 +46,8 @@ class Golden:
     """Views and the answers that torch gave in FP32: n views of every die and class, and drift.
 
     views: (n, 1, H, W) uint8; labels and dies: n names; logits (n, C), distances (n, gh, gw),
-    drift (n,), embedding_distance (n,) float32.
+    drift (n,), embedding_distance (n,), good_distance (n,) float32; the last is empty in bundles of
+    schema 1.
     """
 
     views: NDArray[np.uint8]
@@ -55,6 +57,17 @@ class Golden:
     distances: NDArray[np.float32]
     drift: NDArray[np.float32]
     embedding_distance: NDArray[np.float32]
+    good_distance: NDArray[np.float32]
+
+    def reading(self, index: int) -> Reading:
+        """The reference answers of one view."""
+        return Reading(
+            logits=self.logits[index],
+            distances=self.distances[index],
+            drift=float(self.drift[index]),
+            embedding_distance=float(self.embedding_distance[index]),
+            good_distance=float(self.good_distance[index]) if len(self.good_distance) else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,9 @@ class Bundle:
                     distances=arrays["distances"],
                     drift=arrays["drift"],
                     embedding_distance=arrays["embedding_distance"],
+                    good_distance=np.empty(0, np.float32)
+                    if manifest.gate is None
+                    else arrays["good_distance"],
                 )
         except (OSError, ValueError, KeyError) as error:
             raise BundleError(
@@ -96,6 +112,7 @@ class Bundle:
             "distances": (count, *manifest.padim.grid),
             "drift": (count,),
             "embedding_distance": (count,),
+            "good_distance": (0 if manifest.gate is None else count,),
         }
         for name, shape in wanted.items():
             seen = np.shape(getattr(golden, name))
@@ -234,9 +251,10 @@ def _parse(path: Path, raw: bytes) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"bundle {path}: {MANIFEST} is not JSON: {error}") from error
     schema = document.get("schema_version") if isinstance(document, dict) else None
-    if schema != SCHEMA_VERSION:
+    if schema not in READABLE:
         raise BundleError(
-            f"bundle {path}: schema version {schema}, this station reads {SCHEMA_VERSION}. "
+            f"bundle {path}: schema version {schema}, this station reads "
+            f"{' and '.join(map(str, READABLE))}. "
             "Update edge-qc on the station, or export again"
         )
     try:

@@ -49,14 +49,23 @@ def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
     """Describe the bundle for whoever decides whether to install it."""
     from collections import Counter
 
-    from edge_qc.bundle.manifest import ANY_DIE
+    from edge_qc.bundle.calibration import ANY_DIE, sentences
     from edge_qc.inspection.decision import least_p_to_pass
 
     manifest = bundle.manifest
-    least = least_p_to_pass(manifest)
+    least = least_p_to_pass(manifest) if manifest.gate is None else None
     view = manifest.input
     padim = manifest.padim
     drift, rule = manifest.drift, manifest.decision
+    gate = manifest.gate
+    if gate is None:
+        told = {
+            "told from known parts": f"AUROC {drift.assumed_auroc:.3g}, assumed",
+            "passes": "nothing at all" if least is None else f"nothing below p = {least:.2g}",
+        }
+    else:
+        how = "measured on defects left out" if len(manifest.classes) > 1 else "assumed"
+        told = {"told from known parts": f"AUROC {drift.assumed_auroc:.3g}, {how}"}
     signature = ("valid" if checked else "not checked (--public-key)") if bundle.signed else "none"
     return {
         "id": bundle.id,
@@ -75,13 +84,26 @@ def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
         },
         "PaDiM": f"{padim.fit}, {padim.channels} channels of {', '.join(padim.layers)} on "
         f"{padim.grid[0]}x{padim.grid[1]}, score {padim.score}",
+        "gate to GOOD": "none: a bundle of schema 1"
+        if gate is None
+        else {
+            "bound": dict(enumerate(sentences(gate.bound), 1)),
+            "by defect": {
+                name: f"{kind.passed} of {kind.images} pass: at most {kind.at_most:.1%}"
+                for name, kind in (gate.bound.by_class if gate.bound else {}).items()
+            },
+            "threshold": {
+                ("any die" if die == ANY_DIE else die): f"{score:.4g}"
+                for die, score in gate.threshold.items()
+            },
+            "the line's shares": {name: f"{share:.2%}" for name, share in gate.mix.items()},
+        },
         "drift": {
             "witnesses combined by": drift.combine,
             "known parts called drift": f"{drift.alpha:.2%}",
             "share of parts that are drift": f"{drift.prior:.2%}, assumed",
-            "told from known parts": f"AUROC {drift.assumed_auroc:.3g}, assumed",
-            "passes": "nothing at all" if least is None else f"nothing below p = {least:.2g}",
-            "held-out images": {
+            **told,
+            "images": {
                 ("any die" if die == ANY_DIE else die): tail.count
                 for die, tail in drift.combined.items()
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,6 +24,24 @@ class ViewSize(click.ParamType):  # type: ignore[type-arg]
             wanted = "wanted HEIGHTxWIDTH in pixels such as 320x96, or 96 for a square"
             self.fail(f"{value!r}: {wanted}", param, ctx)
         return int(parts[0]), int(parts[-1])
+
+
+class Share(click.ParamType):  # type: ignore[type-arg]
+    """A share strictly between 0 and 1, as ``0.01`` or ``1%``."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = str(value).strip()
+        try:
+            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            share = -1.0
+        if not 0 < share < 1:
+            self.fail(f"{text!r}: wanted a share such as 1% or 0.01, between 0 and 1", param, ctx)
+        return share
 
 
 config_option = click.option(

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle.manifest import OUTPUTS, Manifest
+from edge_qc.bundle.manifest import Manifest
 from edge_qc.bundle.verification import Bundle
 from edge_qc.errors import EngineError
 from edge_qc.parts import Reading
@@ -148,8 +148,9 @@ def readings_from_outputs(
         "distances": (batch, *manifest.padim.grid),
         "drift": (batch,),
         "embedding_distance": (batch,),
+        "good_distance": (batch,),
     }
-    for name in OUTPUTS:
+    for name in manifest.outputs:
         seen = outputs[name].shape
         if seen != wanted[name]:
             raise EngineError(f"engine output {name} has shape {seen}, wanted {wanted[name]}")
@@ -161,6 +162,7 @@ def readings_from_outputs(
             distances=outputs["distances"][i],
             drift=float(outputs["drift"][i]),
             embedding_distance=float(outputs["embedding_distance"][i]),
+            good_distance=float(outputs["good_distance"][i]) if manifest.gate else None,
         )
         for i in range(count)
     )

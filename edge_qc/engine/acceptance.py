@@ -44,10 +44,10 @@ def accept(
     label_of: the label that the decision makes of a die's reading under this bundle. repeats: how
     many answers to time beyond those.
 
-    Every verdict's label must equal the one that the reference answers lead to, and logits (largest
-    difference), drift and embedding distance (relative to the reference, or to 1 where that is
-    smaller) must lie within the bundle's tolerances. Raises AcceptanceError with a table of what
-    differed, EngineError if the engine fails.
+    Every verdict's label must equal the one that the reference answers lead to, and logits
+    (largest difference), drift and embedding distances (relative to the reference, or to 1 where
+    that is smaller) must lie within the bundle's tolerances. Raises AcceptanceError with a table
+    of what differed, EngineError where the engine fails.
     """
     golden = bundle.golden()
     batch = bundle.manifest.input.batch
@@ -64,11 +64,16 @@ def accept(
             np.array([r.embedding_distance for r in readings]), golden.embedding_distance
         ),
     }
+    if bundle.manifest.gate is not None:
+        differences["good_distance"] = _largest_relative(
+            np.array([r.good_distance for r in readings]), golden.good_distance
+        )
     allowed = bundle.manifest.tolerances
     tolerances = {
         "logits": allowed.logits,
         "drift": allowed.drift,
         "embedding_distance": allowed.embedding_distance,
+        "good_distance": allowed.embedding_distance,
     }
     rows = [
         f"  {name}: largest difference {differences[name]:.3g}, tolerance {tolerances[name]:.3g}"
@@ -76,12 +81,7 @@ def accept(
         if not differences[name] <= tolerances[name]
     ]
     for index, reading in enumerate(readings):
-        reference = Reading(
-            logits=golden.logits[index],
-            distances=golden.distances[index],
-            drift=float(golden.drift[index]),
-            embedding_distance=float(golden.embedding_distance[index]),
-        )
+        reference = golden.reading(index)
         die = golden.dies[index]
         got = label_of(bundle, die, reading)
         wanted = label_of(bundle, die, reference)
@@ -100,7 +100,7 @@ def accept(
         engine=engine.name,
         views=len(readings),
         differences=differences,
-        tolerances=tolerances,
+        tolerances={name: tolerances[name] for name in differences},
         latency_p50_ms=float(np.percentile(latencies, 50)),
         latency_p99_ms=float(np.percentile(latencies, 99)),
         answers_timed=len(latencies),

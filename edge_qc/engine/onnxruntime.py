@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle.manifest import OUTPUTS
 from edge_qc.bundle.verification import Bundle
 from edge_qc.engine import DeviceOptions, padded, readings_from_outputs
 from edge_qc.errors import EngineError
@@ -31,21 +30,22 @@ class OnnxRuntimeEngine:
         except Exception as error:  # onnxruntime's exceptions share no root
             raise EngineError(f"ONNX Runtime cannot load {bundle.model}: {error}") from error
         produced = {output.name for output in self._session.get_outputs()}
-        if not set(OUTPUTS) <= produced:
-            raise EngineError(
-                f"{bundle.model}: outputs {sorted(produced)}, wanted {', '.join(OUTPUTS)}"
-            )
         self._manifest = bundle.manifest
+        self._wanted = bundle.manifest.outputs
+        if not set(self._wanted) <= produced:
+            raise EngineError(
+                f"{bundle.model}: outputs {sorted(produced)}, wanted {', '.join(self._wanted)}"
+            )
         self.name = f"onnxruntime {ort.__version__} cpu {bundle.manifest.precision}"
 
     def infer(self, views: NDArray[np.uint8]) -> tuple[Reading, ...]:
         """See ``Engine.infer``."""
         batch = padded(self._manifest, views)
         try:
-            answers = self._session.run(list(OUTPUTS), {"view": batch})
+            answers = self._session.run(list(self._wanted), {"view": batch})
         except Exception as error:  # onnxruntime's exceptions share no root
             raise EngineError(f"ONNX Runtime failed: {error}") from error
-        outputs = dict(zip(OUTPUTS, answers, strict=True))
+        outputs = dict(zip(self._wanted, answers, strict=True))
         return readings_from_outputs(self._manifest, outputs, len(views))
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle.manifest import MODEL, OUTPUTS, Manifest
+from edge_qc.bundle.manifest import MODEL, Manifest
 from edge_qc.bundle.verification import Bundle
 from edge_qc.engine import (
     BuildStep,
@@ -84,7 +84,7 @@ class TensorRTEngine:
         with self._gpu:
             self._run(self._graph.launch if self._graph is not None else self._enqueue)
         # Copied, because the next answer is written over this one.
-        outputs = {name: self._buffers[name].host.copy() for name in OUTPUTS}
+        outputs = {name: self._buffers[name].host.copy() for name in self._manifest.outputs}
         return readings_from_outputs(self._manifest, outputs, count)
 
     def close(self) -> None:
@@ -229,7 +229,7 @@ class TensorRTEngine:
         self._buffers[INPUT].upload(stream.stream)
         if not self._context.execute_async_v3(stream.handle):
             raise EngineError(f"TensorRT did not run: {self._messages.why()}")
-        for name in OUTPUTS:
+        for name in self._manifest.outputs:
             self._buffers[name].download(stream.stream)
 
 
@@ -254,13 +254,13 @@ def _bindings() -> ModuleType:
 def _tensors(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], type[np.generic]]]:
     """Shape and type of every tensor that the bundle promises, by name."""
     spec = manifest.input
-    return {
-        INPUT: ((spec.batch, 1, spec.height, spec.width), np.uint8),
-        "logits": ((spec.batch, len(manifest.classes)), np.float32),
-        "distances": ((spec.batch, *manifest.padim.grid), np.float32),
-        "drift": ((spec.batch,), np.float32),
-        "embedding_distance": ((spec.batch,), np.float32),
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(manifest.outputs, (spec.batch,))
+    shapes |= {
+        "logits": (spec.batch, len(manifest.classes)),
+        "distances": (spec.batch, *manifest.padim.grid),
     }
+    view = {INPUT: ((spec.batch, 1, spec.height, spec.width), np.uint8)}
+    return view | {name: (shape, np.float32) for name, shape in shapes.items()}
 
 
 def _check_tensors(engine: trt.ICudaEngine, manifest: Manifest) -> None:

@@ -1,108 +1,116 @@
 """Reading to verdict: the only place where a GOOD is made.
 
-Pure functions over the bundle's calibration. A witness's score becomes a p-value among held-out
-known parts of the same die; the two combine into one score, which is calibrated again. Under
+Two questions, asked apart. *May this part pass?* is answered by the gate (``findings``), whose
+threshold bounds how many bad parts pass. *What is it then?* is answered by the classes and by
+drift, at least expected cost. A part passes where the gate is open and GOOD is also the cheapest
+label.
+
+The posterior comes from scores that were cross-fitted, at the line's shares of the labels: what is
+not GOOD by the gate's own score, how much of that is drift by the embedding's distance to the
+nearest class, and the rest by the classifier's logits over a temperature (Guo et al. 2017). Under
 drift, p-values are taken to have the density xi p^(xi - 1), the alternatives of Sellke, Bayarri and
-Berger (2001), *Calibration of p values for testing precise null hypotheses*; the xi is the one
-whose AUROC the bundle assumes. So an odd view makes drift likelier than its prior, and an ordinary
-one less likely: without the latter no view could ever be sure enough to pass. Classes share the
-rest as the softmax of logits / temperature (Guo et al. 2017).
+Berger (2001), *Calibration of p values for testing precise null hypotheses*, with the xi of the
+bundle's AUROC. In bundles of schema 1 no gate stands before GOOD: there drift takes its share of
+all classes alike.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle.manifest import ANY_DIE, DriftCalibration, Manifest, ScoreTail
+from edge_qc.bundle.calibration import DriftCalibration, GateCalibration
+from edge_qc.bundle.manifest import Manifest
 from edge_qc.bundle.verification import Bundle
+from edge_qc.inspection.findings import find_drift, find_gate
 from edge_qc.parts import (
     DRIFT,
     GOOD,
     NOT_JUDGED,
     Disposition,
     DriftFinding,
+    GateFinding,
     Reading,
     Reason,
     Verdict,
 )
 
 _SMALLEST_P = 1e-300
+_LARGEST_LOG_ODDS = 700.0
 
 
-def p_value(tail: ScoreTail, score: float) -> float:
-    """The share of held-out known parts that score at least ``score``, in [1e-300, 1].
-
-    Between knots the logarithm of the survival is linear, below the first it is 1, beyond the
-    last it falls exponentially.
-    """
-    if score < tail.scores[0]:
-        return 1.0
-    if score >= tail.scores[-1]:
-        log_p = math.log(tail.survival[-1]) - (score - tail.scores[-1]) / tail.scale
-        return max(_SMALLEST_P, math.exp(max(log_p, -700.0)))
-    return float(np.exp(np.interp(score, tail.scores, np.log(tail.survival))))
-
-
-def threshold_at(tail: ScoreTail, alpha: float) -> float:
-    """The score at which ``p_value`` is ``alpha``."""
-    if alpha <= tail.survival[-1]:
-        return tail.scores[-1] + tail.scale * math.log(tail.survival[-1] / alpha)
-    log_survival = np.log(tail.survival)
-    return float(np.interp(-math.log(alpha), -log_survival, tail.scores))
-
-
-def combined_score(rule: str, p_padim: float, p_embedding: float) -> float:
-    """The one drift score of two p-values, growing with oddness (see ``DriftCalibration``)."""
-    surprise_padim, surprise_embedding = -math.log(p_padim), -math.log(p_embedding)
-    if rule == "padim":
-        return surprise_padim
-    if rule == "embedding":
-        return surprise_embedding
-    if rule == "fisher":
-        return surprise_padim + surprise_embedding
-    return max(surprise_padim, surprise_embedding)
-
-
-def find_drift(calibration: DriftCalibration, die: str, reading: Reading) -> DriftFinding:
-    """How odd a reading is for its die."""
-
-    p_padim = p_value(_tail(calibration.padim, die), reading.drift)
-    p_embedding = p_value(_tail(calibration.embedding, die), reading.embedding_distance)
-    score = combined_score(calibration.combine, p_padim, p_embedding)
-    combined = _tail(calibration.combined, die)
-    return DriftFinding(
-        score=score,
-        p_value=p_value(combined, score),
-        threshold=threshold_at(combined, calibration.alpha),
-        witness="padim" if p_padim <= p_embedding else "embedding",
-        witnesses={"padim": p_padim, "embedding": p_embedding},
-    )
-
-
-def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     """(C,) probabilities of logits / temperature."""
     scaled = logits.astype(np.float64) / temperature
     exponentials = np.exp(scaled - scaled.max())
     return np.asarray(exponentials / exponentials.sum(), np.float64)
 
 
-def drift_probability(p: float, calibration: DriftCalibration) -> float:
-    """The probability of drift given its p-value."""
-    # A drifted part's p-value is below a known one's with the chance 1 / (1 + xi).
-    xi = 1.0 / calibration.assumed_auroc - 1.0
-    bayes_factor = xi * p ** (xi - 1.0)
-    odds = float(calibration.prior / (1 - calibration.prior) * bayes_factor)
+def bayes_factor(p: float, auroc: float) -> float:
+    """How much likelier drift makes this p-value than a known part does.
+
+    A drifted part's p-value is below a known one's with the chance ``auroc`` = 1 / (1 + xi).
+    """
+    xi = 1.0 / auroc - 1.0
+    return xi * float(p ** (xi - 1.0))
+
+
+def drift_probability(p: float, calibration: DriftCalibration, prior: float | None = None) -> float:
+    """The probability of drift given its p-value. prior: in place of the calibration's."""
+    before = calibration.prior if prior is None else prior
+    odds = before / (1 - before) * bayes_factor(p, calibration.assumed_auroc)
     return odds / (1 + odds)
 
 
+def log_odds_against_good(gate: GateCalibration, drift: DriftCalibration, score: float) -> float:
+    """ln of the odds that a view with this gate score is not GOOD, at the line's shares."""
+    good = gate.mix[GOOD]
+    prior = math.log((1 - good) / good)
+    if gate.evidence is not None:
+        return prior + gate.evidence.offset + gate.evidence.slope * score
+    # No defect was there to learn from: -score is taken for the logarithm of a p-value among GOOD
+    # parts, and drift told from them as well as is assumed.
+    p = max(_SMALLEST_P, math.exp(-min(score, _LARGEST_LOG_ODDS)))
+    return prior + math.log(bayes_factor(p, drift.assumed_auroc))
+
+
+def posterior_of(
+    manifest: Manifest, reading: Reading, gate: GateFinding | None, drift: DriftFinding
+) -> NDArray[np.float64]:
+    """(C + 1,): the probability of each label, in the order of ``manifest.labels``."""
+    calibration = manifest.gate
+    if calibration is None or gate is None:
+        known = softmax(reading.logits, manifest.temperature)
+        odd = drift_probability(drift.p_value, manifest.drift)
+        return np.append(known * (1 - odd), odd)
+    against = log_odds_against_good(calibration, manifest.drift, gate.score)
+    bad = 1 / (1 + math.exp(-min(max(against, -_LARGEST_LOG_ODDS), _LARGEST_LOG_ODDS)))
+    place = manifest.classes.index(GOOD)
+    shares = np.zeros(len(manifest.labels))
+    shares[place] = 1 - bad
+    if len(manifest.classes) == 1:
+        shares[-1] = bad
+        return shares
+    mix = calibration.mix
+    prior = mix[DRIFT] / (1 - mix[GOOD])
+    odd = drift_probability(drift.p_value, manifest.drift, prior) if prior < 1 else 1.0
+    shares[-1] = bad * odd
+    defects = [i for i in range(len(manifest.classes)) if i != place]
+    names = [manifest.classes[i] for i in defects]
+    line = np.array([mix[name] / calibration.learned[name] for name in names])
+    weights = softmax(reading.logits[defects], manifest.temperature) * line
+    if not weights.sum() > 0:  # the line makes none of the likely ones
+        weights = np.array([mix[name] for name in names]) + 1e-12
+    shares[defects] = bad * (1 - odd) * weights / weights.sum()
+    return shares
+
+
 def least_p_to_pass(manifest: Manifest) -> float | None:
-    """The p-value of drift below which no view is GOOD, were its class ever so certain; None if
-    none is at any."""
+    """The p-value of drift below which no view is GOOD, were its class ever so certain; None where
+    none is at any. Of bundles of schema 1, which have no gate."""
     certain = np.array([float(name == GOOD) for name in manifest.classes])
     costs = manifest.cost_matrix()
 
@@ -169,12 +177,11 @@ def unknown_die(bundle: Bundle, die: str) -> str:
 
 def _decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
     manifest = bundle.manifest
-    finding = find_drift(manifest.drift, die, reading)
-    known = softmax(reading.logits, manifest.temperature)
-    drift = drift_probability(finding.p_value, manifest.drift)
-    posterior = np.append(known * (1 - drift), drift)
+    gate = find_gate(manifest, die, reading)
+    drift = find_drift(manifest.drift, die, reading)
+    posterior = posterior_of(manifest, reading, gate, drift)
     costs = posterior @ manifest.cost_matrix()
-    label = _label(manifest, finding, known, costs)
+    label = _label(manifest, gate, drift, posterior, costs)
     disposition = manifest.decision.dispositions[label]
     if disposition is not Disposition.REVIEW and _close(manifest, label, costs):
         disposition = Disposition.REVIEW
@@ -186,7 +193,8 @@ def _decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
         probabilities={
             name: float(share) for name, share in zip(manifest.labels, posterior, strict=True)
         },
-        drift=finding,
+        drift=drift,
+        gate=gate,
         expected_cost={
             name: float(cost) for name, cost in zip(manifest.labels, costs, strict=True)
         },
@@ -204,22 +212,28 @@ def not_judged(bundle_id: str, reason: Reason, detail: str) -> Verdict:
     )
 
 
-def _tail(tails: Mapping[str, ScoreTail], die: str) -> ScoreTail:
-    """The die's own tail; that of any die where it had too few images for one."""
-    return tails[die] if die in tails else tails[ANY_DIE]
-
-
 def _label(
     manifest: Manifest,
-    finding: DriftFinding,
-    known: NDArray[np.float64],
+    gate: GateFinding | None,
+    drift: DriftFinding,
+    posterior: NDArray[np.float64],
     costs: NDArray[np.float64],
 ) -> str:
+    """The cheapest label, or by ``threshold`` drift above its threshold, else the likeliest class;
+    GOOD only where the gate is open, or where there is none (schema 1)."""
+    labels = list(manifest.labels)
+    shut = gate is not None and not gate.open
     if manifest.decision.policy == "threshold":
-        if finding.score >= finding.threshold:
+        if gate is not None and gate.open:
+            return GOOD
+        if drift.score >= drift.threshold or (shut and len(manifest.classes) == 1):
             return DRIFT
-        return manifest.classes[int(known.argmax())]
-    return manifest.labels[int(costs.argmin())]
+        ranks = -posterior[:-1]
+    else:
+        ranks = costs.copy()
+    if shut:
+        ranks[labels.index(GOOD)] = math.inf
+    return labels[int(ranks.argmin())]
 
 
 def _close(manifest: Manifest, label: str, costs: NDArray[np.float64]) -> bool:

@@ -61,6 +61,14 @@ class DriftFields(_Model):
     witnesses: Mapping[str, Probability]
 
 
+class GateFields(_Model):
+    """See ``parts.GateFinding``: the gate to GOOD is open below the threshold."""
+
+    score: Finite
+    threshold: Finite
+    witnesses: Mapping[str, Probability]
+
+
 class BundleRef(_Model):
     """Which bundle judged. version: None if only the id is known."""
 
@@ -83,6 +91,7 @@ class VerdictContent(_Model):
     reason: Reason
     probabilities: Mapping[str, Probability] = {}
     drift: DriftFields | None = None
+    gate: GateFields | None = None
     expected_cost: Mapping[str, Finite] = {}
     bundle: BundleRef | None = None
     engine: str | None = None

@@ -20,6 +20,7 @@ from edge_qc.publisher.messages import (
     AckMessage,
     BundleRef,
     DriftFields,
+    GateFields,
     Kind,
     Message,
     PartContent,
@@ -66,6 +67,13 @@ def verdict_content(
                 threshold=drift.threshold,
                 witness=drift.witness,
                 witnesses=dict(drift.witnesses),
+            ),
+            gate=None
+            if verdict.gate is None
+            else GateFields(
+                score=verdict.gate.score,
+                threshold=verdict.gate.threshold,
+                witnesses=dict(verdict.gate.witnesses),
             ),
             expected_cost=dict(verdict.expected_cost),
             bundle=BundleRef(id=verdict.bundle_id, version=bundle_version)

@@ -24,9 +24,10 @@ from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
 from edge_qc_export.data.splitting import held_out_by, read_split
 from edge_qc_export.data.view_store import make_views
-from edge_qc_export.drift.embedding import EmbeddingMoments, embedding_distances, fit_embedding
+from edge_qc_export.drift.embedding import class_distances
 from edge_qc_export.figures.costs import Costs
 from edge_qc_export.figures.scoring import Scores, score
+from edge_qc_export.gate.crossfit import whitening_of
 from edge_qc_export.learn.checkpoints import SPLIT, Run
 from edge_qc_export.learn.network import normalised
 
@@ -139,12 +140,8 @@ def embedding_drift(learnt: Evaluation, asked: Evaluation) -> NDArray[np.float64
 
     Raises DataError if there are too few training images to fit it.
     """
-    place = {label: index for index, label in enumerate(learnt.classes)}
-    moments = EmbeddingMoments(learnt.embeddings.shape[1], len(learnt.classes))
-    labels = torch.tensor([place[label] for label in learnt.labels])
-    moments.update(torch.from_numpy(learnt.embeddings), labels)
-    whitening = fit_embedding(moments, 256)
-    distances = embedding_distances(torch.from_numpy(asked.embeddings), whitening)
+    whitening = whitening_of(learnt.embeddings, learnt.labels, learnt.classes, 256)
+    distances = class_distances(torch.from_numpy(asked.embeddings), whitening).amin(dim=0)
     return distances.numpy().astype(np.float64)
 
 

@@ -112,8 +112,8 @@ MUTANTS = (
         (
             (
                 "engine/onnxruntime.py",
-                "zip(OUTPUTS, answers, strict=True)",
-                "zip(OUTPUTS, map(np.nan_to_num, answers), strict=True)",
+                "zip(self._wanted, answers, strict=True)",
+                "zip(self._wanted, map(np.nan_to_num, answers), strict=True)",
             ),
         ),
     ),

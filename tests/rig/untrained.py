@@ -45,7 +45,9 @@ class Fit:
     size: int
 
     def module(self) -> OnePass:
-        return OnePass(self.network, self.features, self.padim, self.embedding, self.score).eval()
+        return OnePass(
+            self.features, self.padim, self.embedding, self.network.classifier, self.score
+        ).eval()
 
     def half_plan(self, told: tuple[str, ...] = ()) -> HalfPlan:
         """Which layers stay in FP32, over a few views. told: these in any case."""
@@ -58,7 +60,8 @@ class Fit:
         halved = half_body(self.body, plan)
         features = Features(self.network, MEAN[channels], STD[channels], halved).eval()
         padim = stored_in_half(self.padim)
-        return OnePass(self.network, features, padim, self.embedding, self.score).eval()
+        head = self.network.classifier
+        return OnePass(features, padim, self.embedding, head, self.score).eval()
 
     def onnx(self, batch: int, plan: HalfPlan | None = None) -> onnx.ModelProto:
         """The graph; in half where there is a plan of it."""

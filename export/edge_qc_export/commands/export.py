@@ -7,13 +7,39 @@ from typing import Any
 
 import click
 
-from edge_qc.cli.options import json_option
+from edge_qc.cli.options import Share, json_option
 
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: bundles/ and RUN's name.")
-@click.option("--fp16", is_flag=True, help="The network in half, where it passes the gate.")
+@click.option("--fp16", is_flag=True, help="The network in half, where hardly a decision changes.")
+@click.option(
+    "--max-escape",
+    type=Share(),
+    default="1%",
+    show_default=True,
+    help="At most this share of bad parts may pass the gate.",
+)
+@click.option(
+    "--confidence",
+    type=Share(),
+    default="95%",
+    show_default=True,
+    help="How sure that must be, by exact binomial bound on all labelled bad parts.",
+)
+@click.option(
+    "--mix",
+    metavar="GOOD=0.95,…",
+    help="The line's shares of the labels.  [default: GOOD 0.95, defects as labelled]",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    default=5,
+    show_default=True,
+    help="Each labelled part is scored by what the other folds taught.",
+)
 @click.option(
     "--fp32-node",
     "fp32_nodes",
@@ -28,18 +54,12 @@ from edge_qc.cli.options import json_option
 )
 @click.option("--batch", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option(
-    "--fit",
-    type=click.Choice(["per-class", "pooled"]),
-    default="per-class",
-    show_default=True,
-    help="PaDiM with a mean for each class, or one for all.",
-)
-@click.option(
     "--score",
-    type=click.Choice(["max", "mean"]),
-    default="max",
+    type=click.Choice(["largest", "max", "mean"]),
+    default="largest",
     show_default=True,
-    help="An image's drift: its largest or its mean patch distance.",
+    help="An image's score: the mean of its largest 5 % of patch distances, the largest, or the "
+    "mean of all.",
 )
 @click.option(
     "--channels", type=click.IntRange(1), help="Of PaDiM; default: 100, or what the images allow."
@@ -59,7 +79,7 @@ from edge_qc.cli.options import json_option
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
-    help="Share of known parts called drift at the threshold.",
+    help="Share of known parts called drift at its threshold; without defects, of GOOD stopped.",
 )
 @click.option(
     "--prior",
@@ -73,14 +93,13 @@ from edge_qc.cli.options import json_option
     type=click.FloatRange(0.5, 1, max_open=True),
     default=0.9,
     show_default=True,
-    help="How well drift is detected among known parts, as the decision assumes.",
+    help="How well drift is told, where there is no defect to leave out and measure it.",
 )
 @click.option(
     "--policy",
     type=click.Choice(["expected-cost", "threshold"]),
-    default="expected-cost",
-    show_default=True,
-    help="Least expected cost, or the report's rule.",
+    help="What a part is that the gate stops: the cheapest label, or drift over its threshold, "
+    "else the likeliest.  [default: expected-cost; without defects threshold]",
 )
 @click.option(
     "--review-margin",
@@ -144,7 +163,10 @@ def command(
     fp32_nodes: tuple[str, ...],
     preflight: bool,
     batch: int,
-    fit: str,
+    max_escape: float,
+    confidence: float,
+    mix: str | None,
+    folds: int,
     score: str,
     channels: int | None,
     grid: str | None,
@@ -152,7 +174,7 @@ def command(
     alpha: float,
     prior: float,
     assumed_auroc: float,
-    policy: str,
+    policy: str | None,
     review_margin: float,
     memory_limit: int,
     seed: int,
@@ -176,12 +198,14 @@ def command(
     import torch
 
     from edge_qc.errors import UsageError
+    from edge_qc_export.gate.mix import read_mix
     from edge_qc_export.learn.checkpoints import load_run, newest_run
     from edge_qc_export.progress import ConsoleReporter
     from edge_qc_export.release import release
     from edge_qc_export.release.bundle_folder import pack_bundle
     from edge_qc_export.release.fitting import FitSettings
     from edge_qc_export.release.manifest import ReleaseSettings
+    from edge_qc_export.release.telling import document_of, lines_of
 
     if grid is not None and grid != "finest" and not grid.isdecimal():
         raise UsageError(f"grid {grid!r}: wanted 'finest' or a number of rows")
@@ -190,7 +214,7 @@ def command(
     folder = newest_run() if run is None else run
     settings = ReleaseSettings(
         fit=FitSettings(
-            fit=cast(Any, fit),
+            folds=folds,
             score=cast(Any, score),
             channels=channels,
             grid=grid if grid is None or grid == "finest" else int(grid),  # type: ignore[arg-type]
@@ -200,6 +224,9 @@ def command(
         fp16=fp16,
         fp32_nodes=fp32_nodes,
         batch=batch,
+        max_escape=max_escape,
+        confidence=confidence,
+        mix={} if mix is None else read_mix(mix),
         combine=cast(Any, combine),
         alpha=alpha,
         prior=prior,
@@ -217,37 +244,14 @@ def command(
     place = Path("bundles") / folder.resolve().name if out is None else out
     with ConsoleReporter() as reporter:
         released = release(loaded, place, settings, reporter)
-    bundle, manifest, half = released.bundle, released.bundle.manifest, released.half
+    bundle = released.bundle
     packed = bundle.path.with_name(f"{bundle.path.name}.tar.zst") if archive else None
     if packed is not None:
         pack_bundle(bundle.path, packed)
-    answer: dict[str, Any] = {
-        "bundle": str(bundle.path),
-        "archive": None if packed is None else str(packed),
-        "id": bundle.id,
-        "version": manifest.version,
-        "signed": bundle.signed,
-        "run": str(folder),
-        "network": manifest.network,
-        "precision": manifest.precision,
-        "padim": {
-            "fit": manifest.padim.fit,
-            "channels": manifest.padim.channels,
-            "grid": list(manifest.padim.grid),
-            "parameter_bytes": released.fitted.padim.bytes,
-        },
-        "fp16": None
-        if half is None
-        else {"fp32_islands": list(half.plan.islands), "decisions_changed": half.report.flips},
-        "temperature": manifest.temperature,
-        "preflight": None if released.preflight is None else released.preflight.sentence,
-        "golden_views": released.acceptance.views,
-        "differences": released.acceptance.differences,
-        "bytes": sum(entry.size for entry in manifest.files.values()),
-    }
+    answer = document_of(released, folder, packed)
     # Told before the station is asked: whatever it says, the bundle is made.
     if not as_json:
-        _show(answer)
+        click.echo("\n".join(lines_of(answer)))
     report = _prove(bundle.path, target, station_command, engine)
     if report is not None:
         kept = bundle.path.with_name(f"{bundle.path.name}.acceptance.json")
@@ -287,14 +291,3 @@ def _prove(
             click.echo("the plan serves this machine's GPU and TensorRT alone", err=True)
         return dict(result.document)
     return None
-
-
-def _show(answer: dict[str, Any]) -> None:
-    signed = "" if answer["signed"] else "  (not signed)"
-    padim = answer["padim"]
-    rows, columns = padim["grid"]
-    size = answer["bytes"] / 2**20
-    click.echo(f"bundle: {answer['bundle']}  ({size:.1f} MiB, version {answer['version']})")
-    click.echo(f"id: {answer['id']}{signed}")
-    click.echo(f"PaDiM: {padim['fit']}, {padim['channels']} channels on {rows}x{columns}")
-    click.echo(f"accepted by ONNX Runtime on {answer['golden_views']} golden views")

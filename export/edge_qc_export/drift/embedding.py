@@ -1,8 +1,11 @@
-"""The second witness: how far a view's penultimate features lie from the nearest class.
+"""The second witness: how far a view's penultimate features lie from each class.
 
-Squared Mahalanobis distance to the nearest class mean with one covariance that the classes share:
-Lee, Lee, Lee and Shin (2018), *A Simple Unified Framework for Detecting Out-of-Distribution Samples
-and Adversarial Attacks*. Where the features are many, the covariance is the probabilistic
+Squared Mahalanobis distance to the class means with one covariance that the classes share: Lee,
+Lee, Lee and Shin (2018), *A Simple Unified Framework for Detecting Out-of-Distribution Samples and
+Adversarial Attacks*; of features brought to length one: Mueller and Hein (2025), *Mahalanobis++*.
+The distance to GOOD is the gate's, that to the nearest class is drift's.
+
+Where the features are many, the covariance is the probabilistic
 principal components of Tipping and Bishop (1999): the leading directions as they are, one variance
 for all others; its exact inverse is short. Moments in one streaming pass; nothing here knows of
 networks or thresholds.
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -19,13 +23,12 @@ from edge_qc.errors import DataError
 
 
 class EmbeddingMoments:
-    """First and second moments of the embeddings, by class."""
+    """First and second moments of embeddings of length one, by class."""
 
     def __init__(self, size: int, classes: int) -> None:
         self.counts = torch.zeros(classes, dtype=torch.float64)
         self.sums = torch.zeros(classes, size, dtype=torch.float64)
         self.products = torch.zeros(size, size, dtype=torch.float64)
-        self._shift: Tensor | None = None
 
     @staticmethod
     def memory_bytes(size: int, classes: int) -> int:
@@ -34,18 +37,16 @@ class EmbeddingMoments:
 
     def update(self, embeddings: Tensor, labels: Tensor) -> None:
         """Add images. embeddings: (N, E); labels: (N,) of class."""
-        if self._shift is None:
-            self._shift = embeddings.mean(dim=0).double()
-        centred = embeddings.double() - self._shift
+        # Of length one, none is far from nought: sums in float64 lose no digits that matter.
+        unit = of_length_one(embeddings.double())
         one_hot = torch.nn.functional.one_hot(labels, len(self.counts)).double()
         self.counts += one_hot.sum(dim=0)
-        self.sums += one_hot.T @ centred
-        self.products += centred.T @ centred
+        self.sums += one_hot.T @ unit
+        self.products += unit.T @ unit
 
     def means(self) -> Tensor:
         """(classes, E)."""
-        assert self._shift is not None
-        return self.sums / self.counts[:, None] + self._shift
+        return self.sums / self.counts[:, None]
 
     def covariance(self) -> Tensor:
         """(E, E): within the classes, unbiased."""
@@ -55,7 +56,8 @@ class EmbeddingMoments:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingWhitening:
-    """What the graph needs; s is an embedding times ``inverse_scale`` (E,), d is s - centre.
+    """What the graph needs; s is an embedding of length one times ``inverse_scale`` (E,), d is
+    s - centre.
 
     The distance to a class is ||d A||^2 with A = ``weights`` (E, E) in the full form, and
     ||d||^2 - ||d A||^2 with A (E, k) in the short one: by what each leading direction's own
@@ -91,7 +93,8 @@ def fit_embedding(
         )
     covariance, means = moments.covariance(), moments.means()
     variance = torch.diagonal(covariance).clone()
-    if not float(variance.mean()) > 0:
+    # Of length one: a feature's mean square is 1 / size.
+    if not float(variance.mean()) > 1e-12 / size:
         raise DataError(
             "embedding: the network gives every training image the same features. "
             "Train it longer, or with other settings"
@@ -110,11 +113,11 @@ def fit_embedding(
         eye = torch.eye(size, dtype=torch.float64)
         weights = torch.linalg.solve_triangular(factor, eye, upper=False).T
     else:
-        values, vectors = torch.linalg.eigh(correlation)
         kept = min(rank, freedom)
-        residual = float(values[:-kept].mean())
+        values, vectors = _leading(correlation, kept)
+        residual = float((size - values.sum()) / (size - kept))
         inverse_scale = inverse_scale * residual**-0.5
-        weights = vectors[:, -kept:] * (1 - residual / values[-kept:]).sqrt()
+        weights = vectors * (1 - residual / values).sqrt()
     weights = weights.float().contiguous()
     centres = means * inverse_scale
     return EmbeddingWhitening(
@@ -127,15 +130,29 @@ def fit_embedding(
     )
 
 
-def embedding_distances(embeddings: Tensor, whitening: EmbeddingWhitening) -> Tensor:
-    """(N,): squared distance of each embedding (N, E) to the nearest class mean."""
-    scaled = embeddings * whitening.inverse_scale
+def of_length_one(embeddings: Tensor) -> Tensor:
+    """(N, E): each embedding over its Euclidean length."""
+    return embeddings / ((embeddings * embeddings).sum(dim=1, keepdim=True) + 1e-12).sqrt()
+
+
+def class_distances(embeddings: Tensor, whitening: EmbeddingWhitening) -> Tensor:
+    """(classes, N): squared distance of each embedding (N, E) to each class mean."""
+    scaled = of_length_one(embeddings) * whitening.inverse_scale
     projected = scaled @ whitening.weights - whitening.means[:, None]
     squares = (projected * projected).sum(dim=2)
     if whitening.centres is not None:
         difference = scaled - whitening.centres[:, None]
         squares = (difference * difference).sum(dim=2) - squares
-    return squares.amin(dim=0)
+    return squares
+
+
+def _leading(correlation: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` largest eigenvalues, ascending, and their eigenvectors in columns."""
+    size = correlation.shape[0]
+    values, vectors = scipy.linalg.eigh(
+        correlation.numpy(), subset_by_index=[size - count, size - 1]
+    )
+    return torch.from_numpy(values), torch.from_numpy(vectors)
 
 
 def _oracle(correlation: Tensor, freedom: int) -> float:

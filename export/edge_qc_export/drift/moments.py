@@ -26,10 +26,12 @@ ALLOCATOR = 128 * 2**20
 class Moments:
     """First and second moments of every patch, by one streaming pass."""
 
-    def __init__(self, layout: Layout, classes: int) -> None:
+    def __init__(self, layout: Layout, classes: int, about: Sequence[Tensor] | None = None) -> None:
+        """about: features whose mean is the point that the moments are about; None takes the first
+        that come. Moments about the same point can be added."""
         self.layout = layout
         self.counts = torch.zeros(classes, dtype=torch.float64)
-        self._shift: list[Tensor] = []
+        self._shift = [] if about is None else [x.mean(dim=1, keepdim=True) for x in about]
         self.sums = [
             torch.zeros(classes, stage.patches, stage.width, dtype=torch.float64)
             for stage in layout.stages
@@ -55,6 +57,13 @@ class Moments:
         # The moments, the covariance that becomes the factor, and the weights (or a batch's
         # products) in float32 twice.
         return 2 * moments + 2 * weights + chunk + ALLOCATOR
+
+    def add(self, other: Moments) -> None:
+        """Add the images of moments about the same point."""
+        self.counts += other.counts
+        for i in range(len(self.sums)):
+            self.sums[i] += other.sums[i]
+            self.products[i] += other.products[i]
 
     def update(self, features: Sequence[Tensor], labels: Tensor) -> None:
         """Add images. features: (patches, N, channels) of each stage; labels: (N,) of class."""

@@ -21,7 +21,10 @@ from torch import Tensor
 from edge_qc.errors import UsageError
 from edge_qc_export.drift.patches import Grid, Layout, Stage
 
-Score = Literal["max", "mean"]
+Score = Literal["max", "mean", "largest"]
+
+LARGEST = 0.05
+"""The share of patches whose mean is the score ``largest``: chosen by table (docs/decision.md)."""
 
 
 NARROW = 16
@@ -206,9 +209,14 @@ def _inside(coarse: Grid, fine: Grid) -> Grid:
 
 
 def score_from_distances(distances: Tensor, score: Score) -> Tensor:
-    """(N,): the image's score from its patches (N, gh, gw): the largest, or the mean."""
+    """(N,): the image's score from its patches (N, gh, gw): the largest, the mean, or the mean of
+    the ``LARGEST`` share of them."""
     if score == "max":
         return distances.flatten(1).amax(dim=1)
     if score == "mean":
         return distances.flatten(1).mean(dim=1)
-    raise UsageError(f"PaDiM: score {score!r}, wanted 'max' or 'mean'")
+    if score == "largest":
+        patches = distances.flatten(1)
+        count = max(1, round(LARGEST * patches.shape[1]))
+        return patches.topk(count, dim=1).values.mean(dim=1)
+    raise UsageError(f"PaDiM: score {score!r}, wanted 'max', 'mean' or 'largest'")

@@ -16,17 +16,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle.manifest import ANY_DIE, DriftCalibration, ScoreTail
+from edge_qc.bundle.calibration import ANY_DIE, DriftCalibration, ScoreTail
 from edge_qc.errors import DataError
-from edge_qc.inspection.decision import combined_score, p_value
+from edge_qc.inspection.findings import combined_score, p_value
 
 Combine = Literal["padim", "embedding", "fisher", "max"]
 
 KNOTS = 48
 FEWEST = 30
-"""Held-out images of all dies together that a tail needs."""
+"""Images of all dies together that a tail needs."""
 FEWEST_OF_A_DIE = 60
-"""Held-out images of a die that earn it a tail of its own."""
+"""Images of a die that earn it a tail of its own."""
 
 _TAIL_SHARE = 0.1
 _FEWEST_EXCESSES = 8
@@ -83,7 +83,7 @@ def too_few_for_a_bundle(images: int, held_out: int) -> str | None:
 
 
 def tail_from_scores(scores: NDArray[np.floating], what: str, needed: int = FEWEST) -> ScoreTail:
-    """How often held-out known parts score at least so much.
+    """How often labelled parts score at least so much.
 
     what: named in errors. Raises DataError if there are fewer scores than ``needed``, one is not
     finite, or they hardly differ.
@@ -92,8 +92,8 @@ def tail_from_scores(scores: NDArray[np.floating], what: str, needed: int = FEWE
     count = len(values)
     if count < needed:
         raise DataError(
-            f"{what}: {count} held-out images, wanted at least {needed} to set a threshold. "
-            "Add labelled images, or hold out more of them"
+            f"{what}: {count} labelled images, wanted at least {needed} to set a threshold. "
+            "Add labelled images"
         )
     if not np.isfinite(values).all():
         raise DataError(f"{what}: a score is not finite. Train the network again")
@@ -122,7 +122,7 @@ def tail_from_scores(scores: NDArray[np.floating], what: str, needed: int = FEWE
         survival.append(at_least / (count + 1))
     if len(knots) < 2:
         raise DataError(
-            f"{what}: degenerate scores: nine in ten of {count} held-out images score "
+            f"{what}: degenerate scores: nine in ten of {count} images score "
             f"{values[0]:.6g}. No threshold can be set from these"
         )
     return ScoreTail(count=count, scores=tuple(knots), survival=tuple(survival), scale=scale)

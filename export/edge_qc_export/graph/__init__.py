@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from edge_qc.bundle.manifest import OUTPUTS
 from edge_qc.errors import EdgeQCError
-from edge_qc_export.drift.embedding import EmbeddingWhitening, embedding_distances
+from edge_qc_export.drift.embedding import EmbeddingWhitening, class_distances
 from edge_qc_export.drift.patches import Layout, stage_features
 from edge_qc_export.drift.whitening import Score, Whitening, patch_distances, score_from_distances
 from edge_qc_export.graph.body import SCALE, trace_body
@@ -38,7 +38,7 @@ IR_VERSION = 9
 _OPERATORS = """
 Add AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Expand Flatten Gather Gemm
 GlobalAveragePool Identity MatMul Max MaxPool Min Mul Pow ReduceMax ReduceMean ReduceMin
-ReduceSum Relu Reshape Shape Slice Split Sqrt Squeeze Sub Transpose Unsqueeze
+ReduceSum Relu Reshape Shape Slice Split Sqrt Squeeze Sub TopK Transpose Unsqueeze
 """
 TENSORRT_OPERATORS = frozenset(_OPERATORS.split())
 """Those of TensorRT 10.3's published list (onnx-tensorrt, docs/operators.md) that a graph of ours
@@ -74,7 +74,11 @@ class Features(nn.Module):
 
 
 class OnePass(nn.Module):
-    """uint8 views (N, 1, H, W) to the bundle's four outputs."""
+    """uint8 views (N, 1, H, W) to the bundle's five outputs.
+
+    padim: fitted on GOOD. head: the classifier's last layer, embedding to logits. good: GOOD's
+    place among the embedding's classes.
+    """
 
     embedding_inverse_scale: Tensor
     embedding_weights: Tensor
@@ -83,15 +87,17 @@ class OnePass(nn.Module):
 
     def __init__(
         self,
-        network: Network,
         features: Features,
         padim: Whitening,
         embedding: EmbeddingWhitening,
+        head: nn.Linear,
         score: Score,
+        good: int = 0,
     ) -> None:
         super().__init__()
         self.features = features
-        self.head: nn.Linear = network.classifier  # type: ignore[assignment]
+        self.head = head
+        self.good = good
         self.layout: Layout = padim.layout
         self.score = score
         for i, parts in enumerate(padim.weights):
@@ -106,8 +112,9 @@ class OnePass(nn.Module):
         self.register_buffer("embedding_means", embedding.means)
         self.register_buffer("embedding_centres", embedding.centres)
 
-    def forward(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits (N, C), distances (N, gh, gw), drift (N,), embedding distance (N,), float32."""
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Logits (N, C), distances (N, gh, gw), drift (N,), and the embedding's distance (N,) to
+        the nearest class and to GOOD; float32."""
         embedding, levels = self.features(view)
         embedding = embedding.float()
         # Patches come last: ONNX Runtime orders a graph from its last leaf, and so reads a level as
@@ -120,7 +127,7 @@ class OnePass(nn.Module):
             centres=self.embedding_centres,
             shrinkage=0.0,
         )
-        embedding_distance = embedding_distances(embedding, whitening)
+        to_class = class_distances(embedding, whitening)
         patches = stage_features(levels, self.layout)
         if self._scaled:
             patches = [x * self.get_buffer(f"padim_scales_{i}") for i, x in enumerate(patches)]
@@ -134,7 +141,7 @@ class OnePass(nn.Module):
             [self.get_buffer(f"padim_means_{i}") for i in range(len(self.layout.stages))],
         )
         drift = score_from_distances(distances, self.score)
-        return logits, distances, drift, embedding_distance
+        return logits, distances, drift, to_class.amin(dim=0), to_class[self.good]
 
 
 def onnx_from_module(

@@ -1,11 +1,11 @@
-"""The body in half precision: which layers can, the body that does, and the gate it must pass.
+"""The body in half precision: which layers can, the body that does, and the check it must pass.
 
 Half holds numbers up to 65 504. A layer whose input or output leaves half of that on the
 calibration views stays in FP32, as an island; so do normalisation, head, whitening and distances,
-which are not in the body. ONNX Runtime on a CPU computes half in FP32 and hides an overflow, so the
-gate does not ask it: ``EmulatedBody`` rounds every layer's answer to half (infinity if it does not
-fit), with sums in FP32 as TensorRT's and cuDNN's are, at FP32's speed; torch's own half is run on a
-few views beside it, because it takes fifty times as long on most CPUs.
+which are not in the body. ONNX Runtime on a CPU computes half in FP32 and hides an overflow, so
+the check does not ask it: ``EmulatedBody`` rounds every layer's answer to half (infinity where it
+does not fit), with sums in FP32 as TensorRT's and cuDNN's are, at FP32's speed; torch's own half
+is run on a few views beside it, because it takes fifty times as long on most CPUs.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class EmulatedBody(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class GateReport:
+class PrecisionReport:
     """What half changed. views: compared; flips: labels that changed; auroc: of drift against known
     parts, FP32 then half, None if no drift is known; native_views: run in torch's own half."""
 
@@ -215,7 +215,7 @@ class GateReport:
     native_difference: float
 
 
-def check_gate(report: GateReport) -> None:
+def check_precision(report: PrecisionReport) -> None:
     """Raise EdgeQCError where half changes more than it may."""
     share = report.flips / report.views
     if share > MOST_FLIPS:

@@ -69,3 +69,8 @@ def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) 
 def learning_parameters(network: Network) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters that learn, by name."""
     return ((name, p) for name, p in network.named_parameters() if p.requires_grad)
+
+
+def trunk_learns(network: Network) -> bool:
+    """Whether anything but the last layer learns."""
+    return any(not name.startswith("classifier.") for name, _ in learning_parameters(network))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
-from edge_qc_export.data.splitting import held_out_by, read_split
+from edge_qc_export.data.splitting import held_out_by, near_groups, read_split
 from edge_qc_export.data.view_store import make_views
 from edge_qc_export.learn.checkpoints import SPLIT, Run
 from edge_qc_export.progress import Reporter
@@ -23,13 +23,15 @@ from edge_qc_export.progress import Reporter
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledViews:
     """pixels: (n, 1, H, W) uint8; labels (of a class, or DRIFT), dies and names: n of each, and
-    frame_sizes, the (width, height) of the pictures that the views were cut out of."""
+    frame_sizes, the (width, height) of the pictures that the views were cut out of. groups: (n,),
+    the same number for near-duplicates and for parts of one named group."""
 
     pixels: NDArray[np.uint8]
     labels: tuple[str, ...]
     dies: tuple[str, ...]
     names: tuple[str, ...]
     frame_sizes: tuple[tuple[int, int], ...]
+    groups: NDArray[np.intp]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,15 +52,17 @@ def joined(one: LabelledViews, other: LabelledViews | None) -> LabelledViews:
         dies=one.dies + other.dies,
         names=one.names + other.names,
         frame_sizes=one.frame_sizes + other.frame_sizes,
+        groups=np.concatenate([one.groups, other.groups + one.groups.max() + 1]),
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunViews:
-    """test is None if the data set has no test part with a known truth."""
+    """known: all labelled pictures, those learned from and, by ``held_out_rows`` (n,), those held
+    out. test is None where the data set has no test part with a known truth."""
 
-    train: LabelledViews
-    held_out: LabelledViews
+    known: LabelledViews
+    held_out_rows: NDArray[np.bool_]
     test: LabelledViews | None
 
 
@@ -73,11 +77,7 @@ def views_of_run(run: Run, reporter: Reporter) -> RunViews:
     if held_out.all() or not held_out.any():
         raise DataError(f"split {split_file}: wants images on both sides. Train again")
     known = _make(run, samples, reporter)
-    return RunViews(
-        train=_choose(known, ~held_out),
-        held_out=_choose(known, held_out),
-        test=_test_part(run, reporter),
-    )
+    return RunViews(known, held_out, _test_part(run, reporter))
 
 
 def _test_part(run: Run, reporter: Reporter) -> LabelledViews | None:
@@ -102,10 +102,12 @@ def _make(run: Run, samples: Sequence[Sample], reporter: Reporter) -> LabelledVi
         dies=tuple(sample.die for sample in samples),
         names=tuple(sample.filename for sample in samples),
         frame_sizes=tuple((int(width), int(height)) for width, height in store.frame_sizes),
+        groups=near_groups(samples, store.hashes),
     )
 
 
-def _choose(views: LabelledViews, chosen: NDArray[np.bool_]) -> LabelledViews:
+def chosen_views(views: LabelledViews, chosen: NDArray[np.bool_]) -> LabelledViews:
+    """Those that are chosen, (n,) bool."""
     rows = np.flatnonzero(chosen)
     return LabelledViews(
         pixels=views.pixels[rows],
@@ -113,4 +115,5 @@ def _choose(views: LabelledViews, chosen: NDArray[np.bool_]) -> LabelledViews:
         dies=tuple(views.dies[i] for i in rows),
         names=tuple(views.names[i] for i in rows),
         frame_sizes=tuple(views.frame_sizes[i] for i in rows),
+        groups=views.groups[rows],
     )

@@ -10,22 +10,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edge_qc.bundle.manifest import GOLDEN, MODEL, NAME_LIMIT
 from edge_qc.bundle.verification import Bundle
 from edge_qc.engine import open_engine
 from edge_qc.engine.acceptance import AcceptanceReport, accept
 from edge_qc.errors import UsageError
 from edge_qc.inspection.decision import label_of
+from edge_qc.parts import GOOD
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
 from edge_qc_export.learn.checkpoints import Run
-from edge_qc_export.learn.run_views import joined, views_of_run
+from edge_qc_export.learn.network import trunk_learns
+from edge_qc_export.learn.run_views import chosen_views, joined, views_of_run
 from edge_qc_export.preflight import PreflightReport, preflight, report_of, require_compiler
 from edge_qc_export.progress import Reporter
 from edge_qc_export.release.bundle_folder import require_free, write_bundle
-from edge_qc_export.release.fitting import Fitted, answers, fit_views, joined_answers
-from edge_qc_export.release.gate import Half, pass_gate
+from edge_qc_export.release.fitting import Fitted, answers, fit_views, head_layer
 from edge_qc_export.release.golden import choose_golden, golden_bytes
-from edge_qc_export.release.manifest import ReleaseSettings, manifest_from_run
+from edge_qc_export.release.manifest import (
+    Calibrated,
+    ReleaseSettings,
+    learned_dies,
+    manifest_from_run,
+)
+from edge_qc_export.release.named_parts import pictures_of
+from edge_qc_export.release.precision_check import Half, check_half
 from edge_qc_export.release.report import REPORT, report_bytes
 from edge_qc_export.release.signing import read_private_key
 
@@ -36,6 +46,7 @@ class Released:
 
     bundle: Bundle
     fitted: Fitted
+    calibrated: Calibrated
     acceptance: AcceptanceReport
     half: Half | None
     preflight: PreflightReport | None
@@ -47,9 +58,8 @@ def release(
     """Write the bundle folder ``out`` from a run.
 
     Raises UsageError for settings that do not go with the run, DataError for data that do not
-    suffice, EdgeQCError where half does not pass its gate or NVIDIA's compiler refuses the graph,
-    AcceptanceError where ONNX Runtime does
-    not reproduce torch. Nothing is left behind then.
+    suffice, EdgeQCError where half changes too many decisions or NVIDIA's compiler refuses the
+    graph, AcceptanceError where ONNX Runtime does not reproduce torch. Nothing is left behind then.
     """
     reporter = reporter or Reporter()
     # "." has no name that a folder beside it could be called after.
@@ -65,39 +75,41 @@ def release(
     network = run.load_network()
     views = views_of_run(run, reporter)
     features = Features(network, run.mean, run.std).eval()
+    good = run.classes.index(GOOD)
 
-    reporter.begin("fit", len(views.train))
-    fitted = fit_views(
-        features, views.train, run.classes, settings.fit, reporter.advance, reporter.note
+    # A trunk that learned from a part tells it from GOOD better than it would a new one.
+    seen = ~views.held_out_rows if trunk_learns(network) else np.zeros(len(views.known), np.bool_)
+    reporter.begin("fit", len(views.known))
+    fitted, cross = fit_views(
+        features, views.known, seen, run.classes, settings.fit, reporter.advance, reporter.note
     )
     score = settings.fit.score
-    module = OnePass(network, features, fitted.padim, fitted.embedding, score).eval()
-
-    known_and_odd = joined(views.held_out, views.test)
-    reporter.begin("calibrate", len(known_and_odd))
-    held_out = answers(module, views.held_out.pixels, advance=reporter.advance)
-    test = None
-    if views.test is not None:
-        test = answers(module, views.test.pixels, advance=reporter.advance)
-    levels = network.level_names
-    manifest = manifest_from_run(
-        run, settings, fitted, levels, views.train, views.held_out, held_out
-    )
+    head = head_layer(fitted.head)
+    module = OnePass(features, fitted.padim, fitted.embedding, head, score, good).eval()
+    reporter.note("each defect left out in turn, as if never seen")
+    dies = learned_dies(run, views.known)
+    calibrated = manifest_from_run(run, settings, fitted, cross, network.level_names, dies)
+    manifest = calibrated.manifest
     if unseen := sorted(set(run.dies) - set(manifest.dies)):
-        reporter.note(f"no image to learn from shows {', '.join(unseen)}: unknown to the bundle")
+        reporter.note(f"no GOOD image shows {', '.join(unseen)}: unknown to the bundle")
 
+    held_out = chosen_views(views.known, views.held_out_rows)
+    known_and_odd = joined(held_out, views.test)
+    reporter.begin("answers", len(known_and_odd))
+    reference = answers(module, known_and_odd.pixels, advance=reporter.advance)
     half: Half | None = None
     if settings.fp16:
-        reporter.begin("fp16 gate", 2 * len(known_and_odd))
-        half = pass_gate(
+        reporter.begin("fp16 check", 2 * len(known_and_odd))
+        half = check_half(
             run,
             network,
             features,
             fitted,
+            good,
             score,
             manifest,
             known_and_odd,
-            joined_answers(held_out, test),
+            reference,
             reporter.advance,
             settings.fp32_nodes,
         )
@@ -105,6 +117,9 @@ def release(
         changes = {"precision": "fp16", "tolerances": half.tolerances}
         manifest = manifest.model_copy(update=changes)
 
+    test = None
+    if views.test is not None:
+        test = reference.last(len(views.test))
     reporter.note("writing the graph, and proving it in ONNX Runtime")
     graph = onnx_from_module(
         module if half is None else half.module,
@@ -120,7 +135,7 @@ def release(
     golden = choose_golden(
         Bundle(out, "", manifest, signed=False),
         module,
-        [part for part in (views.held_out, views.train, views.test) if part is not None],
+        [held_out, views.known, *([views.test] if views.test is not None else [])],
     )
     reports: list[AcceptanceReport] = []
     bundle = write_bundle(
@@ -129,14 +144,15 @@ def release(
         {
             MODEL: graph.SerializeToString(deterministic=True),
             GOLDEN: golden_bytes(golden),
+            **pictures_of(views.known, calibrated.held, calibrated.doubts),
             REPORT: report_bytes(
-                manifest, fitted, views, held_out, test, half, report_of(graph, asked)
+                manifest, calibrated, fitted, views, cross, test, half, report_of(graph, asked)
             ),
         },
         key,
         lambda written: reports.append(_prove(written)),
     )
-    return Released(bundle, fitted, reports[0], half, asked)
+    return Released(bundle, fitted, calibrated, reports[0], half, asked)
 
 
 def _prove(bundle: Bundle) -> AcceptanceReport:

@@ -56,6 +56,7 @@ def choose_golden(bundle: Bundle, module: nn.Module, sources: Sequence[LabelledV
         distances=made.distances[:count],
         drift=made.drift[:count],
         embedding_distance=made.embedding_distance[:count],
+        good_distance=made.good_distance[:count],
     )
 
 
@@ -71,6 +72,7 @@ def golden_bytes(golden: Golden) -> bytes:
         distances=golden.distances,
         drift=golden.drift,
         embedding_distance=golden.embedding_distance,
+        good_distance=golden.good_distance,
     )
     return stream.getvalue()
 
@@ -101,19 +103,22 @@ def is_steady(bundle: Bundle, die: str, made: Answers, row: int) -> bool:
     and the reference may move apart, by twice that."""
     tolerances = bundle.manifest.tolerances
     logits = made.logits[row]
-    top, second = np.argsort(logits)[::-1][:2]
     nearer = np.zeros_like(logits)
-    nearer[top], nearer[second] = -1.0, 1.0
+    if len(logits) > 1:
+        top, second = np.argsort(logits)[::-1][:2]
+        nearer[top], nearer[second] = -1.0, 1.0
     labels = set()
     for sign in (-2.0, 0.0, 2.0):
         for logit_sign in (-2.0, 0.0, 2.0):
             drift, embedding = float(made.drift[row]), float(made.embedding_distance[row])
+            good = float(made.good_distance[row])
             reading = Reading(
                 logits=np.asarray(logits + logit_sign * tolerances.logits * nearer, np.float32),
                 distances=np.zeros(bundle.manifest.padim.grid, np.float32),
                 drift=drift + sign * tolerances.drift * max(1.0, abs(drift)),
                 embedding_distance=embedding
                 + sign * tolerances.embedding_distance * max(1.0, abs(embedding)),
+                good_distance=good + sign * tolerances.embedding_distance * max(1.0, abs(good)),
             )
             labels.add(label_of(bundle, die, reading))
     return len(labels) == 1

@@ -1,7 +1,8 @@
-"""The settings of an export, and the manifest made from a run, its fit and its calibration."""
+"""What an export is told, and the manifest that follows from a run and its cross-fitted scores."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from edge_qc import __version__
+from edge_qc.bundle.calibration import GateCalibration
 from edge_qc.bundle.dies import Die
 from edge_qc.bundle.manifest import (
     GOLDEN,
@@ -24,13 +26,26 @@ from edge_qc.bundle.manifest import (
     Tolerances,
 )
 from edge_qc.errors import DataError, UsageError
-from edge_qc.inspection.decision import least_p_to_pass
 from edge_qc.parts import DRIFT, GOOD, Disposition
+from edge_qc_export.drift.whitening import LARGEST
 from edge_qc_export.figures.calibration import Combine, calibrate_drift, fit_temperature
+from edge_qc_export.figures.exact import CONFIDENCE
+from edge_qc_export.gate.bound import bound_of
+from edge_qc_export.gate.calibration import WEIGHTS, GateFit, Wish, fit_gate
+from edge_qc_export.gate.head import NEVER
+from edge_qc_export.gate.left_out import LeftOut, leave_each_out, told_apart
+from edge_qc_export.gate.mix import learned_shares, line_mix
 from edge_qc_export.graph import OPSET
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.run_views import LabelledViews
-from edge_qc_export.release.fitting import Answers, FitSettings, Fitted
+from edge_qc_export.release.fitting import Answers, CrossFitted, FitSettings, Fitted
+from edge_qc_export.release.named_parts import (
+    Doubt,
+    Held,
+    doubtful_labels,
+    parts_at_the_threshold,
+)
+from edge_qc_export.release.rule import labels_from_answers
 
 _LATER = FileEntry(sha256="0" * 64, size=0)
 
@@ -39,22 +54,29 @@ _LATER = FileEntry(sha256="0" * 64, size=0)
 class ReleaseSettings:
     """The settings of an export, beside the run.
 
-    fp16: the body in half, where it passes the gate. fp32_nodes: layers that stay in FP32 all the
-    same. batch: views that the graph takes at once. combine, alpha, prior,
-    assumed_auroc: see ``DriftCalibration``. version: None takes the run's creation time in seconds.
-    name: None takes the run folder's. sign: a private key's file. preflight: NVIDIA's compiler has
-    to take the graph (``edge_qc_export.preflight``).
+    fp16: the body in half, where it changes hardly a decision. fp32_nodes: layers that stay in FP32
+    all the same. batch: views that the graph takes at once. max_escape, confidence: at most this
+    share of bad parts passes, with this confidence. mix: the line's shares of labels, where they
+    are known. combine, prior: see ``DriftCalibration``. alpha: the share of known parts called
+    drift at the threshold, and of GOOD parts stopped where there is no defect. assumed_auroc: how
+    well drift is told, where there is no defect to measure it by. policy: None takes
+    ``expected-cost``, and ``threshold`` where there is no defect. version: None takes the run's
+    creation time in seconds. name: None takes the run folder's. sign: a private key's file.
+    preflight: NVIDIA's compiler has to take the graph (``edge_qc_export.preflight``).
     """
 
     fit: FitSettings = field(default_factory=FitSettings)
     fp16: bool = False
     fp32_nodes: tuple[str, ...] = ()
     batch: int = 1
+    max_escape: float = 0.01
+    confidence: float = CONFIDENCE
+    mix: Mapping[str, float] = field(default_factory=dict)
     combine: Combine = "fisher"
     alpha: float = 0.01
     prior: float = 0.01
     assumed_auroc: float = 0.9
-    policy: Literal["threshold", "expected-cost"] = "expected-cost"
+    policy: Literal["threshold", "expected-cost"] | None = None
     review_margin: float = 0.0
     version: int | None = None
     name: str | None = None
@@ -74,13 +96,13 @@ _CAMERA_SIZES = 16
 """Of more sizes than this, pictures were cut by somebody, and a new size says nothing."""
 
 
-def _learned_dies(run: Run, learnt: LabelledViews, held_out: LabelledViews) -> dict[str, Die]:
-    """The dies with a training view, each with the sizes of its frames; without them where no
+def learned_dies(run: Run, views: LabelledViews) -> dict[str, Die]:
+    """The dies that a GOOD image shows, each with the sizes of its frames; without them where no
     camera took the pictures as they are, since there are more sizes than cameras have."""
     sizes: dict[str, set[tuple[int, int]]] = {}
-    for views in (learnt, held_out):
-        for die, size in zip(views.dies, views.frame_sizes, strict=True):
-            sizes.setdefault(die, set()).add(size)
+    for die, size in zip(views.dies, views.frame_sizes, strict=True):
+        sizes.setdefault(die, set()).add(size)
+    shown = {die for die, label in zip(views.dies, views.labels, strict=True) if label == GOOD}
     return {
         name: die.model_copy(
             update={
@@ -90,24 +112,40 @@ def _learned_dies(run: Run, learnt: LabelledViews, held_out: LabelledViews) -> d
             }
         )
         for name, die in run.dies.items()
-        if name in set(learnt.dies)
+        if name in shown
     }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibrated:
+    """The manifest in FP32, whose files are still to be filled in, and what it was made from.
+
+    left_out: by defect, as if never seen. good_passed: the share of GOOD parts that the whole rule
+    passes. held, doubts: see ``named_parts``.
+    """
+
+    manifest: Manifest
+    gate: GateFit
+    left_out: dict[str, LeftOut]
+    good_passed: float
+    held: list[Held]
+    doubts: list[Doubt]
 
 
 def manifest_from_run(
     run: Run,
     settings: ReleaseSettings,
     fitted: Fitted,
+    cross: CrossFitted,
     levels: tuple[str, ...],
-    learnt: LabelledViews,
-    held_out: LabelledViews,
-    answers: Answers,
-) -> Manifest:
-    """The manifest in FP32, calibrated on the held-out views; its files are still to be filled in.
+    dies: Mapping[str, Die],
+) -> Calibrated:
+    """Calibrate on the cross-fitted scores of all labelled parts.
 
-    levels: the network's. learnt: a die of which it holds no view is unknown to the bundle. Raises
-    DataError if the held-out views do not suffice, UsageError if no part could ever pass.
+    levels: the network's. dies: those that are known to the bundle. Raises DataError where the
+    parts do not suffice, UsageError for settings that do not go with them.
     """
+    parts = cross.parts
     if GOOD not in run.classes:
         raise DataError(f"run {run.folder}: no class {GOOD}, only {', '.join(run.classes)}")
     version = version_from_time(run.created) if settings.version is None else settings.version
@@ -117,6 +155,14 @@ def manifest_from_run(
     layout = fitted.padim.layout
     dispositions = dict.fromkeys(run.classes, Disposition.REJECT)
     dispositions |= {GOOD: Disposition.PASS, DRIFT: Disposition.REVIEW}
+    learned = learned_shares(parts.labels)
+    mix = line_mix(settings.mix, learned, settings.prior)
+    wish = Wish(settings.max_escape, settings.confidence, settings.alpha)
+    gate = fit_gate(parts, cross.padim, cross.scores, wish)
+    left_out = leave_each_out(
+        parts, cross.padim, wish, directions=settings.fit.directions, start=fitted.head
+    )
+    has_defects = len(run.classes) > 1
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         version=version,
@@ -125,7 +171,7 @@ def manifest_from_run(
         producer=f"edge-qc-export {__version__}",
         network=run.network,
         classes=run.classes,
-        dies=_learned_dies(run, learnt, held_out),
+        dies=dies,
         input=InputSpec(
             height=run.size[0],
             width=run.size[1],
@@ -140,38 +186,73 @@ def manifest_from_run(
             layers=levels,
             channels=layout.width,
             grid=layout.grid,
-            fit=settings.fit.fit,
+            fit="good",
             score=settings.fit.score,
+            largest=LARGEST if settings.fit.score == "largest" else None,
         ),
-        temperature=fit_temperature(answers.logits, held_out.class_indices(run.classes)),
+        temperature=_temperature(cross) if has_defects else 1.0,
+        gate=GateCalibration(
+            witnesses=gate.tails,
+            weights={name: WEIGHTS[name] for name in gate.tails},
+            threshold=gate.threshold,
+            mix=mix,
+            learned=learned,
+            evidence=gate.evidence,
+        ),
         drift=calibrate_drift(
-            answers.drift,
-            answers.embedding_distance,
-            held_out.dies,
+            cross.padim,
+            cross.scores.embedding_distance,
+            parts.dies,
             combine=settings.combine,
             alpha=settings.alpha,
             prior=settings.prior,
-            assumed_auroc=settings.assumed_auroc,
+            assumed_auroc=told_apart(left_out, settings.assumed_auroc),
         ),
         decision=DecisionRule(
-            policy=settings.policy,
+            policy=settings.policy or ("expected-cost" if has_defects else "threshold"),
             review_margin=settings.review_margin,
             dispositions=dispositions,
         ),
         costs={true: {name: run.costs[true][name] for name in labels} for true in labels},
-        tolerances=_tolerances(answers),
+        tolerances=_tolerances(cross.answers()),
         files={MODEL: _LATER, GOLDEN: _LATER},
     )
-    if least_p_to_pass(manifest) is None:
-        raise UsageError(
-            f"prior {settings.prior:g} at an AUROC of {settings.assumed_auroc:g}: by these costs "
-            f"no view could be called {GOOD}, however ordinary. Say that drift is rarer (--prior), "
-            "or is detected better (--assumed-auroc)"
-        )
-    return manifest
+    good_passed = share_passed(manifest, cross)
+    bound = bound_of(parts, gate, left_out, wish, good_passed=good_passed)
+    assert manifest.gate is not None
+    with_bound = manifest.gate.model_copy(update={"bound": bound})
+    return Calibrated(
+        manifest=manifest.model_copy(update={"gate": with_bound}),
+        gate=gate,
+        left_out=left_out,
+        good_passed=good_passed,
+        held=parts_at_the_threshold(cross, gate),
+        doubts=doubtful_labels(manifest, cross),
+    )
+
+
+def share_passed(manifest: Manifest, cross: CrossFitted) -> float:
+    """The share of labelled GOOD parts that the whole rule passes, by their cross-fitted scores;
+    of those that the trunk had not learned from, where there are any."""
+    parts = cross.parts
+    fresh = parts.good & ~parts.seen
+    rows = np.flatnonzero(fresh if fresh.any() else parts.good)
+    said = labels_from_answers(manifest, [parts.dies[row] for row in rows], cross.answers(rows))
+    return said.count(GOOD) / len(said)
+
+
+def _temperature(cross: CrossFitted) -> float:
+    """Of the defects among themselves, by cross-fitted logits."""
+    parts = cross.parts
+    defects = [index for index, name in enumerate(parts.classes) if name != GOOD]
+    place = {parts.classes[index]: row for row, index in enumerate(defects)}
+    bad = np.flatnonzero(~parts.good)
+    truth = np.array([place[parts.labels[row]] for row in bad])
+    return fit_temperature(cross.scores.logits[bad][:, defects], truth) if len(defects) > 1 else 1.0
 
 
 def _tolerances(held_out: Answers) -> Tolerances:
     """Room for another order of summation and for TF32, far below what moves a verdict."""
-    largest = float(np.abs(held_out.logits).max())
+    within = np.abs(held_out.logits[held_out.logits > -NEVER / 2])
+    largest = float(within.max()) if len(within) else 1.0
     return Tolerances(logits=max(0.02, 1e-3 * largest), drift=0.02, embedding_distance=0.02)

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_qc.bundle.calibration import sentences
 from edge_qc.bundle.manifest import Manifest
 from edge_qc_export.learn.run_views import LabelledViews, RunViews
-from edge_qc_export.release.fitting import Answers, Fitted
-from edge_qc_export.release.gate import Half
+from edge_qc_export.release.fitting import Answers, CrossFitted, Fitted
+from edge_qc_export.release.manifest import Calibrated
+from edge_qc_export.release.precision_check import Half
 from edge_qc_export.release.rule import compare_policies, drift_auroc
 
 REPORT = "report/export.json"
@@ -22,21 +24,31 @@ REPORT = "report/export.json"
 
 def report_bytes(
     manifest: Manifest,
+    calibrated: Calibrated,
     fitted: Fitted,
     views: RunViews,
-    held_out: Answers,
+    cross: CrossFitted,
     test: Answers | None,
     half: Half | None,
     graph: Mapping[str, Any],
 ) -> bytes:
-    """The report. held_out, test: FP32's answers to those views. graph: facts about the ONNX itself
+    """The report. test: FP32's answers to those views. graph: what is said of the ONNX itself
     (``preflight.report_of``)."""
-    parts = {"train": views.train, "held_out": views.held_out, "test": views.test}
+    parts = {"labelled": views.known, "test": views.test}
     document = {
         "images": {
             name: dict(sorted(Counter(part.labels).items()))
             for name, part in parts.items()
             if part is not None
+        },
+        "gate": {
+            "bound": None if manifest.gate is None else sentences(manifest.gate.bound),
+            "good_passed": calibrated.good_passed,
+            "left_out": {
+                name: dataclasses.asdict(one) for name, one in calibrated.left_out.items()
+            },
+            "at_the_threshold": [one.as_json() for one in calibrated.held],
+            "doubtful_labels": [one.as_json() for one in calibrated.doubts],
         },
         "padim": {
             "fit": manifest.padim.fit,
@@ -54,13 +66,14 @@ def report_bytes(
             "shrinkage": fitted.embedding.shrinkage,
         },
         "temperature": manifest.temperature,
-        "held_out_scores": {
-            "padim": _summary(held_out.drift),
-            "embedding": _summary(held_out.embedding_distance),
+        "cross_fitted_scores": {
+            "padim": _summary(cross.padim),
+            "embedding": _summary(cross.scores.embedding_distance),
+            "good": _summary(cross.scores.good_distance),
         },
         "policies": {
             name: compare_policies(manifest, part.labels, part.dies, answers)
-            for name, part, answers in _measured(views, held_out, test)
+            for name, part, answers in _measured(views, cross, test)
         },
         "drift_auroc": None
         if views.test is None or test is None
@@ -78,14 +91,14 @@ def report_bytes(
 
 
 def _measured(
-    views: RunViews, held_out: Answers, test: Answers | None
+    views: RunViews, cross: CrossFitted, test: Answers | None
 ) -> list[tuple[str, LabelledViews, Answers]]:
-    measured = [("held_out", views.held_out, held_out)]
+    measured = [("cross_fitted", views.known, cross.answers())]
     if views.test is not None and test is not None:
         measured.append(("test", views.test, test))
     return measured
 
 
-def _summary(scores: NDArray[np.float32]) -> dict[str, Any]:
+def _summary(scores: NDArray[np.float64]) -> dict[str, Any]:
     shares = {"median": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
     return {name: float(np.quantile(scores, share)) for name, share in shares.items()}

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edge_qc.bundle.manifest import Manifest
 from edge_qc.bundle.verification import Bundle
-from edge_qc.inspection.decision import find_drift, label_of
+from edge_qc.inspection.decision import label_of
+from edge_qc.inspection.findings import find_drift
 from edge_qc.parts import DRIFT, Reading
 from edge_qc_export.figures.metrics import confusion_matrix, figures, present_labels
 from edge_qc_export.figures.rates import auroc
@@ -28,9 +29,13 @@ def readings_from_answers(manifest: Manifest, answers: Answers) -> list[Reading]
     """Readings for the rule, which looks at no patch: their distances are zeros."""
     patches = np.zeros(manifest.padim.grid, np.float32)
     return [
-        Reading(logits, patches, float(drift), float(embedding))
-        for logits, drift, embedding in zip(
-            answers.logits, answers.drift, answers.embedding_distance, strict=True
+        Reading(logits, patches, float(drift), float(embedding), float(good))
+        for logits, drift, embedding, good in zip(
+            answers.logits,
+            answers.drift,
+            answers.embedding_distance,
+            answers.good_distance,
+            strict=True,
         )
     ]
 

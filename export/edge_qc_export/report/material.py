@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle.manifest import ANY_DIE
+from edge_qc.bundle.calibration import ANY_DIE
 from edge_qc.bundle.verification import Bundle, open_bundle
 from edge_qc.errors import DataError, UsageError
-from edge_qc.inspection.decision import threshold_at
+from edge_qc.inspection.findings import threshold_at
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import TRUTH_TABLE, Sample
 from edge_qc_export.evaluation import (

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_qc.bundle.manifest import Manifest, ScoreTail
+from edge_qc.bundle.calibration import ScoreTail
+from edge_qc.bundle.manifest import Manifest
 from edge_qc.bundle.verification import Bundle
 from edge_qc.errors import EdgeQCError
-from edge_qc.inspection import decision
+from edge_qc.inspection import decision, findings
 from edge_qc.parts import DRIFT, GOOD, NOT_JUDGED, Disposition, Reading, Reason
 
 TAIL = ScoreTail(count=100, scores=(1.0, 2.0, 4.0), survival=(1.0, 0.5, 0.05), scale=2.0)
@@ -106,14 +107,14 @@ FINE = decision.Circumstances(frame_age_s=0.1, max_frame_age_s=1.0, accepted=Tru
 @given(st.floats(-10, 1e6), st.floats(-10, 1e6))
 def test_a_higher_score_is_never_likelier(a: float, b: float) -> None:
     low, high = sorted((a, b))
-    assert decision.p_value(TAIL, high) <= decision.p_value(TAIL, low)
-    assert 0 < decision.p_value(TAIL, high) <= 1
+    assert findings.p_value(TAIL, high) <= findings.p_value(TAIL, low)
+    assert 0 < findings.p_value(TAIL, high) <= 1
 
 
 @given(st.floats(1e-12, 0.999))
 def test_the_threshold_is_where_the_p_value_is_alpha(alpha: float) -> None:
-    score = decision.threshold_at(TAIL, alpha)
-    assert decision.p_value(TAIL, score) == pytest.approx(alpha, rel=1e-6)
+    score = findings.threshold_at(TAIL, alpha)
+    assert findings.p_value(TAIL, score) == pytest.approx(alpha, rel=1e-6)
 
 
 def test_drift_grows_likelier_with_a_smaller_p() -> None:
@@ -147,7 +148,7 @@ def test_where_nothing_can_pass_the_rule_says_so() -> None:
     assert 0.05 < limit < 0.1
     certain = (60.0, 0, 0)
     for p, passes in ((limit * 1.05, True), (limit * 0.95, False)):
-        score = decision.threshold_at(TAIL, p)
+        score = findings.threshold_at(TAIL, p)
         verdict = decision.judge(bundle(), "Die01", reading(certain, drift=score), FINE)
         assert (verdict.label == GOOD) is passes
     assert decision.least_p_to_pass(bundle(prior=0.2).manifest) is None
@@ -220,3 +221,104 @@ def test_a_close_call_goes_to_review() -> None:
     reviewed = decision.judge(bundle(prior=1e-6, margin=0.5), "Die01", close, FINE)
     assert reviewed.disposition is Disposition.REVIEW
     assert reviewed.label == plain.label
+
+
+def gated(
+    policy: str = "expected-cost", classes: tuple[str, ...] = CLASSES, good: float = 0.95
+) -> Bundle:
+    """A bundle of schema 2: the gate opens below -ln p of 4 by two witnesses and the classifier."""
+    plain = bundle(policy).manifest.model_dump(mode="json", exclude_none=True)
+    labels = (*classes, DRIFT)
+    tail = TAIL.model_dump(mode="json")
+    defects = [name for name in classes if name != GOOD]
+    witnesses = {"padim": {"*": tail}, "embedding": {"*": tail}}
+    if defects:
+        witnesses["classifier"] = {"*": {**tail, "scores": [-9.0, -6.0, 0.0]}}
+    mix = {GOOD: good, DRIFT: 0.01} if defects else {GOOD: 0.99, DRIFT: 0.01}
+    mix |= {name: (0.99 - good) / len(defects) for name in defects}
+    plain |= {
+        "schema_version": 2,
+        "classes": classes,
+        "gate": {
+            "witnesses": witnesses,
+            "weights": dict.fromkeys(witnesses, 1.0),
+            "threshold": {"*": 4.0},
+            "mix": mix,
+            "learned": {name: 1 / len(classes) for name in classes},
+            **({"evidence": {"slope": 1.0, "offset": -6.0}} if defects else {}),
+        },
+        "costs": {t: {p: plain["costs"][t][p] for p in labels} for t in labels},
+        "decision": {
+            "policy": policy,
+            "dispositions": {name: plain["decision"]["dispositions"][name] for name in labels},
+        },
+    }
+    return Bundle(Path("/none"), "0" * 64, Manifest.model_validate(plain), signed=False)
+
+
+def odd(
+    padim: float = 0.0, good: float | None = 0.0, logits: tuple[float, ...] = (9.0, 0.0, -1.0)
+) -> Reading:
+    return Reading(np.array(logits, np.float32), np.ones((2, 2), np.float32), padim, 1.0, good)
+
+
+@pytest.mark.parametrize("policy", ["threshold", "expected-cost"])
+def test_an_ordinary_part_passes_the_gate(policy: str) -> None:
+    verdict = decision.judge(gated(policy), "Die01", odd(), FINE)
+    assert (verdict.label, verdict.disposition) == (GOOD, Disposition.PASS)
+    assert verdict.gate is not None
+    assert verdict.gate.score < verdict.gate.threshold == 4.0
+    assert sum(verdict.probabilities.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("policy", ["threshold", "expected-cost"])
+@pytest.mark.parametrize(
+    "part",
+    [odd(padim=12.0), odd(good=12.0), odd(logits=(0.0, 9.0, 0.0)), odd(good=None)],
+    ids=["patches", "embedding", "classifier", "no distance to GOOD"],
+)
+def test_each_witness_alone_can_shut_the_gate(policy: str, part: Reading) -> None:
+    verdict = decision.judge(gated(policy), "Die01", part, FINE)
+    assert verdict.label != GOOD
+    assert verdict.gate is not None
+    assert not verdict.gate.open
+
+
+@given(st.floats(0, 200), st.floats(0, 200), st.floats(-50, 50), st.floats(-50, 50))
+def test_no_part_passes_a_gate_that_is_shut(
+    padim: float, good: float, logit: float, other: float
+) -> None:
+    for policy in ("threshold", "expected-cost"):
+        part = odd(padim, good, (logit, other, 0.0))
+        verdict = decision.judge(gated(policy, good=0.98), "Die01", part, FINE)
+        assert verdict.gate is not None
+        assert verdict.label != GOOD or verdict.gate.score < 4.0
+
+
+def test_a_part_that_costs_too_much_stays_even_where_the_gate_is_open() -> None:
+    """On a line of which nearly nothing is GOOD, the same part is not sure enough."""
+    part = odd(padim=3.5)
+    assert decision.judge(gated(good=0.95), "Die01", part, FINE).label == GOOD
+    rare = decision.judge(gated(good=0.05), "Die01", part, FINE)
+    assert rare.gate is not None
+    assert rare.gate.open
+    assert rare.label != GOOD
+
+
+def test_what_is_stopped_is_named_by_the_classifier() -> None:
+    verdict = decision.judge(gated(), "Die01", odd(logits=(0.0, 1.0, 9.0)), FINE)
+    assert verdict.label == "missing"
+    assert verdict.disposition is Disposition.REJECT
+
+
+def test_what_is_far_from_every_class_is_drift() -> None:
+    far = Reading(np.array((0.0, 9.0, 0.0), np.float32), np.ones((2, 2), np.float32), 90.0, 90, 90)
+    assert decision.judge(gated(), "Die01", far, FINE).label == DRIFT
+
+
+def test_of_good_alone_a_part_is_good_or_drift() -> None:
+    alone = gated("threshold", (GOOD,))
+    fine = decision.judge(alone, "Die01", odd(logits=(0.0,)), FINE)
+    stopped = decision.judge(alone, "Die01", odd(padim=12.0, logits=(0.0,)), FINE)
+    assert (fine.label, stopped.label) == (GOOD, DRIFT)
+    assert sum(stopped.probabilities.values()) == pytest.approx(1)

@@ -11,7 +11,7 @@ from edge_qc.errors import DataError
 from edge_qc_export.drift.embedding import (
     EmbeddingMoments,
     EmbeddingWhitening,
-    embedding_distances,
+    class_distances,
     fit_embedding,
 )
 
@@ -38,10 +38,19 @@ def fitted(
     return fit_embedding(moments, rank, shrinkage), moments
 
 
+def unit(values: torch.Tensor) -> NDArray[np.float64]:
+    x = values.numpy().astype(np.float64)
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float64)
+
+
+def nearest_of(new: torch.Tensor, whitening: EmbeddingWhitening) -> torch.Tensor:
+    return class_distances(new, whitening).amin(dim=0)
+
+
 def nearest(
     new: torch.Tensor, means: NDArray[np.float64], inverse: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    differences = new.numpy().astype(np.float64)[:, None] - means
+    differences = unit(new)[:, None] - means
     each = np.einsum("nke,ef,nkf->nk", differences, inverse, differences)
     return np.asarray(each.min(1), np.float64)
 
@@ -50,15 +59,15 @@ def test_distances_are_the_textbooks() -> None:
     whitening, moments = fitted(200, 12, rank=12, shrinkage=0.0)
     values, labels = embeddings(200, 12, 0)
     new, _ = embeddings(9, 12, 1)
-    x = values.numpy().astype(np.float64)
+    x = unit(values)
     means = np.array([x[labels == k].mean(0) for k in range(3)])
     residuals = x - means[labels]
     covariance = residuals.T @ residuals / (200 - 3)
-    np.testing.assert_allclose(moments.covariance().numpy(), covariance, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(moments.covariance().numpy(), covariance, rtol=1e-6, atol=1e-12)
     covariance += np.diag(0.01 * np.diag(covariance).clip(1e-2 * np.diag(covariance).mean()))
     # Correlations are taken against the raised variances, whose diagonal is then one.
     wanted = nearest(new, means, np.linalg.inv(covariance))
-    np.testing.assert_allclose(embedding_distances(new, whitening).numpy(), wanted, rtol=1e-4)
+    np.testing.assert_allclose(nearest_of(new, whitening).numpy(), wanted, rtol=1e-4)
 
 
 def inverse_of_leading(
@@ -82,7 +91,7 @@ def test_the_short_form_is_the_inverse_of_leading_directions_and_one_residual_va
     new, _ = embeddings(9, 40, 1)
     inverse, _ = inverse_of_leading(moments, 10)
     wanted = nearest(new, moments.means().numpy(), inverse)
-    np.testing.assert_allclose(embedding_distances(new, whitening).numpy(), wanted, rtol=1e-4)
+    np.testing.assert_allclose(nearest_of(new, whitening).numpy(), wanted, rtol=1e-4)
 
 
 def test_the_short_form_holds_far_out_on_its_leading_direction() -> None:
@@ -96,17 +105,36 @@ def test_the_short_form_holds_far_out_on_its_leading_direction() -> None:
     far = (moments.means() + 10 * torch.from_numpy(direction)).float()
     wanted = nearest(far, moments.means().numpy(), inverse)
     np.testing.assert_allclose(
-        embedding_distances(far, fit_embedding(moments, 10, 0.0)).numpy(), wanted, rtol=2e-3
+        nearest_of(far, fit_embedding(moments, 10, 0.0)).numpy(), wanted, rtol=2e-3
     )
 
 
 def test_fewer_images_than_features_still_tell_near_from_far() -> None:
     whitening, _ = fitted(30, 64, rank=64)
     near, _ = embeddings(20, 64, 1)
-    far = near + 30
-    assert float(embedding_distances(far, whitening).min()) > float(
-        embedding_distances(near, whitening).max()
+    far = near + 60 * (-1.0) ** torch.arange(64)
+    assert float(nearest_of(far, whitening).min()) > float(nearest_of(near, whitening).max())
+
+
+def test_only_the_direction_of_an_embedding_counts() -> None:
+    """A brighter picture of the same part has longer features, and is no odder for it."""
+    whitening, _ = fitted(200, 12, rank=12)
+    new, _ = embeddings(9, 12, 1)
+    torch.testing.assert_close(
+        class_distances(new, whitening), class_distances(3 * new, whitening), rtol=1e-3, atol=1e-3
     )
+
+
+def test_there_is_a_distance_to_each_class() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(90) % 3
+    values = torch.randn(90, 12, generator=generator)
+    values += 8 * torch.nn.functional.one_hot(labels, 12)
+    moments = EmbeddingMoments(12, 3)
+    moments.update(values[:60], labels[:60])
+    distances = class_distances(values[60:], fit_embedding(moments, 12))
+    assert distances.shape == (3, 30)
+    assert float((distances.argmin(dim=0) == labels[60:]).float().mean()) > 0.9
 
 
 def test_a_class_without_an_image_is_refused() -> None:

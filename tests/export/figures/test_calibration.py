@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_qc.bundle.manifest import ANY_DIE
+from edge_qc.bundle.calibration import ANY_DIE
 from edge_qc.errors import DataError
-from edge_qc.inspection.decision import p_value, softmax, threshold_at
+from edge_qc.inspection.decision import softmax
+from edge_qc.inspection.findings import p_value, threshold_at
 from edge_qc_export.figures.calibration import (
     FEWEST,
     FEWEST_OF_A_DIE,
@@ -133,7 +134,7 @@ def test_the_combination_is_calibrated_again(combine: Combine) -> None:
         prior=0.1,
         assumed_auroc=0.9,
     )
-    from edge_qc.inspection.decision import find_drift
+    from edge_qc.inspection.findings import find_drift
     from edge_qc.parts import Reading
 
     fresh = np.random.default_rng(3).chisquare(20, 5000)

@@ -1,4 +1,4 @@
-"""The fused graph: one trunk, four answers, a file that checkers and engines take."""
+"""The fused graph: one trunk, five answers, a file that checkers and engines take."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def answers(graph: onnx.ModelProto, pixels: Tensor) -> dict[str, np.ndarray]:
     return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"view": pixels.numpy()}), strict=True))
 
 
-def test_the_graph_takes_uint8_views_and_gives_four_float32_answers(
+def test_the_graph_takes_uint8_views_and_gives_five_float32_answers(
     cnn_graph: onnx.ModelProto,
 ) -> None:
     graph = cnn_graph.graph
@@ -76,6 +76,7 @@ def test_the_graph_takes_uint8_views_and_gives_four_float32_answers(
         "distances": [2, 16, 16],
         "drift": [2],
         "embedding_distance": [2],
+        "good_distance": [2],
     }
     assert {output.type.tensor_type.elem_type for output in graph.output} == {kinds.FLOAT}
 
@@ -148,8 +149,8 @@ def test_drift_is_the_mean_or_the_largest_patch(cnn: OnePass) -> None:
     torch.manual_seed(0)
     largest = fused(settled(build_network("cnn-basic", 3, (32, 32)), 32), 32, score="max")
     with torch.no_grad():
-        _, distances, drift, _ = cnn(pixels)
-        _, _, drift_of_largest, _ = largest(pixels)
+        _, distances, drift, *_ = cnn(pixels)
+        _, _, drift_of_largest, *_ = largest(pixels)
     torch.testing.assert_close(drift, distances.mean(dim=(1, 2)))
     torch.testing.assert_close(drift_of_largest, distances.amax(dim=(1, 2)))
 
@@ -238,7 +239,8 @@ def test_distances_are_within_a_ten_thousandth_of_float64_end_to_end() -> None:
     moments.update(stage_features(levels, layout), labels)
     embeddings.update(embedding, labels)
     whitening = fit(moments, "per-class", Regularisation(0.1, 0.0, 0.01))
-    module = OnePass(network, features, whitening, fit_embedding(embeddings, 512), "mean").eval()
+    embedding_fit = fit_embedding(embeddings, 512)
+    module = OnePass(features, whitening, embedding_fit, network.classifier, "mean").eval()
     distances = answers(onnx_from_module(module, (64, 64), 1), new)["distances"]
 
     exact = network.double()

@@ -15,9 +15,9 @@ from edge_qc_export.graph.body import module_of, trace_body
 from edge_qc_export.graph.precision import (
     LIMIT,
     EmulatedBody,
-    GateReport,
     HalfPlan,
-    check_gate,
+    PrecisionReport,
+    check_precision,
     half_body,
     layer_ranges,
     plan_half,
@@ -174,20 +174,20 @@ def test_a_node_that_is_not_there_is_refused_with_the_nearest() -> None:
 
 
 def report(views: int = 1000, flips: int = 0, auroc: tuple[float, float] | None = None) -> Any:
-    return GateReport(views, flips, auroc, 0.0, 0.0, 0, 0.0)
+    return PrecisionReport(views, flips, auroc, 0.0, 0.0, 0, 0.0)
 
 
 def test_the_gate_lets_one_flip_in_a_thousand_pass() -> None:
-    check_gate(report(flips=1))
-    check_gate(report(auroc=(0.95, 0.949)))
-    check_gate(report(auroc=(0.95, 0.99)))
+    check_precision(report(flips=1))
+    check_precision(report(auroc=(0.95, 0.949)))
+    check_precision(report(auroc=(0.95, 0.99)))
 
 
 def test_the_gate_refuses_more_flips_and_says_how_many() -> None:
     with pytest.raises(EdgeQCError, match="2 of 1000 decisions change"):
-        check_gate(report(flips=2))
+        check_precision(report(flips=2))
 
 
 def test_the_gate_refuses_a_fall_of_the_auroc() -> None:
     with pytest.raises(EdgeQCError, match=r"0\.9500 to 0\.9470"):
-        check_gate(report(auroc=(0.95, 0.947)))
+        check_precision(report(auroc=(0.95, 0.947)))

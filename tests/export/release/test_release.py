@@ -24,7 +24,7 @@ from edge_qc_export.commands.export import command as export
 from edge_qc_export.commands.keygen import command as keygen
 from edge_qc_export.learn.checkpoints import Run, load_run
 from edge_qc_export.learn.training import TrainingConfig, train
-from edge_qc_export.release import Released, gate, golden, release
+from edge_qc_export.release import Released, golden, precision_check, release
 from edge_qc_export.release.bundle_folder import pack_bundle
 from edge_qc_export.release.fitting import Answers, FitSettings, answers
 from edge_qc_export.release.manifest import ReleaseSettings, version_from_time
@@ -138,7 +138,7 @@ def test_the_report_compares_both_policies_on_the_test_part(released: Released) 
     assert set(report["drift_auroc"]) == {"padim", "embedding", "combined"}
 
 
-def test_a_bundle_in_half_is_half_as_large_and_passes_its_gate(
+def test_a_bundle_in_half_is_half_as_large_and_passes_its_check(
     released: Released, halved: Released
 ) -> None:
     sizes = [
@@ -184,11 +184,13 @@ def test_what_must_be_exact_stays_in_fp32(halved: Released) -> None:
     assert not any(name.startswith("head") for name in half)
 
 
-def test_a_gate_that_fails_leaves_no_bundle(
+def test_a_check_that_fails_leaves_no_bundle(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = iter(("one", "other"))
-    monkeypatch.setattr(gate, "labels_from_answers", lambda _, dies, __: [next(asked)] * len(dies))
+    monkeypatch.setattr(
+        precision_check, "labels_from_answers", lambda _, dies, __: [next(asked)] * len(dies)
+    )
     with pytest.raises(EdgeQCError, match="decisions change"):
         release(run, tmp_path / "b", ReleaseSettings(fit=SETTINGS.fit, fp16=True))
     assert list(tmp_path.iterdir()) == []
@@ -249,11 +251,46 @@ def test_too_much_memory_is_refused_before_it_is_taken(run: Run, tmp_path: Path)
         release(run, tmp_path / "b", settings)
 
 
-def test_a_bundle_that_could_pass_nothing_is_refused(run: Run, tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, prior=0.2)
-    with pytest.raises(UsageError, match=r"prior 0\.2 .* no view could be called GOOD.*--prior"):
-        release(run, tmp_path / "b", settings)
-    assert not (tmp_path / "b").exists()
+def test_the_manifest_says_what_the_gate_bounds(run: Run, released: Released) -> None:
+    """A CNN's trunk learned from four in five bad parts: those set the threshold, and the bound
+    counts the others alone."""
+    gate = open_bundle(released.bundle.path).manifest.gate
+    assert gate is not None
+    assert gate.bound is not None
+    bound = gate.bound
+    assert (bound.bad.images, bound.seen) == (28, 112)
+    assert bound.bad.at_most == pytest.approx(1 - 0.05 ** (1 / 28))
+    assert not bound.met
+    assert bound.needed == 299 - 28
+    assert sum(kind.images for kind in bound.by_class.values()) == 28
+    assert all(kind.left_out is not None for kind in bound.by_class.values())
+    assert bound.good == 60
+    assert bound.good_passed > 0.5
+    assert gate.mix[GOOD] == 0.95
+
+
+def test_parts_that_set_the_threshold_travel_as_pictures(released: Released) -> None:
+    """The bad parts most like GOOD are named, and none of them is passed in silence."""
+    report = json.loads((released.bundle.path / "report/export.json").read_text())
+    held = report["gate"]["at_the_threshold"]
+    assert len(held) >= 5
+    assert all(one["label"] != GOOD for one in held)
+    pictures = sorted((released.bundle.path / "report").glob("threshold-*.png"))
+    assert len(pictures) == len(held)
+
+
+def test_a_label_that_is_plainly_wrong_is_named(run: Run, tmp_path: Path) -> None:
+    """Two parts' labels are exchanged: the other folds contradict both, and they come first."""
+    data = tmp_path / "data"
+    shutil.copytree(run.data, data)
+    lines = (data / "Y_train.csv").read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.endswith(",Missing"))
+    lines[first] = lines[first].replace(",Missing", ",Boucle plate")
+    (data / "Y_train.csv").write_text("\n".join(lines) + "\n")
+    made = release(run.model_copy(update={"data": data}), tmp_path / "b", SETTINGS)
+    name = lines[first].split(",")[1]
+    assert made.calibrated.doubts[0].image == name
+    assert made.calibrated.doubts[0].said == "Missing"
 
 
 def test_data_that_are_gone_are_named(run: Run, tmp_path: Path) -> None:
@@ -285,7 +322,8 @@ def test_the_command_signs_and_another_key_is_refused(run: Run, tmp_path: Path) 
 def test_a_view_whose_label_hangs_on_rounding_is_not_golden(
     released: Released, second: float, steady: bool
 ) -> None:
-    """Two classes nearly as likely: engines would differ without being wrong."""
+    """The gate is shut, and two defects are nearly as likely: engines would differ without being
+    wrong."""
     manifest = released.bundle.manifest
     rule = manifest.decision.model_copy(update={"policy": "threshold"})
     bundle = dataclasses.replace(
@@ -293,9 +331,10 @@ def test_a_view_whose_label_hangs_on_rounding_is_not_golden(
     )
     low = [tails["*"].scores[0] for tails in (manifest.drift.padim, manifest.drift.embedding)]
     made = Answers(
-        np.array([[1.0, second, -5.0]], np.float32),
+        np.array([[-20.0, 1.0, second]], np.float32),
         np.array(low[:1], np.float32),
         np.array(low[1:], np.float32),
+        np.array([0.0], np.float32),
         None,
     )
     assert golden.is_steady(bundle, "Die01", made, 0) is steady

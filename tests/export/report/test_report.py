@@ -17,7 +17,7 @@ pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 
 from edge_qc.errors import EdgeQCError, UsageError
-from edge_qc.inspection.decision import p_value
+from edge_qc.inspection.findings import p_value
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.commands.report import command
 from edge_qc_export.learn.training import TrainingConfig, train

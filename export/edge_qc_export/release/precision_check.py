@@ -1,4 +1,4 @@
-"""The FP16 gate: the half graph built, compared with FP32 on known and odd views, or refused.
+"""The check of FP16: the half graph built, compared with FP32 on known and odd views, or refused.
 
 What half does to a layer lives in ``precision``; here FP32's answers and half's meet the bundle's
 own rule.
@@ -21,9 +21,9 @@ from edge_qc_export.drift.whitening import Score
 from edge_qc_export.graph import Features, OnePass
 from edge_qc_export.graph.precision import (
     EmulatedBody,
-    GateReport,
     HalfPlan,
-    check_gate,
+    PrecisionReport,
+    check_precision,
     half_body,
     layer_ranges,
     plan_half,
@@ -31,7 +31,7 @@ from edge_qc_export.graph.precision import (
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.network import Network
 from edge_qc_export.learn.run_views import LabelledViews
-from edge_qc_export.release.fitting import Answers, Fitted, answers
+from edge_qc_export.release.fitting import Answers, Fitted, answers, head_layer
 from edge_qc_export.release.rule import drift_auroc, labels_from_answers
 
 NATIVE_VIEWS = 2
@@ -42,19 +42,20 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """The graph in half, what the gate saw, and tolerances with room for half's differences."""
+    """The graph in half, what the check saw, and tolerances with room for half's differences."""
 
     module: OnePass
     plan: HalfPlan
-    report: GateReport
+    report: PrecisionReport
     tolerances: Tolerances
 
 
-def pass_gate(
+def check_half(
     run: Run,
     network: Network,
     features: Features,
     fitted: Fitted,
+    good: int,
     score: Score,
     manifest: Manifest,
     views: LabelledViews,
@@ -65,8 +66,8 @@ def pass_gate(
     """The half graph of a fitted network.
 
     views, reference: calibration views, some of them drift if any is known, and FP32's answers.
-    advance: is called twice for each view. fp32_nodes: see ``plan_half``. Raises EdgeQCError if
-    half changes more than it may.
+    good: GOOD's place among the classes. advance: called with each view twice. fp32_nodes: see
+    ``plan_half``. Raises EdgeQCError where half changes more than it may.
     """
     body = features.body
     assert isinstance(body, fx.GraphModule)
@@ -75,7 +76,8 @@ def pass_gate(
 
     def built(halved: nn.Module) -> OnePass:
         half_features = Features(network, run.mean, run.std, halved)
-        return OnePass(network, half_features, patches, fitted.embedding, score).eval()
+        head = head_layer(fitted.head)
+        return OnePass(half_features, patches, fitted.embedding, head, score, good).eval()
 
     emulated = answers(built(EmulatedBody(body, plan)), views.pixels, advance=advance)
     module = built(half_body(body, plan))
@@ -91,7 +93,7 @@ def pass_gate(
             f"rounding every layer gives, at most {MOST_NATIVE_DIFFERENCE:.0%} may. Export without "
             "--fp16"
         )
-    report = GateReport(
+    report = PrecisionReport(
         views=len(views),
         flips=sum(
             one != other
@@ -107,7 +109,7 @@ def pass_gate(
         native_views=native_views,
         native_difference=native_difference,
     )
-    check_gate(report)
+    check_precision(report)
     old = manifest.tolerances
     return Half(
         module,
@@ -119,6 +121,7 @@ def pass_gate(
             embedding_distance=max(
                 old.embedding_distance,
                 2 * _relative(emulated.embedding_distance, reference.embedding_distance),
+                2 * _relative(emulated.good_distance, reference.good_distance),
             ),
         ),
     )

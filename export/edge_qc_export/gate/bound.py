@@ -1,0 +1,59 @@
+"""What the gate's threshold bounds, as it stands in the manifest, and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.bundle.calibration import ANY_DIE, GateBound, Passed
+from edge_qc_export.figures.exact import parts_needed, upper_bound
+from edge_qc_export.gate.calibration import GateFit, Wish
+from edge_qc_export.gate.crossfit import Labelled
+from edge_qc_export.gate.left_out import LeftOut
+
+
+def bound_of(
+    parts: Labelled,
+    gate: GateFit,
+    left_out: Mapping[str, LeftOut],
+    wish: Wish,
+    *,
+    good_passed: float,
+) -> GateBound | None:
+    """Counted over the bad parts that neither trunk nor head had learned from; None where there
+    was no defect. good_passed: the share of GOOD parts that passes."""
+    if gate.choice is None:
+        return None
+    bad, fresh = ~parts.good, ~parts.seen
+    passes = gate.scores < gate.threshold[ANY_DIE]
+
+    def counted(rows: NDArray[np.bool_], name: str | None = None) -> Passed:
+        images, passed = int(rows.sum()), int((rows & passes).sum())
+        out = None if name is None else left_out.get(name)
+        return Passed(
+            images=images,
+            passed=passed,
+            at_most=upper_bound(passed, images, wish.confidence),
+            left_out=None if out is None else out.passed / out.images,
+        )
+
+    whole = counted(bad & fresh)
+    seen = bad & parts.seen
+    needed = parts_needed(wish.max_escape, whole.passed, wish.confidence)
+    return GateBound(
+        max_escape=wish.max_escape,
+        confidence=wish.confidence,
+        bad=whole,
+        by_class={
+            name: counted(parts.is_class(name) & fresh, name)
+            for name in parts.classes
+            if (parts.is_class(name) & bad).any()
+        },
+        needed=max(0, needed - whole.images),
+        seen=int(seen.sum()),
+        seen_passed=int((seen & passes).sum()),
+        good=int(parts.good.sum()),
+        good_passed=good_passed,
+    )

@@ -1,0 +1,119 @@
+"""Every labelled part scored by head and Gaussians that did not learn from it.
+
+The parts are divided into folds; what scores a fold was fitted on the others. ``left_out`` does the
+same as if one defect had never been seen. PaDiM is fitted on GOOD alone, so no defect changes it.
+What the scores become is ``calibration``'s and ``threshold``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_qc.parts import GOOD
+from edge_qc_export.drift.embedding import (
+    EmbeddingMoments,
+    EmbeddingWhitening,
+    class_distances,
+    fit_embedding,
+)
+from edge_qc_export.gate.head import Head, fit_head
+
+_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """What the network's features say of n labelled parts, in one order.
+
+    embeddings: (n, E) float32; labels: classes, GOOD among them; folds: (n,); seen: (n,) bool,
+    whether the network's trunk learned from the part.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: tuple[str, ...]
+    dies: tuple[str, ...]
+    names: tuple[str, ...]
+    folds: NDArray[np.intp]
+    seen: NDArray[np.bool_]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """(n,): which are GOOD."""
+        return np.array([label == GOOD for label in self.labels], np.bool_)
+
+    def is_class(self, name: str) -> NDArray[np.bool_]:
+        """(n,): which are of a class."""
+        return np.array([label == name for label in self.labels], np.bool_)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingScores:
+    """logits (n, C); good_distance (n,): to GOOD; embedding_distance (n,): to the nearest class."""
+
+    logits: NDArray[np.float64]
+    good_distance: NDArray[np.float64]
+    embedding_distance: NDArray[np.float64]
+
+
+def whitening_of(
+    embeddings: NDArray[np.floating], labels: Sequence[str], classes: Sequence[str], directions: int
+) -> EmbeddingWhitening:
+    """The shared-covariance Gaussians of those ``classes`` that have a part, in their order."""
+    names = np.asarray(labels)
+    present = [name for name in classes if (names == name).any()]
+    place = {name: index for index, name in enumerate(present)}
+    indices = torch.tensor([place[name] for name in labels])
+    moments = EmbeddingMoments(embeddings.shape[1], len(present))
+    for start in range(0, len(names), _ROWS):
+        rows = slice(start, start + _ROWS)
+        moments.update(torch.from_numpy(np.ascontiguousarray(embeddings[rows])), indices[rows])
+    return fit_embedding(moments, directions)
+
+
+def cross_fit(
+    parts: Labelled,
+    directions: int,
+    start: Head | None = None,
+    left_out: str | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> EmbeddingScores:
+    """Each part's scores by head and Gaussians of the other folds.
+
+    start: the head of all parts. left_out: a defect that none of them may learn from; its own parts
+    are scored all the same. advance: called with the number of parts scored since.
+    """
+    count = len(parts)
+    scores = EmbeddingScores(
+        np.empty((count, len(parts.classes))), np.empty(count), np.empty(count)
+    )
+    labels = np.asarray(parts.labels)
+    for fold, rows in _folds(parts):
+        learned = (parts.folds != fold) & (labels != left_out)
+        names = tuple(labels[learned])
+        head = fit_head(parts.embeddings[learned], names, parts.classes, start)
+        whitening = whitening_of(parts.embeddings[learned], names, parts.classes, directions)
+        distances = class_distances(torch.from_numpy(parts.embeddings[rows]), whitening).numpy()
+        scores.logits[rows] = head.logits(parts.embeddings[rows])
+        scores.good_distance[rows] = distances[_good_place(parts.classes, names)]
+        scores.embedding_distance[rows] = distances.min(axis=0)
+        advance(len(rows))
+    return scores
+
+
+def _folds(parts: Labelled) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    for fold in range(int(parts.folds.max()) + 1):
+        yield fold, np.flatnonzero(parts.folds == fold)
+
+
+def _good_place(classes: Sequence[str], learned: Sequence[str]) -> int:
+    """GOOD's place among those classes that were learned."""
+    return [name for name in classes if name in set(learned)].index(GOOD)

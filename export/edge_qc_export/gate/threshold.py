@@ -1,0 +1,110 @@
+"""The gate's threshold: the loosest for which few enough labelled bad parts pass.
+
+Neyman-Pearson classification (Tong, Feng and Li 2018, *Neyman-Pearson classification algorithms and
+NP receiver operating characteristics*): with the threshold at an order statistic of the bad parts'
+scores, the share of bad parts that passes is bounded with a stated confidence, whatever the scores'
+distribution. Each part counts once, of whatever class. Pure functions over scores.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc_export.figures.exact import parts_needed, upper_bound
+
+WORTH = 0.1
+"""The share of GOOD parts that one odd bad part may cost before it is let pass."""
+
+SHOWN = 5
+"""How many of the bad parts that look most like GOOD are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The threshold at one bad part. row: the part's; passed: how many bad parts score below it;
+    yield_: the share of GOOD parts that does; at_most: the share of bad parts that this bounds."""
+
+    row: int
+    score: float
+    passed: int
+    yield_: float
+    at_most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """threshold: the gate is open below it. passed: how many of the ``bad`` parts score below it;
+    at_most: the share of bad parts that this bounds; met: whether that is what was asked for;
+    needed: how many more bad parts, of which none may pass, that would take. steps: the thresholds
+    at the bad parts most like GOOD, in order."""
+
+    threshold: float
+    passed: int
+    bad: int
+    at_most: float
+    met: bool
+    needed: int
+    steps: tuple[Step, ...]
+
+    def of_rows(self, rows: NDArray[np.intp]) -> Choice:
+        """The same, with each step's row told as the place in ``rows`` that it stands for."""
+        steps = tuple(replace(step, row=int(rows[step.row])) for step in self.steps)
+        return replace(self, steps=steps)
+
+
+def allowed(bad: int, max_escape: float, confidence: float) -> int | None:
+    """How many of ``bad`` labelled bad parts may pass so that escapes are at most ``max_escape``
+    with ``confidence``; None where not even none suffices."""
+    count = -1
+    while count + 1 < bad and upper_bound(count + 1, bad, confidence) <= max_escape:
+        count += 1
+    return None if count < 0 else count
+
+
+def choose_threshold(
+    scores: NDArray[np.floating], good: NDArray[np.bool_], max_escape: float, confidence: float
+) -> Choice:
+    """The threshold for cross-fitted scores (n,) of labelled parts, some of them bad.
+
+    Where there are enough bad parts, as many pass as the bound lets. Where there are too few, none
+    passes, but for odd ones: as long as their share stays within ``max_escape``, a bad part is let
+    pass where it alone would cost ``WORTH`` of the GOOD parts.
+    """
+    bad = np.flatnonzero(~good)
+    order = bad[np.argsort(scores[bad], kind="stable")]
+    count = len(order)
+
+    def step(passed: int) -> Step:
+        score = float(scores[order[passed]])
+        return Step(
+            row=int(order[passed]),
+            score=score,
+            passed=passed,
+            yield_=float((scores[good] < score).mean()),
+            at_most=upper_bound(passed, count, confidence),
+        )
+
+    passed = allowed(count, max_escape, confidence)
+    if passed is None:
+        most = min(math.floor(max_escape * count), count - 1)
+        yields = [step(k).yield_ for k in range(most + 1)]
+        # The last part that costs so much is passed over, and with it those before it.
+        dear = [k for k in range(most) if yields[k + 1] - yields[k] >= WORTH]
+        passed = dear[-1] + 1 if dear else 0
+    taken = step(passed)
+    # Equal scores pass together or not at all.
+    below = int((scores[bad] < taken.score).sum())
+    at_most = upper_bound(below, count, confidence)
+    return Choice(
+        threshold=taken.score,
+        passed=below,
+        bad=count,
+        at_most=at_most,
+        met=at_most <= max_escape,
+        needed=max(0, parts_needed(max_escape, below, confidence) - count),
+        steps=tuple(step(k) for k in range(min(count, max(SHOWN, passed + 2)))),
+    )
