@@ -181,7 +181,7 @@ class Verdict:
     """The decision on one view: label, disposition and everything behind them.
 
     label: a class of the bundle, DRIFT or NOT_JUDGED. probabilities: by class name.
-    expected_cost: by label. Both are empty, and drift is None, where nothing was judged; gate is
+    expected_cost: by label. Both are empty, and drift is None, if nothing was judged; gate is
     None as well where the bundle has none (schema 1).
     latency_ms: by stage. detail says in words what ``reason`` says in one.
     """

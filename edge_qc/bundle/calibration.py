@@ -61,7 +61,7 @@ class DriftCalibration(Facts):
     combine: ``padim`` or ``embedding`` (that witness alone), ``fisher`` (-ln p1 - ln p2) or ``max``
     (the larger of the two). alpha: the share of known parts called drift at the threshold. prior:
     the share of parts that are drift; assumed_auroc: how well the p-value tells them from known
-    ones, measured by leaving each defect out in turn, or assumed where there is none to leave out.
+    ones, measured by leaving each defect out in turn, or assumed if there is none to leave out.
     """
 
     alpha: Fraction
@@ -104,7 +104,7 @@ class GateBound(Facts):
 
     max_escape, confidence: what was asked for. bad: all labelled bad parts that the bound counts,
     and by_class each defect. needed: how many more bad parts, of which none may pass, the wish
-    takes; 0 where it is met. seen: further bad parts that the network's trunk had learned from, so
+    takes; 0 if it is met. seen: further bad parts that the network's trunk had learned from, so
     that they set the threshold and are not counted; seen_passed: how many of them pass. good:
     labelled GOOD parts; good_passed: the share of them that passes gate and costs.
     """

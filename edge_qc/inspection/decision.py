@@ -220,7 +220,7 @@ def _label(
     costs: NDArray[np.float64],
 ) -> str:
     """The cheapest label, or by ``threshold`` drift above its threshold, else the likeliest class;
-    GOOD only where the gate is open, or where there is none (schema 1)."""
+    GOOD only where the gate is open, or if there is none (schema 1)."""
     labels = list(manifest.labels)
     shut = gate is not None and not gate.open
     if manifest.decision.policy == "threshold":

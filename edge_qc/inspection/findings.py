@@ -3,7 +3,7 @@
 A witness's score becomes a p-value among labelled parts of the same die: GOOD ones for the gate,
 known ones for drift. For the gate, three witnesses (patches, embedding, classifier) say how unlike
 GOOD a view is, and the weighted sum of their -ln p is its score (R. A. Fisher, *Statistical Methods
-for Research Workers*, 1932). What follows for a verdict is ``decision``'s. Pure functions over the
+for Research Workers*, 1932). ``decision`` makes the verdict. Pure functions over the
 bundle's calibration.
 """
 

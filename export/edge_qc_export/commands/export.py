@@ -93,7 +93,7 @@ from edge_qc.cli.options import Share, json_option
     type=click.FloatRange(0.5, 1, max_open=True),
     default=0.9,
     show_default=True,
-    help="How well drift is told, where there is no defect to leave out and measure it.",
+    help="Assumed AUROC of drift, if there is no defect to leave out and measure it.",
 )
 @click.option(
     "--policy",

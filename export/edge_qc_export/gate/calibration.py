@@ -33,7 +33,7 @@ Tails = Mapping[str, Mapping[str, ScoreTail]]
 @dataclass(frozen=True, slots=True)
 class Wish:
     """At most ``max_escape`` of bad parts may pass, with ``confidence``. alpha: the share of GOOD
-    parts that is stopped where there is no defect to set a threshold by."""
+    parts that is stopped if there is no defect to set a threshold by."""
 
     max_escape: float
     confidence: float
@@ -62,7 +62,7 @@ def fit_gate(
     """Set the gate from scores of parts by what had not learned from them.
 
     padim: (n,) image scores of the distances to GOOD. left_out: a defect that counts as never seen.
-    Raises DataError where there are too few GOOD parts or scores that do not spread.
+    Raises DataError if there are too few GOOD parts or scores that do not spread.
     """
     good, known = parts.good, ~parts.is_class(left_out or "")
     fresh = ~parts.seen

@@ -2,7 +2,7 @@
 
 The parts are divided into folds; what scores a fold was fitted on the others. ``left_out`` does the
 same as if one defect had never been seen. PaDiM is fitted on GOOD alone, so no defect changes it.
-What the scores become is ``calibration``'s and ``threshold``'s.
+``calibration`` and ``threshold`` make the gate from these scores.
 """
 
 from __future__ import annotations

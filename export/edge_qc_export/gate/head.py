@@ -1,4 +1,4 @@
-"""The classifier's last layer, learned anew on penultimate features.
+"""The classifier's last layer, relearned on penultimate features.
 
 Multinomial logistic regression with a small squared penalty, on features brought to zero mean and
 unit variance: so the layer that travels in the bundle and those by which each labelled part is

@@ -1,6 +1,6 @@
 """Each defect left out in turn, as if never seen: how many of its parts would pass.
 
-Head, embedding, tails and threshold are all set anew without it. What comes out is measured on
+Head, embedding, tails and threshold are all set again without it. What comes out is measured on
 defects that somebody has seen; a defect of another kind may pass more often, or less.
 """
 
@@ -59,8 +59,8 @@ def leave_each_out(
 
 
 def told_apart(left_out: dict[str, LeftOut], otherwise: float) -> float:
-    """How well what was never seen is told from known parts, in [0.5, 0.99]: the mean over the
-    defects that were left out; ``otherwise`` where there are none."""
+    """How well the embedding tells new defects from known parts, in [0.5, 0.99]: the mean over the
+    defects that were left out; ``otherwise`` if there are none."""
     if not left_out:
         return otherwise
     mean = float(np.mean([one.auroc for one in left_out.values()]))

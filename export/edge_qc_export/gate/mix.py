@@ -9,7 +9,7 @@ from edge_qc.errors import UsageError
 from edge_qc.parts import DRIFT, GOOD
 
 USUAL_GOOD = 0.95
-"""GOOD's share of a line where it is not stated: a training set is a collection of defects, and
+"""GOOD's share of a line if it is not stated: a training set is a collection of defects, and
 its shares are not the line's."""
 
 
@@ -41,7 +41,7 @@ def line_mix(
     """Every label's share of the line, adding up to 1.
 
     stated: shares by label; what is left is the other defects', as they share the labelled parts.
-    prior: DRIFT's share where it is not stated. Raises UsageError where the shares cannot be.
+    prior: DRIFT's share if it is not stated. Raises UsageError where the shares cannot be.
     """
     defects = [name for name in learned if name != GOOD]
     unknown = sorted(set(stated) - {*learned, DRIFT})

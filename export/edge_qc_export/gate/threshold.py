@@ -70,7 +70,7 @@ def choose_threshold(
 ) -> Choice:
     """The threshold for cross-fitted scores (n,) of labelled parts, some of them bad.
 
-    Where there are enough bad parts, as many pass as the bound lets. Where there are too few, none
+    With enough bad parts, as many pass as the bound lets. With too few, none
     passes, but for odd ones: as long as their share stays within ``max_escape``, a bad part is let
     pass where it alone would cost ``WORTH`` of the GOOD parts.
     """

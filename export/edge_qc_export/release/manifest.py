@@ -1,4 +1,4 @@
-"""What an export is told, and the manifest that follows from a run and its cross-fitted scores."""
+"""The settings of an export, and the manifest made of a run and its cross-fitted scores."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class ReleaseSettings:
     all the same. batch: views that the graph takes at once. max_escape, confidence: at most this
     share of bad parts passes, with this confidence. mix: the line's shares of labels, where they
     are known. combine, prior: see ``DriftCalibration``. alpha: the share of known parts called
-    drift at the threshold, and of GOOD parts stopped where there is no defect. assumed_auroc: how
-    well drift is told, where there is no defect to measure it by. policy: None takes
-    ``expected-cost``, and ``threshold`` where there is no defect. version: None takes the run's
+    drift at the threshold, and of GOOD parts stopped if there is no defect. assumed_auroc: how
+    well drift stands apart, if no defect is there to measure it by. policy: None takes
+    ``expected-cost``, and ``threshold`` if there is no defect. version: None takes the run's
     creation time in seconds. name: None takes the run folder's. sign: a private key's file.
     preflight: NVIDIA's compiler has to take the graph (``edge_qc_export.preflight``).
     """
@@ -233,7 +233,7 @@ def manifest_from_run(
 
 def share_passed(manifest: Manifest, cross: CrossFitted) -> float:
     """The share of labelled GOOD parts that the whole rule passes, by their cross-fitted scores;
-    of those that the trunk had not learned from, where there are any."""
+    of those that the trunk had not learned from, if there are any."""
     parts = cross.parts
     fresh = parts.good & ~parts.seen
     rows = np.flatnonzero(fresh if fresh.any() else parts.good)

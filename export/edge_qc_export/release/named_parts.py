@@ -75,7 +75,7 @@ class Doubt:
 
 
 def parts_at_the_threshold(cross: CrossFitted, gate: GateFit) -> list[Held]:
-    """The bad parts most like GOOD, in that order; none where there was no defect."""
+    """The bad parts most like GOOD, in that order; none if there was no defect."""
     if gate.choice is None:
         return []
     parts = cross.parts

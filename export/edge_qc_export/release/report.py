@@ -32,7 +32,7 @@ def report_bytes(
     half: Half | None,
     graph: Mapping[str, Any],
 ) -> bytes:
-    """The report. test: FP32's answers to those views. graph: what is said of the ONNX itself
+    """The report. test: FP32's answers to those views. graph: the facts about the ONNX itself
     (``preflight.report_of``)."""
     parts = {"labelled": views.known, "test": views.test}
     document = {
