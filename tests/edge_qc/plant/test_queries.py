@@ -219,7 +219,7 @@ def test_labels_make_escapes_and_the_last_one_counts(own_engine: sa.Engine) -> N
     assert queries.escapes(engine, Where()).rows == []
     with engine.connect() as db:
         assert db.execute(sa.text("SELECT count(*) FROM label")).scalar() == 2
-    with pytest.raises(UsageError, match="knows DRIFT, GOOD, Missing"):
+    with pytest.raises(UsageError, match="use one of DRIFT, GOOD, Missing"):
         add_labels(engine, [verdict_id], "Mising", by="ann")
     with pytest.raises(UsageError, match="not recorded"):
         add_labels(engine, ["none"], "GOOD", by="ann")
