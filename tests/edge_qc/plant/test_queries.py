@@ -357,7 +357,8 @@ def test_a_narrow_terminal_shows_fewer_columns_and_the_whole_key(
     assert "bundle_version" in shown.stderr
 
 
-def test_a_pipe_has_no_edge(database: str) -> None:
+def test_a_pipe_has_no_edge(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     engine = open_database(database)
     Store(engine).record(arrived(verdict(1, "6f0c9a1e-4d4c-4b0e-9a57-2f6d1f6f5a10")))
     engine.dispose()
