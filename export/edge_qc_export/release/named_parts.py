@@ -22,7 +22,7 @@ from edge_qc_export.learn.run_views import LabelledViews
 from edge_qc_export.release.fitting import CrossFitted
 from edge_qc_export.release.rule import readings_from_answers
 
-DOUBTFUL = 0.05
+DOUBTFUL = 0.2
 """A label that the cross-fitted posterior gives less than this is doubtful."""
 SHOWN = 12
 

@@ -22,7 +22,7 @@ jsonschema = pytest.importorskip("jsonschema")
 FIELDS = [
     *("schema", "verdict_id", "epoch", "seq", "site", "station"),
     *("camera", "die", "part_id", "trigger_id", "time", "label", "disposition", "reason"),
-    *("probabilities", "drift", "expected_cost", "bundle", "engine", "latency_ms"),
+    *("probabilities", "drift", "gate", "expected_cost", "bundle", "engine", "latency_ms"),
     *("image", "detail", "late", "lot", "serial", "historical"),
 ]
 
