@@ -149,7 +149,7 @@ def _from_run(file: Path) -> dict[str, Tensor]:
     return {
         name.removeprefix("trunk."): tensor
         for name, tensor in tensors.items()
-        if name.startswith("trunk.") or not name.startswith("classifier.")
+        if name.startswith("trunk.") or not name.startswith(("classifier.", "fc."))
     }
 
 

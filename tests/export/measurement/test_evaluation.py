@@ -188,5 +188,5 @@ def test_a_folder_that_is_no_run_is_told(learnt: Learnt, tmp_path: Path) -> None
 
 
 def test_a_bundle_does_not_know_what_was_held_out(trained: Trained) -> None:
-    with pytest.raises(UsageError, match="does not know which pictures were held-out"):
+    with pytest.raises(UsageError, match="does not record which images were held-out"):
         evaluated(trained.bundle, trained.data, "--split", "held-out")
