@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from broker import missing
 
-pytest.importorskip("pymodbus", reason="pip install 'edge-qc[modbus]'")
+pytest.importorskip("pymodbus", reason="needs pymodbus: pip install '.[modbus]'")
 
 from edge_qc.output import map_of
 from edge_qc.output.block import STATES
@@ -28,12 +27,13 @@ from tests.faults.output_mutants import OUTPUT_MUTANTS
 from tests.faults.processes import ROOT
 from tests.faults.world import World, open_world, wait
 from tests.rig.controllers import ModbusController, modbus_controller
+from tests.rig.programs import lacking
 from tests.rig.proxy import Proxy
 
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.faults,
-    pytest.mark.skipif(missing("mosquitto") is not None, reason=str(missing("mosquitto"))),
+    pytest.mark.skipif(lacking("mosquitto") is not None, reason=str(lacking("mosquitto"))),
 ]
 
 CAMERAS = ("load:live=0&part=1&pause=0.01&fault.nan=0.05&fault.black=0.05",)

@@ -53,9 +53,7 @@ def tracing(log: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def whole_round(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Round:
     for module in ("starlette", "uvicorn", "sqlalchemy"):
-        pytest.importorskip(
-            module, reason="the plant's programs: pip install '.[dashboard,record]'"
-        )
+        pytest.importorskip(module, reason=f"needs {module}: pip install '.[dashboard,record]'")
     folder = tmp_path_factory.mktemp("round")
     home, work, traces = folder / "home", folder / "work", folder / "traces"
     for each in (home, work, traces, folder / "tmp"):

@@ -17,7 +17,7 @@ KEPT = Path(__file__).parents[2] / "kept" / "schema-1"
 
 def test_a_bundle_of_schema_1_judges_as_the_version_that_made_it() -> None:
     """Its verdicts on its own golden views were written down before there was a gate to GOOD."""
-    pytest.importorskip("onnxruntime", reason="judging needs ONNX Runtime")
+    pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install .")
     bundle = open_bundle(KEPT / "bundle")
     assert bundle.manifest.schema_version == 1
     engine = open_engine(bundle)

@@ -100,7 +100,7 @@ def test_a_collapsed_run_carries_a_banner(
 
     head = sections.head(gather(run, None, None, Listener()))
     assert "<strong>COLLAPSED</strong>" in head
-    assert "&#x27;scratch&#x27; of all" in head
+    assert "&#x27;scratch&#x27; for all" in head
     assert [text for text in heard if text.startswith("COLLAPSED")]
 
 
