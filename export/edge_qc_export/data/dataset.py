@@ -225,8 +225,8 @@ def _is_file(file: Path) -> bool:
 def require_classes(
     root: Path, samples: Sequence[Sample], wanted: Collection[str] | None = None
 ) -> tuple[str, ...]:
-    """The classes to learn, in order. Raises DataError if GOOD or a wanted class has no image,
-    where a class has one image alone, or if there is only one class."""
+    """The classes to learn, in order; GOOD alone is enough. Raises DataError if GOOD or a wanted
+    class has no image, or if a class has one image alone."""
     counts = Counter(sample.label for sample in samples if sample.label is not None)
     classes = ordered_classes(counts)
     faults = []
@@ -248,8 +248,6 @@ def require_classes(
                 "or take the die's images out"
             )
             faults.append(Fault(line.table, line.line, text))
-    if len(classes) == 1 and not faults:
-        faults.append(Fault(root, 0, f"holds only the class {classes[0]!r}, wanted two or more"))
     raise_faults(root, faults)
     return classes
 

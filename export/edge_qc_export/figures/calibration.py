@@ -69,16 +69,14 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     return math.exp((low + high) / 2)
 
 
-def too_few_for_a_bundle(images: int, held_out: int) -> str | None:
+def too_few_for_a_bundle(good: int) -> str | None:
     """What to say before training where ``edge-qc export`` will refuse the run's thresholds; None
-    if there are enough. images: labelled; held_out: those of them that do not learn."""
-    if held_out >= FEWEST:
+    if there are enough. good: labelled GOOD images."""
+    if good >= FEWEST:
         return None
-    wanted = math.ceil(images * FEWEST / max(1, held_out))
     return (
-        f"too few images for a bundle: {held_out} of {images} are held out, and 'edge-qc export' "
-        f"wants at least {FEWEST} to set a threshold: about {wanted} labelled images in all. This "
-        "run can be evaluated, not exported"
+        f"too few images for a bundle: {good} are GOOD, and 'edge-qc export' wants at least "
+        f"{FEWEST} to set a threshold. This run can be evaluated, not exported"
     )
 
 

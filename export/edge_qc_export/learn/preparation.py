@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.bundle.dies import CHALLENGE_DIES, Die, read_dies
+from edge_qc.parts import GOOD
 from edge_qc_export.data import splitting
 from edge_qc_export.data.dataset import Sample, read_samples, require_classes
 from edge_qc_export.data.tables import Fault
@@ -74,7 +75,7 @@ def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) ->
         splitting.write_split(file, samples, held_out)
         processes.wait()
     held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
-    if (lacking := too_few_for_a_bundle(len(samples), int(held_out.sum()))) is not None:
+    if (lacking := too_few_for_a_bundle(sum(s.label == GOOD for s in samples))) is not None:
         reporter.note(lacking)
     reporter.note(f"{int((~held_out).sum())} to learn from, {int(held_out.sum())} held out: {file}")
     return TrainingData(samples, classes, dies, costs, loss_costs, views, held_out)

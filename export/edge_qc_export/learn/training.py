@@ -15,15 +15,16 @@ from datetime import datetime, timezone
 import numpy as np
 import torch
 
-from edge_qc.errors import EdgeQCError
+from edge_qc.errors import EdgeQCError, UsageError
+from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.learn import checkpoints, pretrained
 from edge_qc_export.learn.augmentation import augment
 from edge_qc_export.learn.checkpoints import Run, load_run
 from edge_qc_export.learn.configuration import TrainingConfig
 from edge_qc_export.learn.epochs import Epochs
 from edge_qc_export.learn.losses import build_loss
-from edge_qc_export.learn.network import Network
-from edge_qc_export.learn.networks import build_network
+from edge_qc_export.learn.network import Network, trunk_learns
+from edge_qc_export.learn.networks import DEFAULT_NETWORK, build_network
 from edge_qc_export.learn.preparation import TrainingData, normalisation, prepare
 from edge_qc_export.learn.processes import Processes, joined_processes
 from edge_qc_export.learn.resuming import Outcome
@@ -73,6 +74,17 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
     ).to(processes.device)
     if processes.device.type == "cuda":
         network = network.to(memory_format=torch.channels_last)
+    alone = len(data.classes) == 1
+    if alone and trunk_learns(network):
+        raise UsageError(
+            f"data {config.data}: holds only {GOOD} images, which teach a trunk nothing. Take "
+            f"{DEFAULT_NETWORK} or --unfreeze 0, or add images of defects"
+        )
+    if alone:
+        reporter.note(
+            f"only {GOOD} images: the bundle will say {GOOD} or {DRIFT}, and nothing bounds how "
+            "many bad parts pass"
+        )
     if network.has_frozen_trunk and config.weights == "none":
         reporter.note("the frozen layers hold random weights; give trained ones with --weights")
     mean, std = normalisation(network, data)
@@ -93,7 +105,7 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
         epochs = _epochs(config, data, network, source, processes)
         if config.resume:
             epochs.resume()
-        outcome = epochs.run(config.epochs, config.patience, reporter)
+        outcome = epochs.run(1 if alone else config.epochs, config.patience, reporter)
     run = _run(config, data, outcome, mean, std)
     if processes.first:
         network.load_state_dict(outcome.best_state, strict=False)

@@ -45,6 +45,11 @@ def lay_ground(settings: StudySettings, reporter: Reporter) -> Ground:
     notes: list[str] = []
     samples = read_samples(settings.data, "train", dies, given, notes=notes)
     classes = require_classes(settings.data, samples, given)
+    if len(classes) == 1:
+        raise DataError(
+            f"data {settings.data}: holds only {classes[0]} images; a study compares how classes "
+            "are told apart. Add images of defects"
+        )
     costs = costs_for(given, classes, f"costs {settings.costs}")
     test: tuple[Sample, ...] = ()
     if (settings.data / TRUTH_TABLE).exists() or (settings.data / "test").is_dir():

@@ -202,7 +202,6 @@ def test_classes_stand_in_the_challenges_order() -> None:
         ({"GOOD": 3, "Missing": 1}, None, "the class 'Missing' has one image alone (train_0004"),
         ({"GOOD": 3, "Missing": 3}, ["GOOD", "Missing", "bent"], "the class 'bent' has no image"),
         ({"Missing": 3, "Boucle plate": 3}, None, "the class 'GOOD' has no image"),
-        ({"GOOD": 3}, None, "holds only the class 'GOOD', wanted two or more"),
     ],
 )
 def test_classes_that_cannot_be_learnt_are_told(
