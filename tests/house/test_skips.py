@@ -45,7 +45,12 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         cwd=folder,
-        env={**os.environ, "PATH": str(folder / "programs"), "PYTHONPATH": str(TESTS.parent)},
+        # Without the options of the run around it, whose own skips those are.
+        env={
+            **{name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
+            "PATH": str(folder / "programs"),
+            "PYTHONPATH": str(TESTS.parent),
+        },
     )
 
 
