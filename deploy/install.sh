@@ -14,6 +14,9 @@ Installs or upgrades the station: a virtual environment of the system's Python i
 edge-qc.service. The version before stays for --rollback, and comes back by itself where a
 running station does not get ready on the new one.
 
+What station.toml names of controllers and pins (modbus://, opcua://, gpio:) is installed as well:
+run this again after you have named the first.
+
   --offline          take every package from the folder wheels beside this script
                      (make wheelhouse packs such a folder)
   --now              start the station at the end; else a first installation waits for
@@ -215,10 +218,20 @@ pycuda() { # VENV
   pip_of "$1" install --quiet --no-deps --no-index --find-links "$wheels" -r "$1/pycuda.txt"
 }
 
+outputs() { # into VENV, what the outputs and pins of station.toml need
+  [ -e "$ETC/station.toml" ] || return 0
+  sed 's/#.*//' "$ETC/station.toml" | grep -qE "[\"'](modbus://|opcua://|gpio:)" || return 0
+  if "$1/bin/python" -c 'import asyncua, gpiod, pymodbus' 2>/dev/null; then return 0; fi
+  say "installing what station.toml's outputs and pins need"
+  pip_of "$1" install --quiet --ignore-installed --no-deps --require-hashes \
+    -r "$HERE/constraints/outputs.txt"
+}
+
 build_version() { # ID WHEEL LOCK
   local venv=$OPT/versions/$1
   if [ -e "$venv/.complete" ]; then
-    pycuda "$venv" # TensorRT may have come since
+    pycuda "$venv" # TensorRT may have come since, and an output been named
+    outputs "$venv"
     return
   fi
   rm -rf "$venv"
@@ -230,6 +243,7 @@ build_version() { # ID WHEEL LOCK
   pip_of "$venv" install --quiet --ignore-installed --no-deps --require-hashes -r "$lock"
   pip_of "$venv" install --quiet --no-deps "$2"
   pycuda "$venv"
+  outputs "$venv"
   install -d "$venv/share/edge-qc"
   cp -r "$(systemd_folder)" "$HERE/station.example.toml" "$HERE/install.sh" "$venv/share/edge-qc/"
   "$venv/bin/python" -c 'import cv2, numpy, onnxruntime, edge_qc' ||

@@ -48,11 +48,12 @@ def requirements(lock: Path, python: str, machine: str) -> list[str]:
     return wanted
 
 
-def fetch(out: Path, python: str, machine: str, lock: Path) -> None:
-    """Every wheel of the lock for such a station. Raises CalledProcessError where one lacks."""
+def fetch(out: Path, python: str, machine: str, *locks: Path) -> None:
+    """Every wheel of the locks for such a station. Raises CalledProcessError where one lacks."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "requirements.txt"
-    file.write_text("\n".join(requirements(lock, python, machine)) + "\n", encoding="utf-8")
+    lines = {line for lock in locks for line in requirements(lock, python, machine)}
+    file.write_text("\n".join(sorted(lines)) + "\n", encoding="utf-8")
     tags = [f"--platform=manylinux_2_{glibc}_{machine}" for glibc in _GLIBC]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--require-hashes", "--only-binary=:all:", f"--python-version={python}"]
@@ -65,7 +66,8 @@ def pack(out: Path, python: str, machine: str, lock: str = "station.txt") -> Pat
     """The whole folder, made anew."""
     shutil.rmtree(out, ignore_errors=True)
     wheels = out / "wheels"
-    fetch(wheels, python, machine, CONSTRAINTS / lock)
+    locks = (lock,) if lock == "plant.txt" else (lock, "outputs.txt")
+    fetch(wheels, python, machine, *(CONSTRAINTS / name for name in locks))
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
     subprocess.run([*build, str(wheels), str(ROOT)], check=True)
     for name in PACKED:

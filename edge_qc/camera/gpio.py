@@ -51,10 +51,13 @@ class PinWatch:
         on_lost: Callable[[int], None],
         on_trouble: Callable[[str | None], None],
         backoff: Backoff | None = None,
+        buffered: int = _BUFFERED,
     ) -> None:
+        """buffered: how many edges the kernel keeps while one is being handled."""
         self.pin = pin
         self._on_edge, self._on_lost, self._on_trouble = on_edge, on_lost, on_trouble
         self._backoff = backoff or Backoff()
+        self._buffered = buffered
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"gpio-{pin}", daemon=True)
 
@@ -128,5 +131,5 @@ class PinWatch:
             pin.chip,
             consumer="edge-qc",
             config={pin.line: settings},
-            event_buffer_size=_BUFFERED,
+            event_buffer_size=self._buffered,
         )

@@ -41,6 +41,8 @@ def command(config: Path, as_json: bool) -> None:
         check_output(output)
         if output.confirming_pin is not None:
             check_pin(output.confirming_pin)
+        if output.encoder_pin is not None:
+            check_pin(output.encoder_pin)
         given = {name: shown[name] for name in sorted(output.model_fields_set)}
         shown.clear()
         shown |= {"name": output.name, **given}

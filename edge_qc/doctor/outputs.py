@@ -32,6 +32,8 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
         if table.confirming_pin is not None:
             check = f"confirmation of {table.name}"
             yield pin_finding(check, table.confirming_pin, "confirm")
+        if table.encoder_pin is not None:
+            yield pin_finding(f"encoder of {table.name}", table.encoder_pin, "encoder")
     for name, why in Latch(settings.station.state_dir / FILE).standing().items():
         yield bad(
             f"output {name}", f"in FAULT: {why}", "see to it, then: edge-qc output acknowledge"

@@ -25,6 +25,7 @@ from edge_qc.system.state import State
 
 __all__ = [
     "ControllerTrigger",
+    "Outlet",
     "OutputFigures",
     "Outputs",
     "Result",
@@ -115,6 +116,14 @@ class Outputs:
             (outlet.table.name, outlet.table.confirming_pin, outlet.confirmed)
             for outlet in self._outlets
             if outlet.table.confirming_pin is not None
+        ]
+
+    def encoders(self) -> list[tuple[Pin, Outlet]]:
+        """The outputs that count a belt's edges: what pin, and whom to tell of them."""
+        return [
+            (outlet.table.encoder_pin, outlet)
+            for outlet in self._outlets
+            if outlet.table.encoder_pin is not None
         ]
 
     def acknowledge(self) -> dict[str, str]:

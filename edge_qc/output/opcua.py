@@ -1,6 +1,6 @@
 """Nodes of a controller, over OPC UA. The station is the client; the controller has the nodes.
 
-Needs the package ``asyncua`` (``pip install 'edge-qc[opcua]'``). With a security policy the
+Needs the package ``asyncua`` (``pip install '.[opcua]'`` in a clone). With a security policy the
 controller's certificate is known beforehand: whoever shows another one is not spoken to.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from edge_qc.errors import OutputError, SettingsError
+from edge_qc.extras import how_to_install
 from edge_qc.output.block import Block
 from edge_qc.output.connection import Counted
 from edge_qc.output.layout import BEAT, Area, RegisterMap
@@ -149,7 +150,7 @@ def _check(table: OutputTable) -> None:
     except ImportError as error:
         raise SettingsError(
             f"output {table.name}: the package asyncua is not installed ({error}). Install it "
-            "with: pip install 'edge-qc[opcua]'"
+            f"with: {how_to_install('opcua')}"
         ) from error
     for file in (table.cert_file, table.key_file, table.server_cert_file):
         if file is not None and not file.is_file():

@@ -6,7 +6,6 @@ comes is never shown, and its part is a REJECT. A controller that is slow or dea
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import logging
 import threading
@@ -18,15 +17,14 @@ from edge_qc.output.confirmation import Confirmation
 from edge_qc.output.connection import Connection
 from edge_qc.output.news import Bulletin
 from edge_qc.output.result import Result
-from edge_qc.output.showing import Due, Showing
+from edge_qc.output.schedule import Due, Schedule
+from edge_qc.output.showing import Showing
 from edge_qc.settings import PART, OutputTable
 from edge_qc.system.state import State
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = (0.05, 2.0)
-_SCHEDULED = 256
-"""Pulses that may be on their way to the ejector together."""
 _CLOSE_S = 5.0
 _UNKNOWN = "not connected yet"
 
@@ -52,7 +50,8 @@ class Outlet:
         self._slots: dict[str, Due] = {}
         self._counters = dict.fromkeys(self.blocks, 0)
         self._skipped = dict.fromkeys(self.blocks, False)
-        self._scheduled: list[Due] = []
+        self._schedule = Schedule(table)
+        self._edges_lost: str | None = None
         self._numbers = itertools.count()
         self._new_state = self._closing = False
         self._confirms = PART if PART in self.blocks else self.blocks[0]
@@ -81,6 +80,10 @@ class Outlet:
         """What is missing, in words; None while all is well."""
         if self._away is not None:
             return f"output {self.table.name} is away, its parts are rejected: {self._away}"
+        encoder = self._schedule.encoder_trouble
+        if encoder is not None:
+            name = self.table.name
+            return f"output {name}: its parts are rejected, the encoder cannot be read: {encoder}"
         if self.showing.unacknowledged:
             blocks = ", ".join(sorted(self.showing.unacknowledged))
             return f"output {self.table.name}: the controller does not acknowledge {blocks}"
@@ -89,10 +92,8 @@ class Outlet:
     def offer(self, result: Result) -> None:
         """From any thread, at once: show this result, as soon as the output can."""
         now_s, name = time.monotonic(), result.block
-        at_s = now_s
-        if self.table.delay_ms and result.triggered_s is not None:
-            at_s = result.triggered_s + self.table.delay_ms / 1e3
         with self._changed:
+            edge, at_s = self._schedule.when(result, now_s)
             self._counters[name] += 1
             before, skipped = self._slots.get(name), self._skipped[name]
             self._skipped[name] = False
@@ -101,9 +102,32 @@ class Outlet:
                 self.superseded += 1
                 self._expect(name, before.counter, now_s)
             self._slots[name] = Due(
-                at_s, next(self._numbers), self._counters[name], result, now_s, skipped
+                edge, at_s, next(self._numbers), self._counters[name], result, now_s, skipped
             )
             self._changed.notify()
+
+    def edge(self, at_s: float) -> None:
+        """From any thread: the belt's encoder gave an edge at ``at_s`` (``time.monotonic``)."""
+        with self._changed:
+            if self._schedule.edge(at_s):
+                self._changed.notify()
+
+    def edges_lost(self, why: str) -> None:
+        """From any thread: edges of the encoder were missed. Nobody knows where the parts under way
+        are, and they are rejected."""
+        with self._changed:
+            self._schedule.edges_lost()
+            self._edges_lost = why
+            self._changed.notify()
+
+    def encoder_trouble(self, why: str | None) -> None:
+        """From any thread: why the encoder cannot be read; None when it can."""
+        with self._changed:
+            before, self._schedule.encoder_trouble = self._schedule.encoder_trouble, why
+            if why is None:
+                self._schedule.edges_lost()
+        if why is not None and before is None:
+            self.edges_lost(why)
 
     def station(self, state: State) -> None:
         """From any thread, at once: what the station is doing from now on."""
@@ -159,9 +183,8 @@ class Outlet:
     def _begin(self, connection: Connection) -> None:
         """REJECT everywhere; so is what waited while the output was away."""
         with self._changed:
-            waited = [*self._slots.values(), *self._scheduled]
+            waited = [*self._slots.values(), *self._schedule.clear()]
             self._slots.clear()
-            self._scheduled.clear()
             for due in waited:
                 self._skipped[due.result.block] = True
             if self._confirmation is not None:
@@ -186,7 +209,7 @@ class Outlet:
     def _serve(self, connection: Connection) -> None:
         while True:
             with self._changed:
-                while not (self._closing or self._slots or self._new_state):
+                while not (self._closing or self._slots or self._new_state or self._edges_lost):
                     left_s = self._next_s() - time.monotonic()
                     if left_s <= 0:
                         break
@@ -194,8 +217,11 @@ class Outlet:
                 if self._closing:
                     return
                 self._new_state = False
+                if self._edges_lost is not None:
+                    why, self._edges_lost = self._edges_lost, None
+                    raise OutputError(f"output {self.table.name}: edges of its encoder: {why}")
                 for due in self._slots.values():
-                    heapq.heappush(self._scheduled, due)
+                    self.superseded += self._schedule.add(due)
                 self._slots.clear()
             self.turns += 1
             self._show_due(connection)
@@ -208,8 +234,11 @@ class Outlet:
                 self.showing.look_for_acknowledgements(connection)
 
     def _show_due(self, connection: Connection) -> None:
-        while self._scheduled and self._scheduled[0].at_s <= time.monotonic():
-            due = heapq.heappop(self._scheduled)
+        while True:
+            with self._changed:
+                due = None if self._edges_lost else self._schedule.take()
+            if due is None:
+                return
             try:
                 self.showing.show(
                     connection,
@@ -221,14 +250,9 @@ class Outlet:
                     self._skipped[due.result.block] = True
                 self.unsent += 1
                 raise
-        while len(self._scheduled) > _SCHEDULED:
-            self._scheduled.pop()
-            self.superseded += 1
 
     def _next_s(self) -> float:
-        moments = [self.showing.next_s()]
-        if self._scheduled:
-            moments.append(self._scheduled[0].at_s)
+        moments = [self.showing.next_s(), self._schedule.next_s()]
         if self._confirmation is not None:
             moments.append(self._confirmation.next_s())
         return min(moments)

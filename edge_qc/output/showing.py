@@ -13,24 +13,12 @@ from edge_qc.output.block import PASSED, REASONS, REJECTED, STATES, Block, Fault
 from edge_qc.output.connection import Connection
 from edge_qc.output.deadline import Moment, Times, doubts, passes
 from edge_qc.output.news import Bulletin
-from edge_qc.output.result import Result, id_number
+from edge_qc.output.result import id_number
+from edge_qc.output.schedule import LONG_AGO, Due
 from edge_qc.settings import OutputTable
 from edge_qc.system.state import State, may_judge
 
 _NEVER = float("inf")
-
-
-@dataclass(order=True, slots=True)
-class Due:
-    """A result and when it is shown. known_s: when the verdict was there. skipped: results before
-    it were never shown."""
-
-    at_s: float
-    number: int
-    counter: int = field(compare=False)
-    result: Result = field(compare=False)
-    known_s: float = field(compare=False)
-    skipped: bool = field(compare=False)
 
 
 @dataclass(slots=True)
@@ -171,10 +159,10 @@ class Showing:
         if triggered_s is None:
             return None
         deadline_s = triggered_s + self._table.deadline_ms / 1e3
-        if not self._table.delay_ms:
+        if not self._table.at_ejector:
             return deadline_s
         if due.known_s > deadline_s:
-            return float("-inf")
+            return LONG_AGO
         # At the ejector: a pulse that comes later than half its width meets the next part.
         return due.at_s + self._table.pulse_ms / 2e3
 
@@ -202,7 +190,8 @@ class Showing:
         if result.triggered_s is None or limit_s is None:
             return
         late = bool(fault & Fault.LATE) or done_s > limit_s
-        since_s = due.at_s if self._table.delay_ms else result.triggered_s
+        known = self._table.at_ejector and due.at_s > LONG_AGO
+        since_s = due.at_s if known else result.triggered_s
         took_ms = (done_s - since_s) * 1e3
         self.times.add(took_ms, late=late)
         if not late:

@@ -63,8 +63,9 @@ class OutputTable(Table):
     answer. hold_ms: how long a PASS stands before it is taken back; 0 until the next result.
 
     gpio: ``active``: the level that means PASS; the other one is the safe one, at start, stop and
-    in doubt; ``delay_ms``: from the trigger to the pulse, the way to the ejector; ``pulse_ms``: how
-    long it lasts; ``alive``: a pin of the same chip that changes with each heartbeat while parts
+    in doubt; ``delay_ms``: from the trigger to the pulse, the way to the ejector; or that way in
+    ``delay_edges`` of the belt's ``encoder``, a pin that is read; ``pulse_ms``: how long the pulse
+    lasts; ``alive``: a pin of the same chip that changes with each heartbeat while parts
     may pass, for a watchdog relay.
 
     modbus: ``unit``; ``register`` and ``coil``: the first address, blocks follow each other;
@@ -96,6 +97,8 @@ class OutputTable(Table):
 
     active: Literal["high", "low"] = "high"
     delay_ms: Milliseconds = 0
+    encoder: str | None = None
+    delay_edges: int = Field(default=0, ge=0, le=100_000)
     pulse_ms: Milliseconds = Field(default=50, gt=0)
     alive: str | int | None = None
 
@@ -137,7 +140,14 @@ class OutputTable(Table):
     @classmethod
     def _confirm_known(cls, text: str | None) -> str | None:
         if text is not None and text != "count":
-            _confirming_pin(text)
+            _pin_read("confirm", text, ", or count")
+        return text
+
+    @field_validator("encoder")
+    @classmethod
+    def _encoder_known(cls, text: str | None) -> str | None:
+        if text is not None:
+            _pin_read("encoder", text)
         return text
 
     @field_validator("node")
@@ -155,7 +165,19 @@ class OutputTable(Table):
     @property
     def confirming_pin(self) -> Pin | None:
         """The pin of ``confirm``; None if the controller counts, or nothing confirms."""
-        return None if self.confirm in (None, "count") else _confirming_pin(str(self.confirm))
+        if self.confirm is None or self.confirm == "count":
+            return None
+        return _pin_read("confirm", self.confirm)
+
+    @property
+    def encoder_pin(self) -> Pin | None:
+        """The pin of ``encoder``."""
+        return None if self.encoder is None else _pin_read("encoder", self.encoder)
+
+    @property
+    def at_ejector(self) -> bool:
+        """Whether a result is shown only when its part has come to the ejector."""
+        return self.delay_ms > 0 or self.encoder is not None
 
     @property
     def shown_ms(self) -> float:
@@ -178,6 +200,13 @@ class OutputTable(Table):
                     f"delay_ms {self.delay_ms:g} is shorter than deadline_ms {self.deadline_ms:g}: "
                     "the part would pass the ejector before its verdict must be there"
                 )
+            if (self.encoder is None) != (self.delay_edges == 0):
+                raise ValueError(
+                    "encoder and delay_edges belong together: the pin that the belt's encoder "
+                    "drives, and how many of its edges the ejector is away"
+                )
+            if self.encoder is not None and self.delay_ms:
+                raise ValueError("delay_ms or encoder and delay_edges, not both")
             if self.confirm == "count":
                 raise ValueError('confirm = "count" wants a controller; name a pin')
         if self.of is not None and len(set(self.of)) != len(self.of):
@@ -199,7 +228,7 @@ class OutputTable(Table):
 _MODBUS, _OPCUA, _GPIO = ("modbus",), ("opcua",), ("gpio",)
 _CONTROLLER = ("modbus", "opcua")
 _ONLY: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("active", "delay_ms", "pulse_ms", "alive"), _GPIO),
+    **dict.fromkeys(("active", "delay_ms", "encoder", "delay_edges", "pulse_ms", "alive"), _GPIO),
     **dict.fromkeys(
         (
             *("unit", "register_", "coil", "blocks", "word_order", "byte_order"),
@@ -247,8 +276,8 @@ def target_of(text: str) -> Target:
     return Target("modbus" if kind == "modbus" else "opcua", host, port or _PORTS[kind], parts.path)
 
 
-def _confirming_pin(text: str) -> Pin:
+def _pin_read(key: str, text: str, or_else: str = "") -> Pin:
     match = re.fullmatch(r"gpio:(.+)", text)
     if match is None:
-        raise ValueError(f"confirm {text!r}: wanted gpio:/dev/gpiochip0/22, or count")
-    return pin_of("confirm", match[1])
+        raise ValueError(f"{key} {text!r}: wanted gpio:/dev/gpiochip0/22{or_else}")
+    return pin_of(key, match[1])

@@ -18,7 +18,7 @@ from edge_qc.line import Line
 from edge_qc.line.dispatch import Dispatch, Post
 from edge_qc.line.inputs import Inputs
 from edge_qc.monitoring import ProcessMonitor
-from edge_qc.output import Outputs
+from edge_qc.output import Outlet, Outputs
 from edge_qc.publisher import BundleRef, Outbox, Publisher, Severity, Space
 from edge_qc.settings import Settings
 from edge_qc.settings.triggering import Pin
@@ -135,7 +135,7 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
         first.pop_all()
         stack.callback(line.close)
         open_triggers(settings, cameras, outbox, publisher, line, outputs)
-        stack.enter_context(open_confirmations(outbox, line, outputs))
+        stack.enter_context(open_inputs(outbox, line, outputs))
         tell_standing_trouble(settings, line)
         monitor = monitor_pictures(settings, outbox, line)
         if settings.metrics.textfile is not None:
@@ -218,8 +218,8 @@ def open_commands(
 
 
 @contextmanager
-def open_confirmations(outbox: Outbox, line: Line, outputs: Outputs) -> Iterator[None]:
-    """Watch the pins that tell that an ejector moved. Raises SettingsError."""
+def open_inputs(outbox: Outbox, line: Line, outputs: Outputs) -> Iterator[None]:
+    """Watch the pins that tell that an ejector or a belt moved. Raises SettingsError."""
 
     def watch(name: str, pin: Pin, confirmed: Callable[[float], None]) -> PinWatch:
         def lost(count: int) -> None:
@@ -237,7 +237,17 @@ def open_confirmations(outbox: Outbox, line: Line, outputs: Outputs) -> Iterator
             lambda why: line.trouble(f"confirmation of {name}", why),
         )
 
+    def count(pin: Pin, outlet: Outlet) -> PinWatch:
+        return PinWatch(
+            pin,
+            lambda age_s: outlet.edge(time.monotonic() - age_s),
+            lambda count: outlet.edges_lost(f"{count} came faster than the station could read"),
+            outlet.encoder_trouble,
+            buffered=1024,
+        )
+
     watches = [watch(*confirmer) for confirmer in outputs.confirmers()]
+    watches += [count(*encoder) for encoder in outputs.encoders()]
     for one in watches:
         one.start()
     try:

@@ -40,15 +40,28 @@ table = json.loads(sys.argv[2])
 with running_outputs(Path(sys.argv[1]), table) as rig:
     rig.wait(rig.connected)
     print("ready", flush=True)
+    belts = [outlet for _, outlet in rig.outputs.encoders()]
+    for belt in belts:
+        belt.encoder_trouble(None)
     for line in sys.stdin:
-        disposition, age_s = line.split()
-        rig.outputs.offer(result(Disposition(disposition), age_s=float(age_s)))
+        what, number = line.split()
+        if what == "edges":
+            for _ in range(int(number)):
+                belts[0].edge(time.monotonic())
+        elif what == "lost":
+            belts[0].edges_lost(f"{number} were lost")
+        elif what == "unread":
+            belts[0].encoder_trouble("the chip is gone")
+        elif what == "read":
+            belts[0].encoder_trouble(None)
+        else:
+            rig.outputs.offer(result(Disposition(what), age_s=float(number)))
         print(time.monotonic(), flush=True)
 """
 
 
 class Pin:
-    """A process that holds an output pin, told dispositions by ``say``."""
+    """A process that holds an output pin, told dispositions and the belt's edges by ``say``."""
 
     def __init__(self, folder: Path, **keys: Any) -> None:
         self.levels_file = folder / "levels"
@@ -79,11 +92,12 @@ class Pin:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
-    def say(self, disposition: str, age_s: float = 0.0) -> float:
-        """Offer a result; when that was (``time.monotonic``)."""
+    def say(self, what: str, number: float = 0) -> float:
+        """Offer a result with its age, or let something happen at the belt; when that was
+        (``time.monotonic``)."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{disposition} {age_s}\n")
+        self.process.stdin.write(f"{what} {number}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
 
@@ -129,6 +143,52 @@ def test_the_pulse_comes_when_the_part_is_at_the_ejector(tmp_path: Path) -> None
     pin.say("PASS", 0.2)  # Known after its deadline, though long before it is at the ejector.
     time.sleep(0.6)
     assert pin.changes() == [0, 1, 0]
+    pin.end()
+
+
+def test_with_an_encoder_the_pulse_comes_when_the_belt_has_brought_the_part(
+    tmp_path: Path,
+) -> None:
+    """Whatever the belt's speed: it may stand still meanwhile."""
+    pin = Pin(tmp_path, encoder="gpio:/dev/gpiochip1/5", delay_edges=10, pulse_ms=200)
+    pin.say("edges", 500)
+    pin.say("PASS")
+    pin.say("edges", 6)
+    pin.say("REJECT")
+    pin.say("edges", 3)
+    time.sleep(0.4)
+    assert pin.changes() == [0], "the belt stands: the part is not there"
+    at_s = pin.say("edges", 1)
+    wait_until(lambda: pin.changes() == [0, 1, 0])
+    up = next(at for at, level in pin.levels() if level)
+    assert up - at_s < 0.1, "within half the pulse"
+    pin.say("edges", 100)
+    time.sleep(0.1)
+    assert pin.changes() == [0, 1, 0], "the second one is a REJECT"
+    pin.say("PASS", 9.0)
+    pin.say("edges", 100)
+    time.sleep(0.1)
+    assert pin.changes() == [0, 1, 0], "known after its deadline"
+    pin.end()
+
+
+def test_parts_that_were_under_way_when_edges_were_lost_are_rejected(tmp_path: Path) -> None:
+    pin = Pin(tmp_path, encoder="gpio:/dev/gpiochip1/5", delay_edges=10, pulse_ms=200)
+    for happening in ("lost", "unread"):
+        pin.say("PASS")
+        pin.say("edges", 5)
+        pin.say(happening, 3)
+        if happening == "unread":
+            pin.say("PASS")
+            pin.say("read")
+        time.sleep(0.4)
+        pin.say("PASS", 2.0)  # Triggered before, known after.
+        pin.say("edges", 100)
+        time.sleep(0.4)
+        assert pin.changes() == [0], happening
+    pin.say("PASS")
+    pin.say("edges", 10)
+    wait_until(lambda: pin.changes() == [0, 1, 0])
     pin.end()
 
 
