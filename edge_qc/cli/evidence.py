@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_qc.cli.options import config_option, json_option
-from edge_qc.cli.review import evidence_folder, folder_option
+from edge_qc.cli.review import evidence_folder, folder_option, label_store, labels_option
 
 
 @click.group("evidence")
@@ -18,8 +18,9 @@ def command() -> None:
 @command.command("status")
 @config_option
 @folder_option
+@labels_option
 @json_option
-def status(config: Path, folder: Path | None, as_json: bool) -> None:
+def status(config: Path, folder: Path | None, database: str | None, as_json: bool) -> None:
     """Count kept images by the station's label, and how many a person has labelled."""
     import json
     from collections import Counter
@@ -28,7 +29,7 @@ def status(config: Path, folder: Path | None, as_json: bool) -> None:
     from edge_qc.evidence import Labels, Store
 
     store = Store(evidence_folder(config, folder))
-    given = Labels(store.folder).latest()
+    given = label_store(Labels(store.folder), database).latest()
     images: Counter[str] = Counter()
     labelled: Counter[str] = Counter()
     size = 0
@@ -54,18 +55,22 @@ def status(config: Path, folder: Path | None, as_json: bool) -> None:
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
 @config_option
 @folder_option
+@labels_option
 @json_option
-def export(target: Path, config: Path, folder: Path | None, as_json: bool) -> None:
+def export(
+    target: Path, config: Path, folder: Path | None, database: str | None, as_json: bool
+) -> None:
     """Write the labelled images into the new folder DIR, in the layout that edge-qc train reads.
 
     Images labelled DRIFT go to its test part; UNUSABLE images are left out.
     """
     import json
 
-    from edge_qc.evidence import Store
+    from edge_qc.evidence import Labels, Store
     from edge_qc.evidence.dataset import export_dataset
 
-    report = export_dataset(Store(evidence_folder(config, folder)), target)
+    store = Store(evidence_folder(config, folder))
+    report = export_dataset(store, target, label_store(Labels(store.folder), database))
     if as_json:
         document = {"folder": str(target), "images": dict(report.counts), "gone": report.gone}
         click.echo(json.dumps(document, indent=2))
@@ -73,4 +78,4 @@ def export(target: Path, config: Path, folder: Path | None, as_json: bool) -> No
     for label, count in sorted(report.counts.items()):
         click.echo(f"{count:6}  {label}")
     if report.gone:
-        click.echo(f"left out {report.gone} labels whose images are no longer kept", err=True)
+        click.echo(f"left out {report.gone} labels whose images are not here", err=True)

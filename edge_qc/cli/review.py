@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_qc.cli.options import config_option
+
+if TYPE_CHECKING:
+    from edge_qc.evidence import Labels, LabelStore
 
 folder_option = click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder of images, such as a copy of a station's, instead of --config.",
 )
+
+labels_option = click.option(
+    "--database",
+    envvar="EDGE_QC_DATABASE",
+    show_envvar=True,
+    metavar="FILE|URL",
+    help="Keep the labels in these records, with those of edge-qc label; by default in a file "
+    "beside the images.",
+)
+
+
+def label_store(beside: Labels, database: str | None) -> LabelStore:
+    """The records' labels where a database is named, or those of the file beside the images."""
+    if database is None:
+        return beside
+    from edge_qc.plant.recorder import open_database
+    from edge_qc.plant.recorder.labels import RecordedLabels
+
+    return RecordedLabels(open_database(database, create=False), beside)
 
 
 def evidence_folder(config: Path, folder: Path | None) -> Path:
@@ -38,11 +61,17 @@ def evidence_folder(config: Path, folder: Path | None) -> Path:
 @click.command("review")
 @config_option
 @folder_option
+@labels_option
 @click.option("--who", help="Your name, stored with each label; by default your login.")
 @click.option("--label", "labels", multiple=True, help="A class that the station does not know.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="By default any free port.")
 def command(
-    config: Path, folder: Path | None, who: str | None, labels: tuple[str, ...], port: int
+    config: Path,
+    folder: Path | None,
+    database: str | None,
+    who: str | None,
+    labels: tuple[str, ...],
+    port: int,
 ) -> None:
     """Label kept images in a browser, the most doubtful first, with single keys.
 
@@ -50,10 +79,12 @@ def command(
     PORT:127.0.0.1:PORT station, with the same --port.
     """
     from edge_qc.errors import UsageError
-    from edge_qc.evidence import Store
+    from edge_qc.evidence import Labels, Store
     from edge_qc.evidence.page import Desk, ReviewServer
 
-    desk = Desk(Store(evidence_folder(config, folder)), who or _login(), labels)
+    store = Store(evidence_folder(config, folder))
+    kept = label_store(Labels(store.folder), database)
+    desk = Desk(store, who or _login(), labels, kept)
     try:
         server = ReviewServer(desk, port)
     except OSError as error:

@@ -6,7 +6,7 @@ a training set (``dataset``). Nothing here changes or delays a verdict.
 """
 
 from edge_qc.evidence.keeper import Evidence, EvidenceStats, doubt
-from edge_qc.evidence.labels import UNUSABLE, Label, Labels
+from edge_qc.evidence.labels import UNUSABLE, Label, Labels, LabelStore
 from edge_qc.evidence.store import Exhibit, Store
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "EvidenceStats",
     "Exhibit",
     "Label",
+    "LabelStore",
     "Labels",
     "Store",
     "doubt",

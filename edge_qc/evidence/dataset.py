@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 
 from edge_qc.errors import DataError, UsageError
-from edge_qc.evidence.labels import UNUSABLE, Labels
+from edge_qc.evidence.labels import UNUSABLE, Labels, LabelStore
 from edge_qc.evidence.store import FRAME, Exhibit, Store
 from edge_qc.parts import DRIFT
 
@@ -41,14 +41,15 @@ class _Row:
     part_id: str | None
 
 
-def export_dataset(store: Store, target: Path) -> ExportReport:
-    """Write the labelled images into ``target``, which must be new or empty.
+def export_dataset(store: Store, target: Path, given: LabelStore | None = None) -> ExportReport:
+    """Write the labelled images into ``target``, which must be new or empty. given: the labels; by
+    default those of the file beside the images.
 
     Raises UsageError if it is not, DataError if nothing is labelled or an image is damaged.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} already exists and is not empty; name a new folder")
-    labels = Labels(store.folder).latest()
+    labels = (given or Labels(store.folder)).latest()
     exhibits = {exhibit.verdict_id: exhibit for exhibit in store.exhibits()}
     wanted = {key: given.label for key, given in labels.items() if given.label != UNUSABLE}
     chosen = {key: label for key, label in wanted.items() if key in exhibits}

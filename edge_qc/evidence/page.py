@@ -17,8 +17,8 @@ from importlib import resources
 from typing import Any
 from urllib.parse import unquote
 
-from edge_qc.errors import DataError
-from edge_qc.evidence.labels import UNUSABLE, Labels
+from edge_qc.errors import DataError, EdgeQCError
+from edge_qc.evidence.labels import UNUSABLE, Labels, LabelStore
 from edge_qc.evidence.pictures import PICTURES
 from edge_qc.evidence.store import Store
 from edge_qc.parts import DRIFT, NOT_JUDGED
@@ -30,11 +30,17 @@ _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 class Desk:
     """What the page shows and accepts: images and labels."""
 
-    def __init__(self, store: Store, who: str, more_labels: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        who: str,
+        more_labels: Sequence[str] = (),
+        labels: LabelStore | None = None,
+    ) -> None:
         """who: the name stored with each label. more_labels: classes that the station does not know
-        yet."""
+        yet. labels: where labels go; by default into a file beside the images."""
         self.store, self.who = store, who
-        self._labels = Labels(store.folder)
+        self._labels = labels or Labels(store.folder)
         self._more = tuple(more_labels)
 
     def listing(self) -> dict[str, Any]:
@@ -109,7 +115,7 @@ class _Answer(BaseHTTPRequestHandler):
             return
         try:
             self._get(path)
-        except DataError as error:
+        except EdgeQCError as error:
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
 
     def do_POST(self) -> None:
@@ -126,7 +132,7 @@ class _Answer(BaseHTTPRequestHandler):
             if not isinstance(request, dict):
                 raise DataError("wanted an object")
             self._say(HTTPStatus.OK, self.server.desk.label(request))
-        except (ValueError, DataError) as error:
+        except (ValueError, EdgeQCError) as error:
             self._say(HTTPStatus.BAD_REQUEST, {"error": str(error)})
 
     def _path(self) -> str | None:

@@ -95,7 +95,7 @@ def _unread(source: Source, kind: Kind, text: str, fault: str) -> Arrival | None
 def _key(epoch: str) -> str:
     """An epoch that can be a key; a station's is a UUID. One that no database can store would
     return from the broker forever, together with its whole group."""
-    return str(_plain(epoch.encode("utf-8", "replace").decode()[:_LONGEST_EPOCH]))
+    return str(plain(epoch.encode("utf-8", "replace").decode()[:_LONGEST_EPOCH]))
 
 
 def columns(arrival: Arrival, received: datetime) -> dict[str, Any]:
@@ -104,9 +104,10 @@ def columns(arrival: Arrival, received: datetime) -> dict[str, Any]:
     if isinstance(message, StateMessage):
         return {
             "time": message.time,
-            "epoch": _plain(message.epoch),
+            "epoch": plain(message.epoch),
             "state": message.state.value,
-            "why": _plain(message.why),
+            "why": plain(message.why),
+            "observed": received,
             "received": received,
         }
     assert isinstance(message, (VerdictMessage, PartMessage, EventMessage))
@@ -120,11 +121,13 @@ def columns(arrival: Arrival, received: datetime) -> dict[str, Any]:
     if isinstance(message, VerdictMessage):
         latencies = message.latency_ms
         return row | {
-            "verdict_id": _plain(message.verdict_id[:_LONGEST_ID]),
-            "camera": _plain(message.camera),
-            "die": _plain(message.die),
-            "part_id": _plain(message.part_id),
-            "label": _plain(message.label),
+            "verdict_id": plain(message.verdict_id[:_LONGEST_ID]),
+            "camera": plain(message.camera),
+            "die": plain(message.die),
+            "part_id": plain(message.part_id),
+            "lot": plain(message.lot),
+            "serial": plain(message.serial),
+            "label": plain(message.label),
             "disposition": message.disposition.value,
             "reason": message.reason.value,
             "drift_score": message.drift.score if message.drift else None,
@@ -134,19 +137,21 @@ def columns(arrival: Arrival, received: datetime) -> dict[str, Any]:
         }
     if isinstance(message, PartMessage):
         return row | {
-            "part_id": _plain(message.part_id),
-            "label": _plain(message.label),
+            "part_id": plain(message.part_id),
+            "lot": plain(message.lot),
+            "serial": plain(message.serial),
+            "label": plain(message.label),
             "disposition": message.disposition.value,
             "complete": message.complete,
         }
     return row | {
-        "event": _plain(message.event),
+        "event": plain(message.event),
         "severity": message.severity.value,
-        "camera": _plain(message.camera),
-        "detail": _plain(message.detail),
+        "camera": plain(message.camera),
+        "detail": plain(message.detail),
     }
 
 
-def _plain(text: str | None) -> Any:
+def plain(text: str | None) -> Any:
     """Text that PostgreSQL holds: it has no NUL."""
     return None if text is None else text.replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -20,8 +20,7 @@ except ImportError as error:
 
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from edge_qc.plant.recorder import tables
-from edge_qc.plant.recorder.tallies import coarser
+from edge_qc.plant.recorder import migration, tables
 
 _CONNECT = {"postgresql": {"client_encoding": "utf8"}}
 """A cluster created without a locale uses SQL_ASCII and would return texts as bytes."""
@@ -122,6 +121,7 @@ def _prepare(engine: sa.Engine, create: bool) -> None:
         )
     with engine.begin() as db:
         if create:
+            migration.alone(db)
             tables.metadata.create_all(db)
         version = db.execute(sa.select(sa.func.max(tables.records.c.schema_version))).scalar()
         if version is None:
@@ -137,13 +137,4 @@ def _prepare(engine: sa.Engine, create: bool) -> None:
                 "Start this version's edge-qc record once to upgrade them"
             )
         elif version < tables.SCHEMA_VERSION:
-            _add_hours(db)
-            db.execute(tables.records.update().values(schema_version=tables.SCHEMA_VERSION))
-
-
-def _add_hours(db: sa.Connection) -> None:
-    """Upgrade schema 1 to 2: build the hourly tally from the quarter-hourly one."""
-    quarters = db.execute(sa.select(tables.tally)).mappings()
-    hours = list(coarser(quarters, tables.HOUR_S))
-    if hours:
-        db.execute(tables.tally_hour.insert(), hours)
+            migration.upgrade(db, version)

@@ -1,17 +1,111 @@
-"""True labels that people add later. Labels are never changed; of several the last counts."""
+"""True labels that people add later, in the table ``label``. Labels are never changed; the last one
+of a verdict counts, by the time at which it was given.
+
+``RecordedLabels`` is the label store of ``edge-qc review``, where a database is named; the command
+``edge-qc label`` uses ``add_labels``, which accepts only classes of the verdict's bundle.
+"""
 
 from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, Subquery, func, select
 
 from edge_qc.errors import UsageError
+from edge_qc.evidence import UNUSABLE, Label, Labels
+from edge_qc.evidence.labels import WITHDRAWN, new_label, withdrawal
 from edge_qc.parts import DRIFT, GOOD
+from edge_qc.plant.recorder.database import wrapped
 from edge_qc.plant.recorder.tables import label, station, verdict
+
+
+def latest_labels() -> Subquery:
+    """Of each labelled verdict the label that counts, as a table with the columns of ``label``."""
+    place = func.row_number().over(
+        partition_by=label.c.verdict_id, order_by=(label.c.time.desc(), label.c.label_no.desc())
+    )
+    placed = select(label, place.label("place")).subquery()
+    return (
+        select(*(placed.c[column.name] for column in label.columns))
+        .where(placed.c.place == 1, placed.c.truth != WITHDRAWN)
+        .subquery("truth")
+    )
+
+
+class RecordedLabels:
+    """An ``evidence.LabelStore`` in the records. A verdict may be labelled before it is recorded.
+
+    Raises RecordError where the database fails.
+    """
+
+    def __init__(self, engine: Engine, beside: Labels | None = None) -> None:
+        """beside: a file of labels, which is taken in, and gets each new label too: from it a
+        station knows which of its images to keep longer."""
+        self._engine, self._beside = engine, beside
+        if beside is not None:
+            take_in(engine, beside.history())
+
+    def add(self, verdict_id: str, label: str, said: str, who: str, note: str = "") -> Label:
+        """See ``LabelStore``."""
+        return self._add(new_label(verdict_id, label, said, who, note))
+
+    def withdraw(self, verdict_id: str, who: str) -> None:
+        """See ``LabelStore``."""
+        self._add(withdrawal(verdict_id, who))
+
+    def latest(self) -> Mapping[str, Label]:
+        """See ``LabelStore``."""
+        with wrapped(self._engine), self._engine.connect() as db:
+            rows = db.execute(select(latest_labels()))
+            return {row.verdict_id: _label(row) for row in rows}
+
+    def _add(self, given: Label) -> Label:
+        take_in(self._engine, [given])
+        if self._beside is not None:
+            self._beside.append(given)
+        return given
+
+
+def take_in(engine: Engine, given: Iterable[Label], via: str = "review") -> int:
+    """Record labels that are not recorded yet, and return how many. via: what they were given in.
+    May be called with the same labels again. Raises RecordError."""
+    new = 0
+    with wrapped(engine), engine.begin() as db:
+        for one in given:
+            time = datetime.fromisoformat(one.time)
+            known = select(label.c.label_no).where(
+                label.c.verdict_id == one.verdict_id,
+                label.c.truth == one.label,
+                label.c.labelled_by == one.who,
+                label.c.time == time,
+            )
+            if db.execute(known.limit(1)).first() is None:
+                _insert(db, one, via, time)
+                new += 1
+    return new
+
+
+def _insert(db: Connection, one: Label, via: str, time: datetime) -> None:
+    db.execute(
+        label.insert().values(
+            verdict_id=one.verdict_id,
+            truth=one.label,
+            labelled_by=one.who,
+            time=time,
+            note=one.note,
+            said=one.said or None,
+            via=via,
+        )
+    )
+
+
+def _label(row: Any) -> Label:
+    time = row.time.isoformat(timespec="milliseconds")
+    return Label(row.verdict_id, row.truth, row.said or "", row.labelled_by, time, row.note)
 
 
 def verdicts_of_part(
@@ -35,29 +129,26 @@ def add_labels(
     engine: Engine, verdict_ids: Sequence[str], truth: str, *, by: str, note: str = ""
 ) -> str:
     """Label verdicts and return the stored label. Raises UsageError for an unknown verdict, and for
-    a class that its bundle does not know: a typing error would count as an escape.
+    a class that its bundle does not know: a typing error would count as an escape. DataError for a
+    name that is empty, too long or not printable.
     """
-    now = datetime.now(timezone.utc)
     with engine.begin() as db:
         taken = truth
         for verdict_id in verdict_ids:
-            payload = db.execute(
-                select(verdict.c.payload).where(verdict.c.verdict_id == verdict_id)
-            ).scalar_one_or_none()
-            if payload is None:
+            found = db.execute(
+                select(verdict.c.payload, verdict.c.label).where(verdict.c.verdict_id == verdict_id)
+            ).one_or_none()
+            if found is None:
                 raise UsageError(f"verdict {verdict_id!r} is not recorded")
-            taken = _known(truth, payload)
-            db.execute(
-                label.insert().values(
-                    verdict_id=verdict_id, truth=taken, labelled_by=by, time=now, note=note
-                )
-            )
+            taken = _known(truth, found.payload)
+            given = new_label(verdict_id, taken, found.label, by, note)
+            _insert(db, given, "label", datetime.fromisoformat(given.time))
     return taken
 
 
 def _known(truth: str, payload: str) -> str:
     fields = json.loads(payload)
-    known: set[str] = {GOOD, DRIFT, *fields["probabilities"], *fields["expected_cost"]}
+    known: set[str] = {GOOD, DRIFT, UNUSABLE, *fields["probabilities"], *fields["expected_cost"]}
     by_form = {_form(str(name)): str(name) for name in known}
     if _form(truth) in by_form:
         return by_form[_form(truth)]

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, func, select
 
+from edge_qc.evidence import UNUSABLE
+from edge_qc.parts import GOOD
+from edge_qc.plant.recorder.labels import latest_labels
 from edge_qc.plant.recorder.tables import (
     bundle,
     event,
     gap,
-    label,
     part,
     station,
     stream,
@@ -33,7 +34,7 @@ def verdicts(
     engine: Engine, where: Where, *, not_passed: bool = False, limit: int | None = None
 ) -> Iterator[Row]:
     """Single verdicts with ``VERDICT_COLUMNS``, oldest first, or with a limit the newest first."""
-    truth = _latest_labels()
+    truth = latest_labels()
     query = (
         select(
             verdict.c.verdict_id, verdict.c.time, station.c.site, station.c.name, verdict.c.camera,
@@ -58,7 +59,7 @@ def verdicts(
 
 def escapes(engine: Engine, where: Where) -> Answer:
     """Verdicts that passed and that a person has labelled as anything but GOOD."""
-    truth = _latest_labels()
+    truth = latest_labels()
     query = (
         select(
             verdict.c.time, station.c.name, verdict.c.die, verdict.c.part_id, truth.c.truth,
@@ -67,7 +68,11 @@ def escapes(engine: Engine, where: Where) -> Answer:
         )
         .join(truth, truth.c.verdict_id == verdict.c.verdict_id)
         .join(station, station.c.station_id == verdict.c.station_id)
-        .where(verdict.c.disposition == "PASS", truth.c.truth != "GOOD", *_of_verdicts(where))
+        .where(
+            verdict.c.disposition == "PASS",
+            truth.c.truth.not_in((GOOD, UNUSABLE)),
+            *_of_verdicts(where),
+        )
         .order_by(verdict.c.time)
     )  # fmt: skip
     columns = ("time", "station", "die", "part_id", "truth", "drift_p", "expected_cost",
@@ -77,12 +82,12 @@ def escapes(engine: Engine, where: Where) -> Answer:
 
 
 def labelled(engine: Engine, where: Where) -> dict[tuple[str, str], int]:
-    """How many labelled verdicts of each (true label, said label)."""
-    truth = _latest_labels()
+    """How many labelled verdicts of each (true label, said label); UNUSABLE ones are left out."""
+    truth = latest_labels()
     query = (
         select(truth.c.truth, verdict.c.label, func.count())
         .join(truth, truth.c.verdict_id == verdict.c.verdict_id)
-        .where(*_of_verdicts(where))
+        .where(truth.c.truth != UNUSABLE, *_of_verdicts(where))
         .group_by(truth.c.truth, verdict.c.label)
     )
     with engine.connect() as db:
@@ -171,9 +176,3 @@ def _of_verdicts(where: Where) -> list[ColumnElement[bool]]:
     if wanted is not None:
         conditions.append(verdict.c.bundle_no.in_(wanted))
     return conditions
-
-
-def _latest_labels() -> Any:
-    """Of each labelled verdict its last label: labels are only ever added."""
-    last = select(func.max(label.c.label_no)).group_by(label.c.verdict_id)
-    return select(label).where(label.c.label_no.in_(last)).subquery("truth")

@@ -25,11 +25,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUCKET_S, HOUR_S, DAY_S = 900, 3_600, 86_400
 """The grain of ``tally``, a quarter of an hour, so that shifts may begin at any of them; those of
 ``tally_hour`` and ``tally_day``, the same counts by hours and days of UTC, for questions about
-months. The second schema added the hours."""
+months. ``migration`` says what each schema added."""
 
 metadata = MetaData()
 
@@ -116,6 +116,8 @@ verdict = Table(
     Column("camera", Text, nullable=False),
     Column("die", Text),
     Column("part_id", Text),
+    Column("lot", Text),
+    Column("serial", Text),
     Column("time", UtcTime, nullable=False),
     Column("label", Text, nullable=False),
     Column("disposition", Text, nullable=False),
@@ -143,6 +145,12 @@ Index(
     verdict.c.part_id,
     postgresql_where=verdict.c.part_id.is_not(None),
     sqlite_where=verdict.c.part_id.is_not(None),
+)
+verdict_lot = Index(
+    "verdict_lot",
+    verdict.c.lot,
+    postgresql_where=verdict.c.lot.is_not(None),
+    sqlite_where=verdict.c.lot.is_not(None),
 )
 
 
@@ -182,6 +190,8 @@ part = Table(
     Column("seq", _Count, primary_key=True),
     Column("station_id", ForeignKey("station.station_id"), nullable=False),
     Column("part_id", Text, nullable=False, index=True),
+    Column("lot", Text),
+    Column("serial", Text),
     Column("time", UtcTime, nullable=False, index=True),
     Column("label", Text, nullable=False),
     Column("disposition", Text, nullable=False),
@@ -210,12 +220,19 @@ event = Table(
 state_change = Table(
     "state_change",
     metadata,
-    Column("station_id", ForeignKey("station.station_id"), primary_key=True),
-    Column("time", UtcTime, primary_key=True),
-    Column("epoch", Text, primary_key=True),
-    Column("state", Text, primary_key=True),
+    Column("change_no", Integer, primary_key=True),
+    Column("station_id", ForeignKey("station.station_id"), nullable=False),
+    Column("time", UtcTime, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("state", Text, nullable=False),
     Column("why", Text, nullable=False),
+    Column("observed", UtcTime, nullable=False),
     Column("received", UtcTime, nullable=False),
+)
+"""As observed, in the order in which the broker had them: a state may come again after a DEAD that
+was none. ``states`` reads it."""
+state_change_station = Index(
+    "state_change_station", state_change.c.station_id, state_change.c.change_no
 )
 
 label = Table(
@@ -227,4 +244,6 @@ label = Table(
     Column("labelled_by", Text, nullable=False),
     Column("time", UtcTime, nullable=False),
     Column("note", Text, nullable=False),
+    Column("said", Text),
+    Column("via", Text),
 )

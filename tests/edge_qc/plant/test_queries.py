@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 
 from edge_qc.cli.label import command as label
 from edge_qc.cli.query import command as query
-from edge_qc.errors import DataError, RecordError, UsageError
-from edge_qc.plant.recorder import Store, counts, open_database, queries, tables
+from edge_qc.errors import DataError, UsageError
+from edge_qc.plant.recorder import Store, counts, open_database, queries
 from edge_qc.plant.recorder.labels import add_labels, verdicts_of_part
 from edge_qc.plant.recorder.quality import figures, read_costs, weighted
 from edge_qc.plant.recorder.where import Answer, Shifts, Where
@@ -126,25 +126,6 @@ def test_hours_and_shifts_begin_where_the_plant_says(
         shift = f"{begins:%Y-%m-%d %H:%M}{_offset(begins)}"
         by_hand[shift, f"{local:%Y-%m-%d %H:00}{_offset(local)}"] += 1
     assert counted(answer, 2) == dict(by_hand)
-
-
-def test_records_of_the_first_schema_gain_their_hours(own_engine: sa.Engine) -> None:
-    name = own_engine.url.render_as_string(hide_password=False)
-    by_hour = [counts.yields(own_engine, Where(), ("hour", "station", "bundle"), SHIFTS).rows]
-    with own_engine.begin() as db:
-        tables.tally_hour.drop(db)
-        db.execute(tables.records.update().values(schema_version=1))
-    with pytest.raises(RecordError, match="edge-qc record once to upgrade"):
-        open_database(name, create=False)
-    for _ in range(2):
-        again = open_database(name)
-        by_hour.append(counts.yields(again, Where(), ("hour", "station", "bundle"), SHIFTS).rows)
-        again.dispose()
-    first, migrated, opened_once_more = by_hour
-    assert len(first) > 20
-    assert migrated == opened_once_more
-    assert [row[:-1] for row in migrated] == [row[:-1] for row in first]
-    assert [row[-1] for row in migrated] == pytest.approx([row[-1] for row in first])
 
 
 def test_a_yield_is_of_what_was_judged(engine: sa.Engine) -> None:

@@ -1,0 +1,111 @@
+"""Labels of review and of the label command are one: whoever gave them, quality and escapes see
+them; SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from edge_qc.errors import DataError, RecordError
+from edge_qc.evidence import UNUSABLE, Label, Labels
+from edge_qc.evidence import Store as Evidence
+from edge_qc.evidence.page import Desk
+from edge_qc.plant.recorder import Store, open_database, queries
+from edge_qc.plant.recorder.labels import RecordedLabels, add_labels, take_in
+from edge_qc.plant.recorder.where import Where
+from tests.rig.cameras import picture
+from tests.rig.recording import arrived, verdict
+
+KEYS = [str(uuid.UUID(int=n)) for n in range(1, 5)]
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[sa.Engine]:
+    """Four verdicts, of which the last did not pass."""
+    engine = open_database(database)
+    labels = ["GOOD", "GOOD", "GOOD", "Missing"]
+    said = [verdict(n, key, label=labels[n - 1]) for n, key in enumerate(KEYS, 1)]
+    Store(engine).record(arrived(*said))
+    yield engine
+    engine.dispose()
+
+
+def desk(folder: Path, engine: sa.Engine) -> Desk:
+    evidence = Evidence(folder)
+    now = datetime.now(timezone.utc)
+    for key in KEYS:
+        fields = {"verdict_id": key, "probabilities": {"GOOD": 0.75, "Missing": 0.25}}
+        evidence.add(key, "GOOD", now, 0.2, frame=picture(1), verdict=fields)
+    return Desk(evidence, "ann", (), RecordedLabels(engine, Labels(folder)))
+
+
+def truths(engine: sa.Engine) -> dict[str, tuple[str, str]]:
+    return {row[7]: (row[4], row[8]) for row in queries.escapes(engine, Where()).rows}
+
+
+def test_what_review_says_is_an_escape_like_what_label_says(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    page = desk(tmp_path, engine)
+    page.label({"id": KEYS[0], "label": "Missing"})
+    add_labels(engine, [KEYS[1]], "Missing", by="bob")
+    assert truths(engine) == {KEYS[0]: ("Missing", "ann"), KEYS[1]: ("Missing", "bob")}
+    shown = {row["id"]: row["label"] for row in page.listing()["exhibits"]}
+    assert shown == {KEYS[0]: "Missing", KEYS[1]: "Missing", KEYS[2]: None, KEYS[3]: None}
+    add_labels(engine, [KEYS[0]], "GOOD", by="bob")
+    assert set(truths(engine)) == {KEYS[1]}
+    assert Labels(tmp_path).latest()[KEYS[0]].label == "Missing"
+
+
+def test_labels_of_a_file_are_taken_in_once_and_count_by_their_time(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    """A station's file comes late; a label that was given after its own stays."""
+    file = Labels(tmp_path)
+    before = "2026-03-01T12:00:00.000+00:00"
+    for key in KEYS[:2]:
+        file.append(Label(key, "Missing", "GOOD", "ann", before, "scratch"))
+    add_labels(engine, [KEYS[1]], "GOOD", by="bob")
+    assert take_in(engine, file.history()) == 2
+    assert take_in(engine, file.history()) == 0
+    assert truths(engine) == {KEYS[0]: ("Missing", "ann")}
+    kept = RecordedLabels(engine).latest()
+    assert kept[KEYS[0]] == file.latest()[KEYS[0]]
+    assert kept[KEYS[1]].who == "bob"
+
+
+def test_a_label_taken_back_counts_no_more(engine: sa.Engine, tmp_path: Path) -> None:
+    for store in (RecordedLabels(engine), Labels(tmp_path)):
+        store.add(KEYS[0], "Missing", "GOOD", "ann")
+        store.withdraw(KEYS[0], "ann")
+        assert store.latest() == {}
+    assert truths(engine) == {}
+    assert queries.labelled(engine, Where()) == {}
+    RecordedLabels(engine).add(KEYS[0], "Missing", "GOOD", "ann")
+    assert set(truths(engine)) == {KEYS[0]}
+
+
+def test_an_unusable_picture_says_nothing_of_its_part(engine: sa.Engine) -> None:
+    store = RecordedLabels(engine)
+    store.add(KEYS[0], UNUSABLE, "GOOD", "ann")
+    store.add(KEYS[3], "GOOD", "Missing", "ann")
+    assert truths(engine) == {}
+    assert queries.labelled(engine, Where()) == {("GOOD", "Missing"): 1}
+
+
+def test_a_label_without_a_name_is_refused_and_a_database_that_is_away_is_told(
+    engine: sa.Engine,
+) -> None:
+    store = RecordedLabels(engine)
+    for label, who in (("", "ann"), ("Missing", " "), ("M" * 65, "ann")):
+        with pytest.raises(DataError, match="printable"):
+            store.add(KEYS[0], label, "GOOD", who)
+    with engine.begin() as db:
+        db.execute(sa.text("DROP TABLE label"))
+    with pytest.raises(RecordError, match="label"):
+        store.add(KEYS[0], "Missing", "GOOD", "ann")
