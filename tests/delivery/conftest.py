@@ -83,7 +83,8 @@ def with_version(wheelhouse: Path, version: str, out: Path, *, broken: bool = Fa
     init.write_text(text.replace('"0.1.0"', f'"{version}"'), encoding="utf-8")
     assert version in init.read_text(encoding="utf-8")
     if broken:
-        run = source / "edge_qc" / "daemon.py"
+        run = source / "edge_qc" / "station" / "daemon.py"
+        assert run.exists()
         run.write_text("raise RuntimeError('a release that does not start')\n", encoding="utf-8")
     shutil.copytree(wheelhouse, out)
     for wheel in (out / "wheels").glob("edge_qc-*.whl"):
