@@ -17,6 +17,9 @@ from dataclasses import dataclass
 STOP_REQUESTED = "stop requested"
 """The reason for a stop that no fault caused."""
 
+STOPPED = "stopped by an operator"
+"""Why a station is DEAD after such a stop."""
+
 
 class State(str, enum.Enum):
     """The station's state, as published on ``…/state``."""

@@ -8,10 +8,12 @@ import threading
 import time
 from datetime import datetime, timezone
 
+from edge_qc.plant.dashboard.card import card
 from edge_qc.plant.dashboard.filters import Filter
-from edge_qc.plant.dashboard.plant import Now, PlantState
-from edge_qc.plant.dashboard.rows import Document, verdict_in_full
+from edge_qc.plant.dashboard.plant import PlantState
+from edge_qc.plant.dashboard.rows import Document, other_views, verdict_in_full
 from edge_qc.plant.dashboard.snapshot import snapshot
+from edge_qc.plant.dashboard.station import Now
 from edge_qc.publisher import Received, Subscription
 from edge_qc.settings import MqttTable
 
@@ -59,9 +61,25 @@ class Feed:
             return made[1]
 
     def verdict(self, station: str, verdict_id: str) -> Document | None:
-        """One of the latest verdicts in full; None if it is not among them."""
+        """The card of one of the latest verdicts; None if it is not among them."""
         with self._lock:
-            return verdict_in_full(self._plant, station, verdict_id)
+            found = verdict_in_full(self._plant, station, verdict_id)
+            views = [] if found is None else other_views(self._plant, station, found)
+        if found is None:
+            return None
+        return {
+            "verdict": found.model_dump(mode="json", by_alias=True),
+            "card": card(found),
+            "views": [
+                {
+                    "id": view.verdict_id,
+                    "die": view.die or "-",
+                    "label": view.label,
+                    "disposition": view.disposition.value,
+                }
+                for view in views
+            ],
+        }
 
     def close(self) -> None:
         self._closing.set()
@@ -74,6 +92,9 @@ class Feed:
             trouble = self._subscription.trouble
             if (trouble is None) is not (self._trouble_since is None):
                 self._trouble_since = None if trouble is None else datetime.now(timezone.utc)
+                with self._lock:
+                    tell = self._plant.lose_broker if trouble else self._plant.find_broker
+                    tell(_now())
                 log.warning("%s", trouble or f"connected to {self.where} again")
             if received is not None:
                 self._take(received)

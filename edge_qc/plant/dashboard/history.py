@@ -30,16 +30,24 @@ memory."""
 Source = tuple[str, str]
 """A station and a die."""
 
+PASSED, REJECTED, REVIEW, UNJUDGED = range(4)
+"""What became of a view or a part. UNJUDGED: a view that was not judged, an incomplete part; each
+counts there alone, whatever its disposition."""
+OUTCOMES = 4
+
 Counts = NDArray[np.integer[Any]]
 Figures = NDArray[np.floating[Any]]
-DISPOSITIONS = (Disposition.PASS, Disposition.REJECT, Disposition.REVIEW)
-_DISPOSITION = {disposition: index for index, disposition in enumerate(DISPOSITIONS)}
+_OUTCOME = {
+    Disposition.PASS: PASSED,
+    Disposition.REJECT: REJECTED,
+    Disposition.REVIEW: REVIEW,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """A section of the history in ``steps`` intervals. Axes: source, interval, and for ``labels``
-    the label, for ``dispositions`` PASS, REJECT, REVIEW.
+    the label, for ``outcomes`` PASSED, REJECTED, REVIEW, UNJUDGED.
 
     times: each interval's start, seconds since 1970. drift: score over threshold; worst is NaN if
     nothing was judged. latency_worst: milliseconds, or NaN.
@@ -49,7 +57,7 @@ class Window:
     label_names: tuple[str, ...]
     times: NDArray[np.float64]
     labels: Counts
-    dispositions: Counts
+    outcomes: Counts
     historical: Counts
     drift_sum: Figures
     drift_count: Counts
@@ -75,7 +83,7 @@ class History:
         self._labels: dict[str, int] = {}
         self._newest = 0
         self._labelled = np.zeros((8, _RING, 8), np.int32)
-        self._disposed = np.zeros((8, _RING, len(DISPOSITIONS)), np.int32)
+        self._disposed = np.zeros((8, _RING, OUTCOMES), np.int32)
         self._late = np.zeros((8, _RING), np.int32)
         self._drift_sum = np.zeros((8, _RING), np.float32)
         self._drift_n = np.zeros((8, _RING), np.int32)
@@ -89,13 +97,15 @@ class History:
         label: str,
         disposition: Disposition,
         *,
+        judged: bool = True,
         drift: float | None = None,
         latency_ms: float | None = None,
         historical: bool = False,
     ) -> bool:
         """Count one verdict; False if it is older than the history.
 
-        drift: score over threshold.
+        judged: False for a view without a verdict of its own, and an incomplete part. drift: score
+        over threshold.
         """
         number = int(time_s // BIN_S)
         self.advance(time_s)
@@ -103,7 +113,7 @@ class History:
             return False
         at, slot, labelled = self._source(source), number % _RING, self._label(label)
         self._labelled[at, slot, labelled] += 1
-        self._disposed[at, slot, _DISPOSITION[disposition]] += 1
+        self._disposed[at, slot, _OUTCOME[disposition] if judged else UNJUDGED] += 1
         if historical:
             self._late[at, slot] += 1
         if drift is not None:
@@ -153,7 +163,7 @@ class History:
             label_names=tuple(self._labels),
             times=np.arange(first, last, joined, dtype=np.float64) * BIN_S,
             labels=summed(self._labelled[:, :, :used]),
-            dispositions=summed(self._disposed),
+            outcomes=summed(self._disposed),
             historical=summed(self._late),
             drift_sum=summed(self._drift_sum),
             drift_count=summed(self._drift_n),

@@ -10,12 +10,18 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any
 
+from edge_qc.plant.dashboard.advice import for_event
 from edge_qc.plant.dashboard.filters import Filter
-from edge_qc.plant.dashboard.plant import NAME, PlantState, Station
-from edge_qc.publisher import EventMessage, VerdictMessage
+from edge_qc.plant.dashboard.plant import NAME, PlantState
+from edge_qc.plant.dashboard.station import Now, Station, utc_s
+from edge_qc.publisher import Severity, VerdictMessage
+from edge_qc.system.state import State
 
 WORDS = 300
 """Characters of a station's own words that are shown."""
+
+SAME_PART_S = 600.0
+"""Views of one part are never so far apart; the same id later is another part."""
 
 _ROWS = 30
 _GAPS = 30
@@ -59,25 +65,39 @@ def _row(where: str, message: VerdictMessage) -> Document:
     }
 
 
-def events(plant: PlantState, chosen: Filter) -> list[Document]:
-    """The newest events of the selected stations, by time."""
-
-    def row(where: str, event: EventMessage) -> Document:
-        return {
-            "station": where,
-            "time": stamp(event.time),
-            "severity": event.severity.value,
-            "event": event.event[:NAME],
-            "detail": event.detail[:WORDS],
-            "historical": event.historical,
-        }
+def events(plant: PlantState, chosen: Filter, window_s: float, now: Now) -> list[Document]:
+    """The events of the selected stations in the last window_s seconds, the newest first."""
+    since_s = now.utc.timestamp() - window_s
 
     wanted = (
-        row(where, event)
-        for where, event in reversed(plant.events)
-        if chosen.station in (None, where)
+        happened(*event)
+        for event in reversed(plant.events)
+        if (chosen.station in (None, event.station) or not event.station)
+        and utc_s(event.time) >= since_s
     )
-    return sorted(itertools.islice(wanted, _ROWS), key=lambda event: event["time"], reverse=True)
+    return sorted(wanted, key=lambda event: str(event["time"]), reverse=True)
+
+
+def happened(
+    station: str,
+    time: datetime,
+    severity: Severity,
+    event: str,
+    detail: str,
+    historical: bool = False,
+    state: State | None = None,
+) -> Document:
+    """An event, or a change of state, with what to do next about it."""
+    return {
+        "station": station,
+        "time": stamp(time),
+        "severity": severity.value,
+        "event": event[:NAME],
+        "detail": detail[:WORDS],
+        "historical": historical,
+        "state": None if state is None else state.value,
+        "next": "" if severity is Severity.INFO else for_event(event),
+    }
 
 
 def gaps(stations: Iterable[Station]) -> list[Document]:
@@ -102,13 +122,28 @@ def gaps(stations: Iterable[Station]) -> list[Document]:
     return found[-_GAPS:]
 
 
-def verdict_in_full(plant: PlantState, station: str, verdict_id: str) -> Document | None:
-    """One of the latest verdicts with every field of its message."""
+def verdict_in_full(plant: PlantState, station: str, verdict_id: str) -> VerdictMessage | None:
+    """One of the latest verdicts."""
     for where, message in itertools.chain(reversed(plant.refused), reversed(plant.verdicts)):
         if where == station and message.verdict_id == verdict_id:
-            document: Document = message.model_dump(mode="json", by_alias=True)
-            return document
+            return message
     return None
+
+
+def other_views(plant: PlantState, station: str, message: VerdictMessage) -> list[VerdictMessage]:
+    """The latest verdicts on the same part, by die. A part id that comes again later is another
+    part."""
+    found: dict[str, VerdictMessage] = {}
+    for where, other in itertools.chain(plant.refused, plant.verdicts):
+        if (
+            where == station
+            and message.part_id is not None
+            and other.part_id == message.part_id
+            and other.verdict_id != message.verdict_id
+            and abs(utc_s(other.time) - utc_s(message.time)) < SAME_PART_S
+        ):
+            found[other.verdict_id] = other
+    return sorted(found.values(), key=lambda view: (view.die or "", view.time))
 
 
 def stamp(time: datetime | None) -> str:

@@ -20,6 +20,7 @@ from edge_qc.evidence import Store
 from edge_qc.evidence.pictures import PICTURES
 from edge_qc.plant.dashboard.feed import REFRESH_S, Feed
 from edge_qc.plant.dashboard.filters import Filter
+from edge_qc.plant.dashboard.headline import Document
 from edge_qc.plant.dashboard.login import COOKIE, SESSION_S, Login, is_loopback
 from edge_qc.system.notify import notify
 
@@ -45,6 +46,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_KEPT = "private, max-age=3600"
+"""A picture never changes."""
 _OPEN = ("/login", "/login.html", "/page.css", "/icon.svg")
 _LOGIN_BYTES = 2_000
 _WRONG_S = 1.0
@@ -62,6 +65,7 @@ def open_app(
     from starlette.routing import Route
 
     streams = 0
+    offers = json.dumps({"login": login is not None, "pictures": bool(evidence)})
     one_at_a_time = asyncio.Lock()
 
     async def page(request: Request) -> Response:
@@ -89,7 +93,7 @@ def open_app(
                 yield "retry: 1000\n\n"
                 while True:
                     sections = dict(await asyncio.to_thread(feed.sections, chosen))
-                    sections["login"] = json.dumps(login is not None)
+                    sections["server"] = offers
                     new = {name: text for name, text in sections.items() if sent.get(name) != text}
                     sent = sections
                     # Send it even if empty, to show that the server is alive.
@@ -106,8 +110,7 @@ def open_app(
         found = feed.verdict(query.get("station", ""), query.get("id", ""))
         if found is None:
             return Response("not among the latest verdicts", 404, media_type="text/plain")
-        kept = await asyncio.to_thread(exhibit, query.get("id", ""))
-        document = {**found, "kept_pictures": kept is not None}
+        document = await asyncio.to_thread(with_pictures, found)
         return Response(json.dumps(document), media_type="application/json")
 
     def exhibit(verdict_id: str) -> Exhibit | None:
@@ -119,6 +122,12 @@ def open_app(
                 # The share is away; show the verdict without pictures.
                 log.warning("evidence %s: %s", folder, error)
         return None
+
+    def with_pictures(found: Document) -> Document:
+        """The card, and which of its views the stations share images of."""
+        for view in found["views"]:
+            view["pictures"] = exhibit(view["id"]) is not None
+        return {**found, "pictures": exhibit(found["verdict"]["verdict_id"]) is not None}
 
     def picture_of(name: str, verdict_id: str) -> bytes | None:
         kept = exhibit(verdict_id)
@@ -136,7 +145,7 @@ def open_app(
             data = await asyncio.to_thread(picture_of, name, asked)
         if data is None:
             return Response("no such picture", 404, media_type="text/plain")
-        return Response(data, media_type="image/png")
+        return Response(data, media_type="image/png", headers={"Cache-Control": _KEPT})
 
     async def log_in(request: Request) -> Response:
         body = bytearray()
@@ -183,7 +192,8 @@ def open_app(
             answer = RedirectResponse("/login.html", 303)
         else:
             answer = Response("log in first", 401, media_type="text/plain")
-        answer.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            answer.headers.setdefault(name, value)
         return answer
 
     from starlette.middleware import Middleware

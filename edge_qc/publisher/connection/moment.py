@@ -21,7 +21,7 @@ from edge_qc.publisher.messages import (
 )
 from edge_qc.publisher.wire import stamped, utc_now
 from edge_qc.settings import StationTable
-from edge_qc.system.state import STOP_REQUESTED, State
+from edge_qc.system.state import STOP_REQUESTED, STOPPED, State
 
 HEALTH_EXPIRES_S = 60
 
@@ -105,7 +105,7 @@ class Moment:
     def goodbye(self) -> bytes:
         """The state that the station publishes itself when it stops."""
         if self._state.why == STOP_REQUESTED:
-            return self._dead("stopped by an operator")
+            return self._dead(STOPPED)
         before = f"{self._state.state.value} {self._state.why}".rstrip()
         return self._dead(f"stopped; state before: {before}")
 

@@ -27,7 +27,7 @@ from edge_qc.publisher import Kind
 from edge_qc.publisher.messages import EventContent, Severity, StateContent
 from edge_qc.publisher.wire import as_sent, stamped
 from edge_qc.system.state import State
-from tests.edge_qc.cli.test_watch import publish, verdict
+from tests.edge_qc.cli.test_watch import RUNNING, publish, verdict
 from tests.edge_qc.plant.test_dashboard_server import PASSWORD, dashboard
 from tests.rig.brokers import running_broker
 from tests.rig.programs import need
@@ -149,14 +149,22 @@ def test_a_station_lives_and_dies_before_the_eyes(
             assert "last verdict" in tile
             assert page.run("return document.querySelectorAll('.station svg').length") == 1
             page.driver.find_element(By.CSS_SELECTOR, "#stream tbody tr").click()
-            page.until(lambda: "verdict_id" in page.text("#full"))
-            assert "expected_cost" in page.text("#full")
-            page.run("document.querySelector('#full').close()")
+            page.until(lambda: "Die01" in page.text("#full .sentence"))
+            assert "it costs" in page.text("#full .cost")
+            assert "verdict_id" not in page.text("#full")
+            page.driver.find_element(By.CSS_SELECTOR, "#full summary").click()
+            assert "verdict_id" in page.text("#full")
+            page.driver.find_element(By.CSS_SELECTOR, "#full header button").click()
+            assert not page.run("return document.querySelector('#full').open")
         finally:
             daemon.send_signal(signal.SIGKILL)
             daemon.wait(10)
-        page.until(lambda: "1 dead of 1 stations" in page.text("#sentence"), 15)
-        assert "DEAD" in page.text(".station")
+        page.until(lambda: page.text("#sentence") == "s/real is dead", 15)
+        tile = page.text(".station")
+        assert "DEAD" in tile
+        assert "journalctl" in tile
+        assert "rate\n–" in tile
+        assert "DEAD connection lost" in page.text("#events")
         running.process.send_signal(signal.SIGSTOP)
         try:
             page.until(lambda: "does not answer" in page.text("#trouble"), 12)
@@ -205,20 +213,81 @@ def test_a_rejected_part_is_shown_where_its_station_shares_what_it_kept(
             page.driver.save_screenshot(f"{folder}/kept-pictures.png")
 
 
+def test_a_station_that_is_stopped_is_grey(
+    page: Page, mosquitto: tuple[str, int], tmp_path: Path
+) -> None:
+    """An operator's stop is no death."""
+    with dashboard(mosquitto) as running:
+        page.open(f"http://127.0.0.1:{running.port}/")
+        daemon = subprocess.Popen(
+            [*EDGE_QC, "run", "--config", str(station_settings(tmp_path, mosquitto))],
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        try:
+            page.until(lambda: page.text("#sentence") == "s/real is running", 40)
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            daemon.wait(20)
+        page.until(lambda: page.text("#sentence") == "s/real is stopped", 15)
+        assert page.run("return document.querySelector('.station').dataset.tone") == "none"
+
+
 def test_a_broker_that_is_away_is_told_of_until_it_is_back(page: Page) -> None:
-    """What is shown stays, and a banner says from when it is."""
+    """What is shown stays, and a banner says from when it is. No station is called dead."""
     with ExitStack() as stack:
         with running_broker("mosquitto") as broker:
             running = stack.enter_context(dashboard(broker))
             page.open(f"http://127.0.0.1:{running.port}/")
-            publish(broker, ("verdict", verdict(1)))
+            publish(broker, ("verdict", verdict(1)), ("state", RUNNING))
             page.until(lambda: len(page.rows()) == 1)
-        page.until(lambda: "No connection to the broker since" in page.text("#trouble"))
+        page.until(lambda: "No connection to the broker since" in page.text("#sentence"))
+        assert page.text("#sentence").endswith("; states unknown")
+        assert "These figures are from" in page.text("#trouble")
+        assert "UNKNOWN" in page.text(".station")
+        assert page.run("return document.querySelector('.station').dataset.tone") == "none"
         assert len(page.rows()) == 1
         with running_broker("mosquitto", broker[1]):
             page.until(lambda: page.run("return document.querySelector('#trouble').hidden"))
             publish(broker, ("verdict", verdict(2)))
             page.until(lambda: len(page.rows()) == 2)
+
+
+def test_a_bar_filters_the_list(page: Page, mosquitto: tuple[str, int]) -> None:
+    """By mouse and by keyboard; what is chosen stands at the list, and ends there."""
+    with dashboard(mosquitto) as running:
+        page.open(f"http://127.0.0.1:{running.port}/")
+        page.until(lambda: page.run("return Number(document.body.dataset.ticks ?? 0)") > 0)
+        now = datetime.now(timezone.utc)
+        sent = []
+        labels = ["Missing", "Missing", "Flat", "GOOD"]
+        for seq, label in enumerate(labels, 1):
+            die = f"Die0{seq % 2 + 1}"
+            text = stamped(
+                Kind.VERDICT,
+                content(good(label), time=now, die=die).model_dump_json(),
+                epoch="e1",
+                site="s",
+                station="n",
+                seq=seq,
+                verdict_id=f"e1-{seq}",
+            )
+            sent.append(("verdict", as_sent(text, False)))
+        publish(mosquitto, *sent)
+        page.until(lambda: len(page.rows()) == 4)
+        assert page.text("#pareto .row .figure") == "2 · 66.6 %"
+        added = page.run("return document.querySelector('.cumulated').ariaLabel")
+        assert added == "Shares added up: 66.6 %, 100 %"
+        page.driver.find_element(By.CSS_SELECTOR, "#pareto .row .track").click()
+        page.until(lambda: len(page.rows()) == 2)
+        assert page.text("#only-label") == "Missing ✕"
+        page.run("[...document.querySelectorAll('#dies button')].find(b => b.innerText === "
+                 "'Die02').focus()")  # fmt: skip
+        page.driver.switch_to.active_element.send_keys("\n")
+        page.until(lambda: len(page.rows()) == 1)
+        page.driver.find_element(By.ID, "only-label").click()
+        page.driver.find_element(By.ID, "only-die").click()
+        page.until(lambda: len(page.rows()) == 4)
 
 
 def _hostile_plant(address: tuple[str, int]) -> None:
@@ -273,6 +342,8 @@ def test_names_command_nothing(page: Page, mosquitto: tuple[str, int]) -> None:
         assert "3 messages missing" in page.text(".station")
         assert ["sent late" in row for row in page.rows()] == [False] * 4 + [True]
         page.driver.find_element(By.CSS_SELECTOR, "#stream tbody tr").click()
+        page.until(lambda: page.run("return document.querySelector('#full').open"))
+        page.driver.find_element(By.CSS_SELECTOR, "#full summary").click()
         page.until(lambda: page.text("#full").count("<script>") > 3)
         page.run("document.querySelector('#full').close()")
         page.run(
@@ -283,12 +354,12 @@ def test_names_command_nothing(page: Page, mosquitto: tuple[str, int]) -> None:
         page.until(lambda: len(page.rows()) == 1)
         page.driver.refresh()
         page.until(lambda: len(page.rows()) == 1)
-        assert "owned" not in page.driver.title
+        assert page.driver.title != "owned"
         assert page.run("return document.querySelectorAll('main img, main script').length") == 0
 
 
 WORDS = (
-    *("#sentence", ".station .state", ".station .warn", ".note"),
+    *("#sentence", ".station .state", ".station .wrong b", ".note"),
     *("td.PASS", "td.REJECT", "dt.REVIEW", "dt.NONE", "li.REJECT"),
 )
 
@@ -326,6 +397,15 @@ def test_it_reads_in_light_and_dark_on_a_phone_and_on_a_wall(
         page.open(address, 390, 844)
         page.until(lambda: len(page.rows()) == 5)
         assert page.run("return document.documentElement.scrollWidth") <= 390
+        page.run("document.querySelector('#stream tbody tr').click()")
+        page.until(lambda: page.run("return document.querySelector('#full').open"))
+        shut = page.run(
+            "return JSON.stringify(document.querySelector('#full header button')"
+            ".getBoundingClientRect())"
+        )
+        assert json.loads(shut)["top"] < 60, "close is at the top"
+        assert json.loads(shut)["right"] <= 390
+        assert page.run("return document.querySelector('#full').scrollWidth") <= 390
         page.open(f"{address}?view=wall", 1920, 1080)
         page.until(lambda: page.text("#yield") not in ("", "–"))
         size = "return parseFloat(getComputedStyle(document.querySelector('{}')).fontSize)"

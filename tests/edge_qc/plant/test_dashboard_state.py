@@ -17,10 +17,10 @@ from edge_qc.parts import Disposition, PartVerdict, Reason
 from edge_qc.plant.dashboard.control import chart
 from edge_qc.plant.dashboard.filters import Filter
 from edge_qc.plant.dashboard.history import BIN_S, BINS, OTHER, SOURCES, History
-from edge_qc.plant.dashboard.plant import STATIONS, Now, PlantState
-from edge_qc.plant.dashboard.rows import verdict_in_full
+from edge_qc.plant.dashboard.plant import STATIONS, PlantState
 from edge_qc.plant.dashboard.sequence import Gap, Numbers
 from edge_qc.plant.dashboard.snapshot import snapshot
+from edge_qc.plant.dashboard.station import Now
 from edge_qc.publisher import HealthContent, Kind, part_content
 from edge_qc.publisher.messages import BundleRef, EventContent, StateContent
 from edge_qc.publisher.wire import as_sent, stamped
@@ -162,7 +162,7 @@ def test_a_station_that_the_broker_forgot_is_gone_and_nothing_was_unreadable(pla
     shown = plant.shows()
     assert [station["name"] for station in shown["stations"]] == ["s/other"]
     assert shown["totals"]["unreadable"] == 0
-    assert shown["totals"]["views"] == 1
+    assert shown["totals"]["all"] == 1
     plant.state.feed("edge-qc/v1/s/other/verdict", b"", plant.now)
     assert plant.shows()["totals"]["unreadable"] == 1, "no verdict is empty"
 
@@ -190,7 +190,7 @@ def test_late_verdicts_stand_in_their_place_in_time(plant: Plant) -> None:
     assert abs(totals["times"][place[0]] - (NOON.timestamp() - 1800)) <= 3600 / 90
     assert totals["passing"][place[0]] == 0
     assert totals["passing"][-1] == 1
-    assert plant.shows(window_s=900)["totals"]["views"] == 1
+    assert plant.shows(window_s=900)["totals"]["all"] == 1
 
 
 def test_a_gap_in_the_numbers_is_shown_until_it_is_filled(plant: Plant) -> None:
@@ -223,7 +223,7 @@ def test_a_repeated_message_counts_once(plant: Plant) -> None:
     for _ in range(3):
         plant.verdict(1)
     assert plant.state.duplicates == 2
-    assert plant.shows()["totals"]["views"] == 1
+    assert plant.shows()["totals"]["all"] == 1
 
 
 def test_yield_and_pareto_by_die_and_class(plant: Plant) -> None:
@@ -244,8 +244,20 @@ def test_yield_and_pareto_by_die_and_class(plant: Plant) -> None:
     ]
     assert shown["pareto"][0]["dies"] == {"Die01": 2, "Die02": 1}
     totals = shown["totals"]
-    assert (totals["passed"], totals["rejected"], totals["not_judged"]) == (6, 4, 1)
-    assert (totals["parts"], totals["parts_passed"], totals["review"]) == (1, 0, 0)
+    assert totals["of"] == "parts"
+    assert [totals[name] for name in ("all", "passed", "rejected", "review", "unjudged")] == [
+        *(1, 0, 0, 0, 1)
+    ]
+    totals = plant.shows(counting="views")["totals"]
+    assert totals["of"] == "views"
+    assert [totals[name] for name in ("all", "passed", "rejected", "review", "unjudged")] == [
+        *(11, 6, 4, 0, 1)
+    ]
+    # A die has views alone.
+    assert (plant.shows(die="Die01")["totals"]["of"], plant.shows()["stations"][0]["of"]) == (
+        "views",
+        "parts",
+    )
     assert {row["die"]: (row["passed"], row["views"]) for row in shown["dies"]} == {
         "Die01": (3, 5),
         "Die02": (3, 6),
@@ -258,8 +270,8 @@ def test_filters_choose_station_die_class_and_time(plant: Plant) -> None:
     plant.verdict(1, station="other", die="Die02", ago_s=1800)
     assert [row["id"] for row in plant.shows(label="Missing")["verdicts"]] == ["e-1"]
     assert len(plant.shows(die="Die02")["verdicts"]) == 2
-    assert plant.shows(station="s/other")["totals"]["views"] == 1
-    assert plant.shows(window_s=900)["totals"]["views"] == 2
+    assert plant.shows(station="s/other")["totals"]["all"] == 1
+    assert plant.shows(window_s=900)["totals"]["all"] == 2
     assert [row["label"] for row in plant.shows(refused=True)["verdicts"]] == ["Missing"]
     assert plant.shows(die="Die02", station="s/other")["choices"]["stations"] == ["s/n", "s/other"]
     with pytest.raises(UsageError, match="window"):
@@ -312,18 +324,8 @@ def test_a_clock_that_is_ahead_is_told_and_pushes_nothing_out(plant: Plant) -> N
     plant.verdict(2, ago_s=-86_400)
     plant.beats(ago_s=-86_400)
     shown = plant.shows()
-    assert shown["totals"]["views"] == 2
+    assert shown["totals"]["all"] == 2
     assert shown["stations"][0]["skew_s"] == 86_400
-
-
-def test_one_verdict_in_full(plant: Plant) -> None:
-    plant.verdict(1, "Missing", part_id="<b>")
-    found = verdict_in_full(plant.state, "s/n", "e-1")
-    assert found is not None
-    assert found["part_id"] == "<b>"
-    assert found["schema"] == "edge-qc/verdict/1"
-    assert found["probabilities"] == {"GOOD": 0.75, "Missing": 0.25}
-    assert verdict_in_full(plant.state, "s/other", "e-1") is None
 
 
 EXTREME = st.sampled_from(
@@ -413,7 +415,7 @@ def test_a_window_counts_what_lies_in_it(
     kept = [verdict for verdict in verdicts if base + verdict[0] >= window.times[0]]
     kept = [verdict for verdict in kept if base + verdict[0] >= end - (BINS - 1) * BIN_S]
     assert window.labels.sum() == len(kept)
-    assert window.dispositions.sum((0, 1))[0:1].sum() == sum(good_one for _, good_one in kept)
+    assert window.outcomes.sum((0, 1))[0:1].sum() == sum(good_one for _, good_one in kept)
 
 
 def test_a_control_chart_sees_a_step_and_a_slow_drift_and_lets_noise_be() -> None:

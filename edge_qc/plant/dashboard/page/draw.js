@@ -30,6 +30,7 @@ const SHAPES = {
   REVIEW: ["M12 3L2 21h20z M12 10v5 M12 17.6v.8", null],
   NONE: ["M4 12h16", null],
   RUN: [null, "M12 3a9 9 0 100 18 9 9 0 000-18z"],
+  ASK: ["M8 8a4 4 0 118 0c0 3-4 3-4 6 M12 18.6v.8", null],
   WAIT: ["M12 4a8 8 0 100 16 8 8 0 000-16z M12 8v4l3 2", null],
 };
 
@@ -59,6 +60,14 @@ export function percent(some, all) {
   const cut = Math.floor(share * 10 ** digits) / 10 ** digits;
   return cut.toFixed(share === 100 ? 0 : digits);
 }
+
+let sites = 0;
+/** Notes all stations' names, to know whether they are of one site. */
+export function noteStations(names) {
+  sites = new Set(names.map((name) => name.split("/")[0])).size;
+}
+/** A station's name, without its site where there is but one. */
+export const shortly = (station) => (sites === 1 ? station.slice(station.indexOf("/") + 1) : station);
 
 /** A stretch of time in one unit. */
 export function span(seconds) {
@@ -171,4 +180,25 @@ export function spark(target, values, late) {
   parts.push(svg("path", { class: "line", d: path(values, x, y) }));
   target.setAttribute("viewBox", `0 0 ${width} ${height}`);
   target.replaceChildren(...parts);
+}
+
+/** Shares added up, as a line over the bars' tracks: each point at its bar, 1 at the right end. */
+export function cumulated(parent, shares) {
+  let picture = parent.querySelector("svg.cumulated");
+  if (picture === null) {
+    picture = svg("svg", { class: "cumulated", role: "img" });
+    parent.append(picture);
+  }
+  const tracks = [...parent.querySelectorAll(".track")];
+  const points = shares.map((share, index) => [share, tracks[index]])
+    .filter(([, track]) => track?.offsetWidth)
+    .map(([share, track]) => [track.offsetLeft + share * track.offsetWidth,
+      track.offsetTop + track.offsetHeight / 2]);
+  picture.setAttribute("viewBox", `0 0 ${parent.clientWidth} ${parent.clientHeight}`);
+  picture.setAttribute("aria-label",
+    `Shares added up: ${shares.map((share) => `${percent(share, 1)} %`).join(", ")}`);
+  const d = points.map(([x, y], index) => `${index ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+  picture.replaceChildren(...(points.length > 1 ? [svg("path", { class: "halo", d }),
+    svg("path", { class: "sum", d })] : []),
+  ...points.map(([cx, cy]) => svg("circle", { class: "sum", cx, cy, r: 4 })));
 }

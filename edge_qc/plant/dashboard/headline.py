@@ -1,0 +1,173 @@
+"""The one sentence over the page: which stations need somebody, and why. Pure.
+
+"All stations are well" stands only over a plant in which nothing is wrong: no state, alarm, yield
+of nothing, chart out of control or missing message.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from edge_qc.plant.dashboard import advice
+
+Document = dict[str, Any]
+
+TONES = {
+    "RUNNING": "good",
+    "READY": "good",
+    "STARTING": "care",
+    "BUILDING": "care",
+    "DEGRADED": "care",
+    "STOPPING": "care",
+    "FAULT": "bad",
+    "DEAD": "bad",
+    "SILENT": "bad",
+    "STOPPED": "none",
+    "UNKNOWN": "none",
+}
+_WORDS = {
+    "FAULT": "in fault",
+    "UNKNOWN": "in an unknown state",
+}
+_OVER = {
+    "output-away": "output-back",
+    "output-fault": "output-acknowledged",
+    "output-unconfirmed": "output-acknowledged",
+    "golden-part-failed": "golden-part-passed",
+    "bundle-rolled-back": "bundle-accepted",
+}
+_FEWEST = 10
+"""Views or parts of which none passed, before that is called a yield of nothing."""
+_LETTERS = 40
+"""Of an event's or a die's name in a sentence."""
+_NAMED = 2
+"""How many stations the sentence names in full."""
+
+
+class Trouble(NamedTuple):
+    """What is wrong at a station: the worst first in ``_RANK``. words: after "is"."""
+
+    station: str
+    tone: str
+    words: str
+    next: str
+
+
+_RANK = {"bad": 0, "care": 1, "none": 2}
+
+
+def troubles(
+    stations: Iterable[Document], charts: Iterable[Document], events: Iterable[Document]
+) -> list[Trouble]:
+    """Everything that is wrong, by station in their order, the worst of each station first.
+
+    stations, charts, events: as ``snapshot`` shows them, the events newest first.
+    """
+    drifting: dict[str, list[str]] = {}
+    for one in charts:
+        if one["now_out"]:
+            drifting.setdefault(one["station"], []).append(one["die"])
+    alarms = _open_alarms(events)
+    found = []
+    for station in stations:
+        name = station["name"]
+        of_it = [
+            Trouble(name, tone, words, what)
+            for tone, words, what in _of_station(station, drifting.get(name, []))
+        ]
+        of_it += [
+            Trouble(name, "bad", f"in alarm ({event[:_LETTERS]})", advice.for_event(event))
+            for event in alarms.get(name, [])
+        ]
+        found += sorted(of_it, key=lambda trouble: _RANK[trouble.tone])
+    return found
+
+
+def _of_station(station: Document, drifting: Sequence[str]) -> Iterable[tuple[str, str, str]]:
+    state = station["state"]
+    tone = TONES.get(state, "none")
+    if state == "UNKNOWN":
+        yield tone, _WORDS[state], station["next"]
+        return
+    if tone != "good":
+        yield tone, _WORDS.get(state, state.lower()), station["next"]
+    if station["all"] >= _FEWEST and station["passed"] == 0:
+        yield "bad", f"passing no {station['of'].removesuffix('s')}", advice.PASSES_NOTHING
+    if drifting:
+        yield (
+            "care",
+            f"out of control ({', '.join(die[:_LETTERS] for die in drifting[:3])})",
+            advice.DRIFTING,
+        )
+    if station["missing"]:
+        yield "care", "missing messages", advice.MISSING
+    if station["outbox_grows"]:
+        yield "care", "behind with its outbox", advice.OUTBOX
+
+
+def _open_alarms(events: Iterable[Document]) -> dict[str, list[str]]:
+    """The alarms of each station that no later event ends."""
+    found: dict[str, list[str]] = {}
+    later: set[tuple[str, str]] = set()
+    for event in events:
+        name, what = event["station"], event["event"]
+        over = {(name, _OVER.get(what, f"{what}-over")), (name, f"{what}-over")} & later
+        # A change of state is judged by the state that is now.
+        if event["severity"] == "alarm" and not event["state"] and not over:
+            known = found.setdefault(name, [])
+            if what not in known:
+                known.append(what)
+        later.add((name, what))
+    return found
+
+
+def sentence(stations: Sequence[Document], found: Sequence[Trouble], away_since: str) -> Document:
+    """The headline: ``tone``, ``text`` and, for the broker's absence, ``since``."""
+    if away_since:
+        text = "No connection to the broker since {since}; states unknown"
+        return {"tone": "none", "text": text, "since": away_since}
+    if not stations:
+        return {"tone": "none", "text": "No station has reported yet", "since": ""}
+    first: dict[str, Trouble] = {}
+    for trouble in found:
+        first.setdefault(trouble.station, trouble)
+    # What a station is comes before what it reported.
+    worst = sorted(
+        first.values(), key=lambda one: (_RANK[one.tone], one.words.startswith("in alarm"))
+    )
+    pressing = [trouble for trouble in worst if trouble.tone != "none"]
+    tone = pressing[0].tone if pressing else "none" if len(worst) == len(stations) else "good"
+    return {"tone": tone, "text": _text(stations, worst, pressing), "since": ""}
+
+
+def _text(
+    stations: Sequence[Document], worst: Sequence[Trouble], pressing: Sequence[Trouble]
+) -> str:
+    names = short_names([station["name"] for station in stations])
+    if not worst:
+        if len(stations) == 1:
+            return f"{stations[0]['name']} is {stations[0]['state'].lower()}"
+        return f"All {len(stations)} stations are well"
+    if not pressing:
+        counts = Counter(trouble.words for trouble in worst)
+        if len(worst) == len(stations) == 1:
+            return f"{stations[0]['name']} is {worst[0].words}"
+        told = ", ".join(f"{n} {words}" for words, n in counts.items())
+        return f"{told} of {len(stations)} stations"
+    if len(pressing) <= _NAMED:
+        told = " · ".join(f"{names[one.station]} is {one.words}" for one in pressing)
+        return told if len(stations) > 1 else f"{stations[0]['name']} is {pressing[0].words}"
+    counts = Counter(one.words.partition(" (")[0] for one in pressing)
+    told = ", ".join(f"{n} {words}" for words, n in counts.items())
+    who = ", ".join(names[one.station] for one in pressing[:3])
+    more = " …" if len(pressing) > 3 else ""
+    return f"{told} of {len(stations)} stations: {who}{more}"
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Stations without their site, if all are of one site."""
+    known = list(names)
+    sites = {name.partition("/")[0] for name in known}
+    return {name: name.partition("/")[2] if len(sites) == 1 else name for name in known}
