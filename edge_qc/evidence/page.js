@@ -6,6 +6,7 @@ let labels = [];
 let all = [];
 let queue = [];
 let now = 0;
+const given = [];
 
 async function asked(path, options) {
   const response = await fetch(path, options);
@@ -68,33 +69,59 @@ async function show() {
 }
 
 function drawChoices(one) {
-  at("choices").replaceChildren(...labels.map((label, index) => {
+  at("choices").replaceChildren(...labels.map(({ label, key }) => {
     const button = document.createElement("button");
-    const key = document.createElement("kbd");
-    key.textContent = index < 9 ? String(index + 1) : "·";
-    button.append(key, ` ${label}`);
+    const cap = document.createElement("kbd");
+    cap.textContent = key || "·";
+    button.append(cap, ` ${label}`);
     button.setAttribute("aria-pressed", String(one.label === label));
     button.onclick = () => give(label);
     return button;
   }));
+  at("undo").disabled = given.length === 0;
+}
+
+async function post(path, document) {
+  return asked(path, {
+    method: "POST",
+    headers: {"Content-Type": "application/json"},
+    body: JSON.stringify(document),
+  });
 }
 
 async function give(label) {
   const one = queue[now];
   if (!one) return;
-  const who = at("who").value;
+  const before = one.label;
   try {
-    const given = await asked("label", {
-      method: "POST",
-      headers: {"Content-Type": "application/json"},
-      body: JSON.stringify({id: one.id, label, who}),
-    });
-    one.label = given.label;
-    one.who = given.who;
-    at("error").hidden = true;
-    if (!labels.includes(given.label)) labels.splice(labels.length - 2, 0, given.label);
+    const answer = await post("label", { id: one.id, label, who: at("who").value });
+    take(one, answer);
+    given.push({ one, before });
+    at("undo").disabled = false;
     go(1);
   } catch (error) { failed(error); }
+}
+
+function take(one, answer) {
+  one.label = answer.label;
+  one.who = answer.who;
+  at("error").hidden = true;
+  if (answer.labels) labels = answer.labels;
+}
+
+async function undo() {
+  const last = given.pop();
+  if (!last) return;
+  const { one, before } = last;
+  try {
+    take(one, await post("undo", { id: one.id, before, who: at("who").value }));
+    if (!queue.includes(one)) queue.push(one);
+    now = queue.indexOf(one);
+    show().catch(failed);
+  } catch (error) {
+    given.push(last);
+    failed(error);
+  }
 }
 
 function go(step) {
@@ -104,13 +131,16 @@ function go(step) {
 
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select") || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.key >= "1" && event.key <= "9" && labels[event.key - 1]) give(labels[event.key - 1]);
+  const chosen = labels.find(({ key }) => key && key === event.key.toLowerCase());
+  if (chosen) give(chosen.label);
+  else if (event.key === "z") undo();
   else if (event.key === "ArrowRight" || event.key === "j") go(1);
   else if (event.key === "ArrowLeft" || event.key === "k") go(-1);
   else if (event.key === " ") at("pictures").classList.toggle("large");
   else return;
   event.preventDefault();
 });
+at("undo").onclick = undo;
 at("filter").onchange = choose;
 at("said").onchange = choose;
 at("new").onsubmit = (event) => {

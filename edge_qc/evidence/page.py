@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -18,10 +19,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from edge_qc.errors import DataError, EdgeQCError
-from edge_qc.evidence.labels import UNUSABLE, Labels, LabelStore
+from edge_qc.evidence.class_keys import ClassKeys
+from edge_qc.evidence.labels import Labels, LabelStore
 from edge_qc.evidence.pictures import PICTURES
 from edge_qc.evidence.store import Store
-from edge_qc.parts import DRIFT, NOT_JUDGED
+from edge_qc.parts import NOT_JUDGED
 
 _LARGEST = 4096
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -41,16 +43,20 @@ class Desk:
         yet. labels: where labels go; by default into a file beside the images."""
         self.store, self.who = store, who
         self._labels = labels or Labels(store.folder)
-        self._more = tuple(more_labels)
+        self._keys = ClassKeys(store.folder)
+        self._lock = threading.Lock()
+        self._keys.of(self._of_station())
+        for name in more_labels:
+            self._keys.check(name)
+        self._keys.of(more_labels)
 
     def listing(self) -> dict[str, Any]:
-        """All exhibits, those without a label first, the most doubtful of them first."""
+        """All exhibits, those without a label first, the most doubtful of them first; the classes
+        with their keys."""
         given = self._labels.latest()
         found = []
-        known = {*self._more, *(label.label for label in given.values())} - {UNUSABLE}
         for exhibit in self.store.exhibits():
             mine = given.get(exhibit.verdict_id)
-            known.add(exhibit.label)
             found.append(
                 {
                     "id": exhibit.verdict_id,
@@ -62,21 +68,21 @@ class Desk:
                 }
             )
         found.sort(key=lambda row: (row["label"] is not None, -float(str(row["doubt"]))))
-        return {"who": self.who, "labels": self._choices(known), "exhibits": found}
+        with self._lock:
+            keys = self._keys.of([*self._of_station(), *(label.label for label in given.values())])
+        return {"who": self.who, "labels": _as_list(keys), "exhibits": found}
 
-    def _choices(self, known: set[str]) -> list[str]:
-        """What may be chosen: the classes by name, GOOD first, then drift and UNUSABLE."""
+    def _of_station(self) -> list[str]:
+        """The classes that the station knows."""
+        known: set[str] = set()
         for exhibit in self.store.exhibits():
+            known.add(exhibit.label)
             # One judged exhibit names all classes of its bundle.
             if shares := exhibit.verdict().get("probabilities"):
                 known |= set(shares)
                 break
-        classes = {unicodedata.normalize("NFC", name) for name in known} - {
-            DRIFT,
-            NOT_JUDGED,
-            UNUSABLE,
-        }
-        return [*sorted(classes, key=lambda name: (name != "GOOD", name)), DRIFT, UNUSABLE]
+        known |= {exhibit.label for exhibit in self.store.exhibits()}
+        return sorted({unicodedata.normalize("NFC", name) for name in known} - {NOT_JUDGED})
 
     def label(self, request: dict[str, Any]) -> dict[str, Any]:
         """Store a label. Raises DataError for an image that is not there, or an unknown label."""
@@ -84,8 +90,21 @@ class Desk:
         if exhibit is None:
             raise DataError("this image is no longer kept; reload the page")
         label, who = str(request.get("label", "")), str(request.get("who", "") or self.who)
+        with self._lock:
+            self._keys.check(label)
         given = self._labels.add(exhibit.verdict_id, label, exhibit.label, who)
-        return {"label": given.label, "who": given.who}
+        with self._lock:
+            keys = self._keys.of([given.label])
+        return {"label": given.label, "who": given.who, "labels": _as_list(keys)}
+
+    def undo(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Take a label back; ``before`` is the one that counted until then, or None. What was given
+        stays in the history."""
+        verdict_id, before = str(request.get("id", "")), request.get("before")
+        if before is not None:
+            return self.label({**request, "label": before})
+        self._labels.withdraw(verdict_id, str(request.get("who", "") or self.who))
+        return {"label": None, "who": None}
 
 
 class ReviewServer(ThreadingHTTPServer):
@@ -123,7 +142,7 @@ class _Answer(BaseHTTPRequestHandler):
         if path is None:
             return
         length = self.headers.get("Content-Length", "")
-        if path != "label" or not length.isdigit() or int(length) > _LARGEST:
+        if path not in ("label", "undo") or not length.isdigit() or int(length) > _LARGEST:
             self.close_connection = True
             self._say(HTTPStatus.BAD_REQUEST, {"error": "no such request"})
             return
@@ -131,7 +150,9 @@ class _Answer(BaseHTTPRequestHandler):
             request = json.loads(self.rfile.read(int(length)))
             if not isinstance(request, dict):
                 raise DataError("wanted an object")
-            self._say(HTTPStatus.OK, self.server.desk.label(request))
+            desk = self.server.desk
+            answer = desk.label(request) if path == "label" else desk.undo(request)
+            self._say(HTTPStatus.OK, answer)
         except (ValueError, EdgeQCError) as error:
             self._say(HTTPStatus.BAD_REQUEST, {"error": str(error)})
 
@@ -188,6 +209,10 @@ class _Answer(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Silent: the terminal is the person's."""
+
+
+def _as_list(keys: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"label": label, "key": key} for label, key in keys.items()]
 
 
 def _asset(name: str) -> bytes:

@@ -148,17 +148,19 @@ def _text(
     names = short_names([station["name"] for station in stations])
     if not worst:
         if len(stations) == 1:
-            return f"{stations[0]['name']} is {stations[0]['state'].lower()}"
+            return f"{stations[0]['name'][:_LETTERS]} is {stations[0]['state'].lower()}"
         return f"All {len(stations)} stations are well"
     if not pressing:
         counts = Counter(trouble.words for trouble in worst)
         if len(worst) == len(stations) == 1:
-            return f"{stations[0]['name']} is {worst[0].words}"
+            return f"{stations[0]['name'][:_LETTERS]} is {worst[0].words}"
         told = ", ".join(f"{n} {words}" for words, n in counts.items())
         return f"{told} of {len(stations)} stations"
     if len(pressing) <= _NAMED:
         told = " · ".join(f"{names[one.station]} is {one.words}" for one in pressing)
-        return told if len(stations) > 1 else f"{stations[0]['name']} is {pressing[0].words}"
+        return (
+            told if len(stations) > 1 else f"{worst[0].station[:_LETTERS]} is {pressing[0].words}"
+        )
     counts = Counter(one.words.partition(" (")[0] for one in pressing)
     told = ", ".join(f"{n} {words}" for words, n in counts.items())
     who = ", ".join(names[one.station] for one in pressing[:3])
@@ -170,4 +172,5 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     """Stations without their site, if all are of one site."""
     known = list(names)
     sites = {name.partition("/")[0] for name in known}
-    return {name: name.partition("/")[2] if len(sites) == 1 else name for name in known}
+    short = {name: name.partition("/")[2] if len(sites) == 1 else name for name in known}
+    return {name: word[:_LETTERS] for name, word in short.items()}

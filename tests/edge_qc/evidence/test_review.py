@@ -94,6 +94,11 @@ def ask(
     return found
 
 
+def classes(desk: Desk) -> dict[str, str]:
+    """The classes that a desk offers, each with its key, in order."""
+    return {entry["label"]: entry["key"] for entry in desk.listing()["labels"]}
+
+
 # Labels
 
 
@@ -117,7 +122,7 @@ def test_two_spellings_of_one_label_are_one(store: Store) -> None:
     exhibit = next(iter(store.exhibits()))
     Labels(store.folder).add(exhibit.verdict_id, "Re\u0301parable", "GOOD", "anna")
     assert Labels(store.folder).latest()[exhibit.verdict_id].label == "R\u00e9parable"
-    offered = Desk(store, "anna", ["Re\u0301parable"]).listing()["labels"]
+    offered = classes(Desk(store, "anna", ["Re\u0301parable"]))
     assert [label for label in offered if label.endswith("parable")] == ["R\u00e9parable"]
 
 
@@ -137,7 +142,56 @@ def test_the_most_doubtful_comes_first_and_what_is_labelled_last(store: Store) -
     listing = desk.listing()
     assert [row["id"] for row in listing["exhibits"]] == [doubtful, sure, labelled]
     assert listing["exhibits"][2]["label"] == "Missing"
-    assert listing["labels"] == ["GOOD", "Missing", "Scratch", "DRIFT", UNUSABLE]
+    assert list(classes(desk)) == ["GOOD", "DRIFT", UNUSABLE, "Missing", "Scratch"]
+
+
+def test_a_class_keeps_its_key_whatever_is_added(store: Store) -> None:
+    """In this session, in the next one, and after a bundle with more classes."""
+    first = kept(store)
+    before = classes(Desk(store, "anna"))
+    assert before == {"GOOD": "g", "DRIFT": "d", UNUSABLE: "u", "Missing": "m"}
+    desk = Desk(store, "anna")
+    for number in range(40):
+        desk.label({"id": first, "label": f"Alpha {number}"})
+    kept(store, "Boucle", probabilities={"Aa": 0.5, "Boucle": 0.5})
+    after = classes(Desk(store, "bert"))
+    assert dict(list(after.items())[:4]) == before
+    assert list(after)[4] == "Alpha 0"
+    keys = [key for key in after.values() if key]
+    assert len(keys) == len(set(keys))
+    assert not {"j", "k", "z"} & set(keys)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("good", "nearly 'GOOD', which exists: choose that \\(key g\\)"),
+        ("missing ", "nearly 'Missing'"),
+        ("Mis-sing", "nearly 'Missing'"),
+        ("drift", "nearly 'DRIFT'"),
+        ("Not judged", "no class of a part"),
+    ],
+)
+def test_a_second_spelling_of_a_class_is_refused(store: Store, name: str, said: str) -> None:
+    verdict_id = kept(store)
+    desk = Desk(store, "anna")
+    with pytest.raises(DataError, match=said):
+        desk.label({"id": verdict_id, "label": name})
+    with pytest.raises(DataError, match=said):
+        Desk(store, "anna", [name])
+    assert Labels(store.folder).latest() == {}
+
+
+def test_a_label_is_taken_back_to_what_it_was(store: Store) -> None:
+    verdict_id = kept(store)
+    desk = Desk(store, "anna")
+    desk.label({"id": verdict_id, "label": "Missing"})
+    desk.label({"id": verdict_id, "label": "GOOD"})
+    assert desk.undo({"id": verdict_id, "before": "Missing"})["label"] == "Missing"
+    assert desk.undo({"id": verdict_id, "before": None})["label"] is None
+    assert Labels(store.folder).latest() == {}
+    given = [label.label for label in Labels(store.folder).history()]
+    assert given == ["Missing", "GOOD", "Missing", ""]
 
 
 def test_pictures_and_verdict_are_served(store: Store) -> None:
@@ -316,15 +370,27 @@ def test_a_person_labels_by_keyboard(store: Store, browser: Any) -> None:
         )
         assert "0 of 2 labelled" in body.text
         choices = [b.text for b in browser.find_elements(By.CSS_SELECTOR, "#choices button")]
-        assert choices == ["1 GOOD", f"2 {HOSTILE}", "3 Missing", "4 DRIFT", "5 UNUSABLE"]
+        assert choices == [
+            *("g GOOD", "d DRIFT", "u UNUSABLE", f"i {HOSTILE}", "m Missing"),
+        ]
         if folder := os.environ.get("SCREENSHOTS"):
             browser.save_screenshot(f"{folder}/review.png")
-        body.send_keys("3")
+        body.send_keys("m")
         wait_until(lambda: "1 of 2 labelled" in body.text)
-        body.send_keys("1")
+        body.send_keys("g")
         wait_until(lambda: "Nothing left" in body.text)
+        body.send_keys("z")
+        wait_until(lambda: "1 of 2 labelled" in body.text)
+        assert set(Labels(store.folder).latest()) == {first}
+        # A class of one's own takes the next free key and moves no other.
+        browser.find_element(By.ID, "new-label").send_keys("good" + Keys.ENTER)
+        wait_until(lambda: "nearly 'GOOD'" in body.text)
+        browser.find_element(By.ID, "new-label").send_keys("Dust" + Keys.ENTER)
+        wait_until(lambda: "2 of 2 labelled" in body.text)
         body.send_keys(Keys.ARROW_LEFT)
-        body.send_keys("4")
+        choices = [b.text for b in browser.find_elements(By.CSS_SELECTOR, "#choices button")]
+        assert [choice[0] for choice in choices] == ["g", "d", "u", "i", "m", "s"]
+        body.send_keys("d")
         wait_until(lambda: Labels(store.folder).latest()[second].label == "DRIFT")
         assert Labels(store.folder).latest()[first].label == "Missing"
         assert browser.title == "Review of kept images"

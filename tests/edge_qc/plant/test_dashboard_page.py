@@ -149,7 +149,8 @@ def test_a_station_lives_and_dies_before_the_eyes(
             assert "last verdict" in tile
             assert page.run("return document.querySelectorAll('.station svg').length") == 1
             page.driver.find_element(By.CSS_SELECTOR, "#stream tbody tr").click()
-            page.until(lambda: "Die01" in page.text("#full .sentence"))
+            page.until(lambda: page.run("return document.querySelector('#full').open"))
+            assert "Die01" in page.text("#full .sentence")
             assert "it costs" in page.text("#full .cost")
             assert "verdict_id" not in page.text("#full")
             page.driver.find_element(By.CSS_SELECTOR, "#full summary").click()

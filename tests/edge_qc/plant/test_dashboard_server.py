@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -41,7 +42,7 @@ class Running:
             text = answer.read().decode() if "event-stream" not in str(answer.headers) else ""
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, text
 
-    def sections(self, path: str = "/live", **headers: str) -> dict[str, object]:
+    def sections(self, path: str = "/live", **headers: str) -> dict[str, Any]:
         """The first message of the stream."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as link:
             link.request("GET", path, headers=headers)
@@ -50,7 +51,7 @@ class Running:
             while True:
                 line = answer.readline().decode()
                 if line.startswith("data: "):
-                    found: dict[str, object] = json.loads(line.removeprefix("data: "))
+                    found: dict[str, Any] = json.loads(line.removeprefix("data: "))
                     return found
 
 
@@ -98,7 +99,7 @@ def test_it_shows_what_came_and_offers_no_way_to_change_it(mosquitto: tuple[str,
         assert shown[0]["label"] == "Missing"
         query = urlencode({"station": "s/n", "id": "e1-1"})
         status, headers, text = running.ask(f"/verdict?{query}")
-        assert (status, json.loads(text)["probabilities"]["GOOD"]) == (200, 0.75)
+        assert (status, json.loads(text)["verdict"]["probabilities"]["GOOD"]) == (200, 0.75)
         assert "script-src 'self'" in headers["content-security-policy"]
         assert running.ask("/verdict?station=s/n&id=none")[0] == 404
         assert running.ask("/live?window=1e9")[0] == 400
@@ -150,7 +151,7 @@ def test_with_a_password_nothing_is_shown_without_it(
         assert "SameSite=strict" in cookie
         assert running.ask("/login", "POST", "x" * 3000, **form)[0] == 413
         session = cookie.partition(";")[0]
-        assert running.sections("/live", Cookie=session)["login"] is True
+        assert running.sections("/live", Cookie=session)["server"]["login"] is True
         assert running.ask("/", Cookie=session)[0] == 200
         assert (
             'edge_qc_dashboard=""'
