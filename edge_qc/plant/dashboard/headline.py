@@ -85,14 +85,19 @@ def troubles(
     return found
 
 
+def state_words(state: str) -> str:
+    """A state as the sentence says it, after "is"."""
+    return _WORDS.get(state, state.lower())
+
+
 def _of_station(station: Document, drifting: Sequence[str]) -> Iterable[tuple[str, str, str]]:
     state = station["state"]
     tone = TONES.get(state, "none")
     if state == "UNKNOWN":
-        yield tone, _WORDS[state], station["next"]
+        yield tone, state_words(state), station["next"]
         return
     if tone != "good":
-        yield tone, _WORDS.get(state, state.lower()), station["next"]
+        yield tone, state_words(state), station["next"]
     if station["all"] >= _FEWEST and station["passed"] == 0:
         yield "bad", f"passing no {station['of'].removesuffix('s')}", advice.PASSES_NOTHING
     if drifting:
@@ -146,14 +151,15 @@ def _text(
     stations: Sequence[Document], worst: Sequence[Trouble], pressing: Sequence[Trouble]
 ) -> str:
     names = short_names([station["name"] for station in stations])
+    alone = names[stations[0]["name"]]
     if not worst:
         if len(stations) == 1:
-            return f"{stations[0]['name'][:_LETTERS]} is {stations[0]['state'].lower()}"
+            return f"{alone} is {stations[0]['state'].lower()}"
         return f"All {len(stations)} stations are well"
     if not pressing:
         counts = Counter(trouble.words for trouble in worst)
         if len(worst) == len(stations) == 1:
-            return f"{stations[0]['name'][:_LETTERS]} is {worst[0].words}"
+            return f"{alone} is {worst[0].words}"
         told = ", ".join(f"{n} {words}" for words, n in counts.items())
         return f"{told} of {len(stations)} stations"
     if len(pressing) <= _NAMED:
@@ -168,9 +174,8 @@ def _text(
     return f"{told} of {len(stations)} stations: {who}{more}"
 
 
-def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Stations without their site, if all are of one site."""
-    known = list(names)
-    sites = {name.partition("/")[0] for name in known}
-    short = {name: name.partition("/")[2] if len(sites) == 1 else name for name in known}
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Stations without their site, if several are of one site."""
+    several = len(names) > 1 and len({name.partition("/")[0] for name in names}) == 1
+    short = {name: name.partition("/")[2] if several else name for name in names}
     return {name: word[:_LETTERS] for name, word in short.items()}

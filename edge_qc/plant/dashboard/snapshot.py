@@ -12,7 +12,14 @@ from edge_qc.parts import GOOD
 from edge_qc.plant.dashboard import advice, figures
 from edge_qc.plant.dashboard.figures import Mask, outcomes, rounded
 from edge_qc.plant.dashboard.filters import Filter
-from edge_qc.plant.dashboard.headline import TONES, Document, Trouble, sentence, troubles
+from edge_qc.plant.dashboard.headline import (
+    TONES,
+    Document,
+    Trouble,
+    sentence,
+    state_words,
+    troubles,
+)
 from edge_qc.plant.dashboard.history import Window
 from edge_qc.plant.dashboard.plant import NAME, PlantState
 from edge_qc.plant.dashboard.rows import WORDS, events, gaps, stamp, verdicts
@@ -105,11 +112,11 @@ def _station(station: Station, views: Window, parts: Window, now: Now, link: Lin
 
 def _tell(station: Document, wrong: Sequence[Trouble]) -> None:
     """Put what is wrong beside the station; its tone is the worst of it, unless it is not heard."""
-    said = {station["state"].lower(), "missing messages", "behind with its outbox"}
+    said = {state_words(station["state"]), "missing messages", "behind with its outbox"}
     station["troubles"] = [
         {"tone": trouble.tone, "words": trouble.words, "next": trouble.next}
         for trouble in wrong
-        if trouble.next != station["next"] and trouble.words not in said
+        if trouble.words not in said
     ]
     if wrong and station["state"] not in ("UNKNOWN", "STOPPED", "STOPPING"):
         station["tone"] = wrong[0].tone

@@ -58,6 +58,7 @@ def test_a_yield_of_nothing_is_named_with_its_station(plant: Plant) -> None:
 def test_an_alarm_stands_until_the_event_that_ends_it(plant: Plant) -> None:
     alarm(plant, "output-away", 1)
     assert headline(plant) == ("bad", "n is in alarm (output-away)")
+    assert tile(plant)["troubles"][0]["words"] == "in alarm (output-away)"
     plant.at_s = 5
     alarm(plant, "output-back", 2, Severity.INFO)
     assert headline(plant)[0] == "good"

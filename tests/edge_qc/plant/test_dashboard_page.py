@@ -413,6 +413,8 @@ def test_it_reads_in_light_and_dark_on_a_phone_and_on_a_wall(
         assert page.run(size.format("#yield")) >= 150
         assert page.run(size.format("#sentence")) >= 56
         assert page.run(size.format(".station .state")) >= 55
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.driver.save_screenshot(f"{folder}/wall.png")
         assert page.run("return document.documentElement.scrollHeight") <= 1080
 
 

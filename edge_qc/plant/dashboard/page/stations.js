@@ -18,8 +18,8 @@ export function drawHeadline(element, { tone, text, since }) {
   if (element.dataset.said === words + tone) return;
   element.dataset.said = words + tone;
   element.className = words.length > LONG ? `${tone} long` : tone;
-  const parts = words.split(" · ").map((part, index) => make("span", "", index ? "· " : "", part));
-  element.replaceChildren(mark(TONES[tone]), ...parts.flatMap((part) => [part, " "]));
+  const parts = words.split(" · ").map((part, index) => make("span", "", index ? "· " : mark(TONES[tone]), part));
+  element.replaceChildren(...parts.flatMap((part) => [part, " "]));
   document.title = `${tone === "bad" || tone === "care" ? "⚠ " : ""}${words} · edge-qc`;
 }
 
