@@ -39,12 +39,14 @@ def write_table(
     parquet_file: Path | None,
     keys: Sequence[str] = (),
     zone: tzinfo = timezone.utc,
+    nothing: Callable[[], str] | None = None,
 ) -> None:
     """Write a table to files, otherwise to standard output. CSV and Parquet stream, so that there
     may be more rows than memory holds.
 
     keys: the columns that matter most, in that order; a terminal that is too narrow for all leaves
     others out, and never the first. zone: that of the times that are written; Parquet keeps UTC.
+    nothing: what to say on standard error if there are no rows.
     """
     if parquet_file is None:
         rows = ([_local(value, zone) for value in row] for row in rows)
@@ -67,17 +69,23 @@ def write_table(
 
         found = [dict(zip(columns, row, strict=True)) for row in rows]
         click.echo(json.dumps(found, default=_text, indent=2))
+        count = len(found)
     else:
-        _print(columns, rows, keys)
+        count = _print(columns, rows, keys)
+    if count == 0:
+        click.echo("no matching records" if nothing is None else nothing(), err=True)
 
 
-def _print(columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence[str]) -> None:
+def _print(columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence[str]) -> int:
+    """Returns how many rows there were; a table of none is not drawn."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     cells = [[_shown(value) for value in row] for row in rows]
+    if not cells:
+        return 0
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         # A file or a pipe has no edge.
@@ -93,8 +101,7 @@ def _print(columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence
     if len(chosen) < len(columns):
         left_out = ", ".join(name for at, name in enumerate(columns) if at not in chosen)
         click.echo(f"left out for want of width, see --json or --csv: {left_out}", err=True)
-    if not cells:
-        click.echo("no matching records", err=True)
+    return len(cells)
 
 
 def _fitting(
@@ -196,12 +203,13 @@ def _write_parquet(file: Path, columns: Sequence[str], rows: Iterable[Sequence[A
 
 
 # By name, so that a file has the same types whatever its rows hold.
-_WHOLE = {"seq", "first", "last", "missing", "verdicts", "passed", "rejected", "review",
-          "not_judged", "bundle_version"}  # fmt: skip
+_WHOLE = {"seq", "first", "last", "missing", "views", "bad_views", "parts", "incomplete", "passed",
+          "rejected", "review", "not_judged", "bundle_version", "part", "count", "of"}  # fmt: skip
 _REAL = {"drift_score", "drift_p", "expected_cost", "latency_ms", "yield", "labelled_sample",
-         "weighted_to_production"}  # fmt: skip
-_TIMES = {"time", "labelled"}
-_TRUTHS = {"historical", "final"}
+         "weighted_to_production", "low", "high", "seconds"}  # fmt: skip
+_TIMES = {"time", "labelled", "counted_from", "counted_to", "from", "to", "said_at", "observed",
+          "last_sign"}  # fmt: skip
+_TRUTHS = {"historical", "final", "judging", "planned"}
 
 
 def _parquet_type(name: str, pa: Any) -> Any:

@@ -50,12 +50,20 @@ def start_of(text: str | None, zone: tzinfo = timezone.utc) -> datetime | None:
 
 
 def end_of(text: str | None, zone: tzinfo = timezone.utc) -> datetime | None:
-    """As ``start_of``; for a day, its end; of an hour that comes twice, the second."""
+    """As ``start_of``; for a day, its last moment; of an hour that comes twice, the second."""
+    time = until_of(text, zone)
+    if time is None or text is None or len(text.strip()) != _DAY:
+        return time
+    return (time.astimezone(timezone.utc) - timedelta(microseconds=1)).astimezone(zone)
+
+
+def until_of(text: str | None, zone: tzinfo = timezone.utc) -> datetime | None:
+    """As ``end_of``, but the first moment that is not meant any more; for a day, the next one's
+    beginning."""
     time = start_of(text, zone)
     if time is None or text is None:
         return None
     if len(text.strip()) == _DAY:
         # By the calendar: a day in which the clocks change has 23 or 25 hours.
-        tomorrow = (time + timedelta(days=1)).astimezone(timezone.utc)
-        return (tomorrow - timedelta(microseconds=1)).astimezone(zone)
+        return time + timedelta(days=1)
     return time.replace(fold=1)

@@ -43,7 +43,8 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """One message. seq: None for a state. after: see ``messages.Sequenced``. message: None if it
-    could not be read; ``fault`` then says why."""
+    could not be read; ``fault`` then says why. observed: when the broker had it; None if the broker
+    does not tell. repeated: the broker sends what it has kept, or has sent before."""
 
     source: Source
     kind: Kind
@@ -53,9 +54,13 @@ class Arrival:
     payload: str
     message: Message | None
     fault: str = ""
+    observed: datetime | None = None
+    repeated: bool = False
 
 
-def arrival(topic: str, payload: bytes) -> Arrival | None:
+def arrival(
+    topic: str, payload: bytes, observed: datetime | None = None, repeated: bool = False
+) -> Arrival | None:
     """Parse the message on a topic; None if it is not a station's, or has no number.
 
     The topic decides whose it is, since the broker's access rules apply to topics.
@@ -74,7 +79,9 @@ def arrival(topic: str, payload: bytes) -> Arrival | None:
         if message.seq > _HIGHEST_SEQ:
             return None
         return Arrival(source, kind, epoch, message.seq, message.after, text, message)
-    return Arrival(source, kind, epoch, None, None, text, message)
+    return Arrival(
+        source, kind, epoch, None, None, text, message, observed=observed, repeated=repeated
+    )
 
 
 def _unread(source: Source, kind: Kind, text: str, fault: str) -> Arrival | None:
@@ -107,7 +114,7 @@ def columns(arrival: Arrival, received: datetime) -> dict[str, Any]:
             "epoch": plain(message.epoch),
             "state": message.state.value,
             "why": plain(message.why),
-            "observed": received,
+            "observed": arrival.observed or received,
             "received": received,
         }
     assert isinstance(message, (VerdictMessage, PartMessage, EventMessage))

@@ -1,13 +1,10 @@
-"""Counts of verdicts by outcome, from the tallies, never from the verdicts.
-
-A query uses the coarsest tally whose buckets fit: UTC days, full hours, or quarters of an hour. If
-it begins or ends within a bucket, the rest comes from the next finer tally.
-"""
+"""Counts of verdicts by outcome, from the tallies; ``spans`` says which rows are added up."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta, timezone
 from typing import Any
 
 from sqlalchemy import (
@@ -15,49 +12,74 @@ from sqlalchemy import (
     Engine,
     Select,
     Subquery,
-    Table,
     case,
     func,
     select,
-    union_all,
 )
 
+from edge_qc.errors import UsageError
+from edge_qc.inspection.part import INCOMPLETE
 from edge_qc.parts import NOT_JUDGED
-from edge_qc.plant.recorder.tables import BUCKET_S, DAY_S, HOUR_S, TALLIES, bundle, station
-from edge_qc.plant.recorder.tallies import bucket_of
+from edge_qc.plant.recorder.spans import counts_of, counts_of_parts
+from edge_qc.plant.recorder.tables import BUCKET_S, DAY_S, HOUR_S, bundle, station
 from edge_qc.plant.recorder.where import Answer, Row, Shifts, Where, of_bundle, of_station
 
 _IN_TIME = ("day", "hour", "shift")
 DIMENSIONS = ("shift", "day", "hour", "station", "die", "class", "bundle", "reason")
 
+VIEWS, PARTS = "views", "parts"
+_OF_PARTS = ("shift", "day", "hour", "station", "class")
+FIGURES = {
+    VIEWS: ("views", "passed", "rejected", "review", "not_judged", "yield", "expected_cost"),
+    PARTS: ("parts", "passed", "rejected", "review", "incomplete", "yield"),
+}
+_UNJUDGED = {VIEWS: NOT_JUDGED, PARTS: INCOMPLETE}
 
-def yields(engine: Engine, where: Where, by: Sequence[str], shifts: Shifts) -> Answer:
-    """How many verdicts, and what became of them, by some of ``DIMENSIONS``.
 
-    yield: the share of judged views that passed; None if none was judged. Times are resolved to
-    quarters of an hour.
+def yields(
+    engine: Engine, where: Where, by: Sequence[str], shifts: Shifts, of: str = VIEWS
+) -> Answer:
+    """How many views, or whole parts, and what became of them, by some of ``DIMENSIONS``.
+
+    of: ``VIEWS`` or ``PARTS``. yield: the share of judged views, or of complete parts, that passed;
+    None if there was none. The answer says what was counted if that is more than ``where`` asks
+    for. Raises UsageError for a dimension that parts do not have.
     """
+    unknown = [name for name in (*by, *_only_of_views(where)) if name not in _OF_PARTS]
+    if of == PARTS and unknown:
+        raise UsageError(
+            f"a whole part has no {unknown[0]}; ask of parts by {', '.join(_OF_PARTS)}, or ask "
+            "of views"
+        )
     timed = [name for name in by if name in _IN_TIME]
     others = [name for name in by if name not in _IN_TIME]
-    counts = _counts(where, _grain_s(timed, shifts))
-    groups = [*([counts.c.bucket] if timed else []), *(counts.c[_COLUMN[name]] for name in others)]
-    sums = [
-        func.sum(counts.c.n),
-        *(
-            func.sum(case((counts.c.disposition == kind, counts.c.n), else_=0))
-            for kind in ("PASS", "REJECT", "REVIEW")
-        ),
-        func.sum(case((counts.c.label == NOT_JUDGED, counts.c.n), else_=0)),
-        func.sum(counts.c.expected_cost),
-    ]
-    query = _only(select(*groups, *sums), counts, where).group_by(*groups)
     found: dict[Row, list[float]] = {}
-    first = len(groups)
     with engine.connect() as db:
+        if of == PARTS:
+            counts, counted = counts_of_parts(db, where), where.span
+        else:
+            counts, counted = counts_of(db, where, _grain_s(timed, shifts))
+        groups = [
+            *([counts.c.bucket] if timed else []),
+            *(counts.c[_COLUMN[name]] for name in others),
+        ]
+        sums = [
+            func.sum(counts.c.n),
+            *(
+                func.sum(case((counts.c.disposition == kind, counts.c.n), else_=0))
+                for kind in ("PASS", "REJECT", "REVIEW")
+            ),
+            func.sum(case((counts.c.label == _UNJUDGED[of], counts.c.n), else_=0)),
+            func.sum(counts.c.expected_cost),
+        ]
+        query = _only(select(*groups, *sums), counts, where).group_by(*groups)
+        first = len(groups)
         names = {name: _names(db, name) for name in others if name in ("station", "bundle")}
         # Time zones are slow, so compute each time once, not once per row.
         periods: dict[datetime, list[str]] = {}
         for row in db.execute(query):
+            if row[first] is None:
+                continue
             told: dict[str, Any] = {}
             if timed:
                 if row[0] not in periods:
@@ -75,24 +97,34 @@ def yields(engine: Engine, where: Where, by: Sequence[str], shifts: Shifts) -> A
                     total + (value or 0)
                     for total, value in zip(sums_of_key, row[first:], strict=True)
                 ]
+    figures = FIGURES[of]
     rows = []
     for group in sorted(found, key=lambda one: tuple(str(value) for value in one)):
         n, passed, rejected, review, unjudged, cost = found[group]
         share = passed / (n - unjudged) if n > unjudged else None
-        rows.append(
-            (*group, *map(int, (n, passed, rejected, review, unjudged)), share, float(cost))
-        )
-    figures = ("verdicts", "passed", "rejected", "review", "not_judged", "yield", "expected_cost")
-    return Answer((*by, *figures), rows)
+        told_of = (*map(int, (n, passed, rejected, review, unjudged)), share, float(cost))
+        rows.append((*group, *told_of[: len(figures)]))
+    return Answer((*by, *figures), rows, None if counted == where.span else counted)
 
 
-def said(engine: Engine, where: Where) -> dict[str, int]:
+def total(engine: Engine, where: Where, of: str = VIEWS) -> int:
+    """How many views, or whole parts."""
+    shifts = Shifts((time(0),), timezone.utc)
+    return sum(row[0] for row in yields(engine, where, (), shifts, of).rows)
+
+
+def _only_of_views(where: Where) -> list[str]:
+    asked = {"die": where.die, "bundle": where.bundle, "reason": where.reason}
+    return [name for name, value in asked.items() if value is not None]
+
+
+def said(engine: Engine, where: Where) -> Answer:
     """How many verdicts of each label, labelled by a person or not."""
-    counts = _counts(where, DAY_S)
-    query = _only(select(counts.c.label, func.sum(counts.c.n)), counts, where)
-    query = query.group_by(counts.c.label)
     with engine.connect() as db:
-        return {name: int(n) for name, n in db.execute(query)}
+        counts, counted = counts_of(db, where, DAY_S)
+        query = _only(select(counts.c.label, func.sum(counts.c.n)), counts, where)
+        rows = [(name, int(n)) for name, n in db.execute(query.group_by(counts.c.label))]
+    return Answer(("label", "verdicts"), rows, None if counted == where.span else counted)
 
 
 _COLUMN = {
@@ -105,11 +137,17 @@ _COLUMN = {
 
 
 def _names(db: Connection, dimension: str) -> dict[int, str]:
-    """Of stations, or of bundles, by their numbers."""
-    columns = station.c.station_id, station.c.name
+    """Of stations, or of bundles, by their numbers. Two stations of one name are told apart by
+    their sites."""
     if dimension == "bundle":
-        columns = bundle.c.bundle_no, bundle.c.bundle_id
-    return {row[0]: row[1] for row in db.execute(select(*columns))}
+        bundles = db.execute(select(bundle.c.bundle_no, bundle.c.bundle_id))
+        return {row.bundle_no: row.bundle_id for row in bundles}
+    stations = db.execute(select(station)).all()
+    often = Counter(row.name for row in stations)
+    return {
+        row.station_id: row.name if often[row.name] == 1 else f"{row.site}/{row.name}"
+        for row in stations
+    }
 
 
 def _period(name: str, bucket: datetime, shifts: Shifts) -> str:
@@ -135,48 +173,13 @@ def _grain_s(timed: Sequence[str], shifts: Shifts) -> int:
     return HOUR_S if full_hours and not any(offset % HOUR_S for offset in offsets) else BUCKET_S
 
 
-def _counts(where: Where, grain_s: int) -> Subquery:
-    """The tallies of a period as one table, at this grain where possible."""
-    since = None if where.since is None else bucket_of(where.since)
-    tallies = [(table, grain) for table, grain in TALLIES if grain <= grain_s]
-    parts = _parts(tallies, since, where.until)
-    return union_all(*parts).subquery("counts") if len(parts) > 1 else parts[0].subquery("counts")
-
-
-def _parts(
-    tallies: Sequence[tuple[Table, int]], since: datetime | None, until: datetime | None
-) -> list[Select[Any]]:
-    (table, grain_s), *finer = tallies
-    if not finer:
-        return [_between(table, since, until)]
-    first = None if since is None else _up(since, grain_s)
-    last = None if until is None else bucket_of(until, grain_s)
-    if first is not None and last is not None and first >= last:
-        return _parts(finer, since, until)
-    parts = [_between(table, first, last)]
-    if since != first:
-        parts += _parts(finer, since, first)
-    if until is not None and until != last:
-        parts += _parts(finer, last, until)
-    return parts
-
-
-def _between(table: Table, since: datetime | None, until: datetime | None) -> Select[Any]:
-    query = select(table)
-    if since is not None:
-        query = query.where(table.c.bucket >= since)
-    return query if until is None else query.where(table.c.bucket < until)
-
-
-def _up(moment: datetime, grain_s: int) -> datetime:
-    begun = bucket_of(moment, grain_s)
-    return begun if begun == moment else begun + timedelta(seconds=grain_s)
-
-
 def _only(query: Select[Any], counts: Subquery, where: Where) -> Select[Any]:
     stations, wanted = of_station(where), of_bundle(where)
     if stations:
         query = query.where(counts.c.station_id.in_(select(station.c.station_id).where(*stations)))
     if wanted is not None:
         query = query.where(counts.c.bundle_no.in_(wanted))
-    return query if where.die is None else query.where(counts.c.die == where.die)
+    wanted_values = (("die", where.die), ("label", where.label), ("reason", where.reason))
+    return query.where(
+        *(counts.c[name] == value for name, value in wanted_values if value is not None)
+    )

@@ -20,7 +20,7 @@ from edge_qc.evidence import UNUSABLE, Label, Labels
 from edge_qc.evidence.labels import WITHDRAWN, new_label, withdrawal
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc.plant.recorder.database import wrapped
-from edge_qc.plant.recorder.tables import label, station, verdict
+from edge_qc.plant.recorder.tables import label, verdict
 
 
 def latest_labels() -> Subquery:
@@ -106,23 +106,6 @@ def _insert(db: Connection, one: Label, via: str, time: datetime) -> None:
 def _label(row: Any) -> Label:
     time = row.time.isoformat(timespec="milliseconds")
     return Label(row.verdict_id, row.truth, row.said or "", row.labelled_by, time, row.note)
-
-
-def verdicts_of_part(
-    engine: Engine, part_id: str, *, die: str | None = None, name: str | None = None
-) -> list[str]:
-    """The ids of a part's verdicts. name: the station's. Raises UsageError if there are none."""
-    query = select(verdict.c.verdict_id).where(verdict.c.part_id == part_id)
-    if die is not None:
-        query = query.where(verdict.c.die == die)
-    if name is not None:
-        stations = select(station.c.station_id).where(station.c.name == name)
-        query = query.where(verdict.c.station_id.in_(stations))
-    with engine.connect() as db:
-        found = list(db.execute(query.order_by(verdict.c.time)).scalars())
-    if not found:
-        raise UsageError(f"no verdict is recorded for part {part_id!r} with that die and station")
-    return found
 
 
 def add_labels(

@@ -24,6 +24,7 @@ from edge_qc.publisher import (
     Subscription,
     parse_topic,
 )
+from edge_qc.publisher.messages import STATE_LIFE_S
 from edge_qc.system.state import State
 
 KINDS = (Kind.VERDICT, Kind.PART, Kind.EVENT)
@@ -90,7 +91,12 @@ class Recorder:
     def _record(self, received: list[Received], stop: threading.Event) -> None:
         arrivals = []
         for message in received:
-            read = arrival(message.topic, message.payload)
+            read = arrival(
+                message.topic,
+                message.payload,
+                _observed(message),
+                message.retained or message.again,
+            )
             if read is not None:
                 arrivals.append(read)
             elif message.payload:
@@ -179,3 +185,11 @@ class Recorder:
                 log.warning("recording again")
             else:
                 log.warning("%s", trouble)
+
+
+def _observed(message: Received) -> datetime | None:
+    """When the broker had a state, by how much of its life it has counted down since."""
+    if message.expires_s is None or not 0 <= message.expires_s <= STATE_LIFE_S:
+        return None
+    kept_s = STATE_LIFE_S - message.expires_s
+    return datetime.now(timezone.utc) - timedelta(seconds=kept_s)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from edge_qc.plant.recorder.arrivals import Arrival, Source, columns
 from edge_qc.plant.recorder.catalogue import TABLES, Catalogue, Stream, StreamKey
+from edge_qc.plant.recorder.observing import record_state
 from edge_qc.plant.recorder.progress import Range
 from edge_qc.plant.recorder.tables import (
     TALLIES,
@@ -256,8 +257,7 @@ class Store:
 
     def _add_state(self, db: Connection, one: Arrival, now: datetime) -> None:
         if one.message is not None:
-            row = columns(one, now) | {"station_id": self._catalogue.station_id(db, one.source)}
-            self._add(db, state_change, [row])
+            record_state(db, one, self._catalogue.station_id(db, one.source), now)
 
 
 def _is_poison(error: Exception) -> bool:

@@ -9,29 +9,47 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, select
 
 from edge_qc.errors import UsageError
-from edge_qc.plant.recorder.tables import BUCKET_S, bundle, station
+from edge_qc.plant.recorder.tables import BUCKET_S, bundle, station, verdict
 
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """From ``since`` on, until before ``until``; None: without end."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """A table: names of columns, and rows."""
+    """A table: names of columns, and rows. counted: the span that was counted, if it is not the one
+    that was asked for."""
 
     columns: tuple[str, ...]
     rows: list[Row]
+    counted: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
     """Which verdicts; None: all. since is inclusive, until exclusive. station: its name, or
-    ``site/name``. bundle: the beginning of an id."""
+    ``site/name``. bundle: the beginning of an id. label: the station's."""
 
     since: datetime | None = None
     until: datetime | None = None
     station: str | None = None
     die: str | None = None
     bundle: str | None = None
+    part: str | None = None
+    lot: str | None = None
+    label: str | None = None
+    reason: str | None = None
+
+    @property
+    def span(self) -> Span:
+        return Span(self.since, self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +88,28 @@ def of_bundle(where: Where) -> Select[Any] | None:
         return None
     begins = bundle.c.bundle_id.startswith(where.bundle, autoescape=True)
     return select(bundle.c.bundle_no).where(begins)
+
+
+def of_verdicts(where: Where) -> list[ColumnElement[bool]]:
+    """What a row of ``verdict`` must be; empty for any."""
+    conditions: list[ColumnElement[bool]] = []
+    stations = of_station(where)
+    if stations:
+        conditions.append(verdict.c.station_id.in_(select(station.c.station_id).where(*stations)))
+    if where.since is not None:
+        conditions.append(verdict.c.time >= where.since)
+    if where.until is not None:
+        conditions.append(verdict.c.time < where.until)
+    wanted = of_bundle(where)
+    if wanted is not None:
+        conditions.append(verdict.c.bundle_no.in_(wanted))
+    for column, value in (
+        (verdict.c.die, where.die),
+        (verdict.c.part_id, where.part),
+        (verdict.c.lot, where.lot),
+        (verdict.c.label, where.label),
+        (verdict.c.reason, where.reason),
+    ):
+        if value is not None:
+            conditions.append(column == value)
+    return conditions

@@ -24,7 +24,7 @@ from edge_qc.publisher.connection.transport import (
     Note,
     open_client,
 )
-from edge_qc.publisher.messages import Kind
+from edge_qc.publisher.messages import STATE_LIFE_S, Kind
 from edge_qc.settings import MqttTable, StationTable
 
 WINDOW = 64
@@ -51,13 +51,15 @@ def connect(
         protocol=protocol,
         window=WINDOW,
     )
-    client.will_set(f"{station.root}/{Kind.STATE.value}", will, 1, True)
-    properties = None
+    properties = of_will = None
     if protocol == MQTTProtocolVersion.MQTTv5:
+        of_will = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
+        of_will.MessageExpiryInterval = STATE_LIFE_S
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         # Twice the limit of the inbox, so that the station can log a message that is too long; the
         # broker drops larger ones before they fill the memory.
         properties.MaximumPacketSize = 2 * LARGEST_BYTES
+    client.will_set(f"{station.root}/{Kind.STATE.value}", will, 1, True, of_will)
     client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s, properties=properties)
     return client
 

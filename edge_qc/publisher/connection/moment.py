@@ -14,6 +14,9 @@ from typing import Any
 from edge_qc.publisher.connection.session import Session
 from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
+    LOST_CONNECTION,
+    STATE_LIFE_S,
+    STOPPED,
     BundleRef,
     HealthContent,
     Kind,
@@ -83,7 +86,8 @@ class Moment:
             why = "; ".join(troubles)[:DETAIL_LIMIT]
             state = state.model_copy(update={"state": State.DEGRADED, "why": why})
         if state != self._sent:
-            session.publish_now(Kind.STATE, self._wire(Kind.STATE, state))
+            wire = self._wire(Kind.STATE, state)
+            session.publish_now(Kind.STATE, wire, expiry_s=STATE_LIFE_S)
             self._sent = state
         if asked is not self._told:
             with self._lock:
@@ -100,7 +104,7 @@ class Moment:
     def will(self) -> bytes:
         """The state that the broker publishes when the connection is lost without a goodbye
         message."""
-        return self._dead("connection lost without a goodbye message")
+        return self._dead(LOST_CONNECTION)
 
     def goodbye(self) -> bytes:
         """The state that the station publishes itself when it stops."""

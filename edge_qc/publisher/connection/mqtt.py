@@ -28,7 +28,7 @@ from edge_qc.publisher.connection.recorded import RecorderWatch
 from edge_qc.publisher.connection.session import Lost, Resting, Session
 from edge_qc.publisher.connection.transport import Connected, Disconnected, Note, Received, cut
 from edge_qc.publisher.ledger.outbox import Outbox
-from edge_qc.publisher.messages import BundleRef, HealthContent, Kind, Severity
+from edge_qc.publisher.messages import STATE_LIFE_S, BundleRef, HealthContent, Kind, Severity
 from edge_qc.settings import MqttTable, StationTable
 from edge_qc.system.state import State
 
@@ -276,7 +276,7 @@ class Publisher:
         until_s = time.monotonic() + _GOODBYE_S
         while session.in_flight and (left_s := until_s - time.monotonic()) > 0:
             session.listen(self._notes, left_s)
-        info = session.publish_now(Kind.STATE, self._moment.goodbye())
+        info = session.publish_now(Kind.STATE, self._moment.goodbye(), expiry_s=STATE_LIFE_S)
         info.wait_for_publish(_GOODBYE_S)
 
     def _check(self, answer: Connected) -> None:

@@ -74,13 +74,16 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message of a subscription. mid: 0 where it needs no acknowledgement."""
+    """A message of a subscription. mid: 0 where it needs no acknowledgement. again: the broker has
+    sent it before. expires_s: what was left of its message expiry interval; None if it has none."""
 
     client: paho.Client
     topic: str
     payload: bytes
     retained: bool
     mid: int = 0
+    again: bool = False
+    expires_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,17 @@ def open_client(
 
     def on_message(client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         mid = message.mid if message.qos else 0
-        notify(Received(client, message.topic, bytes(message.payload), message.retain, mid))
+        notify(
+            Received(
+                client,
+                message.topic,
+                bytes(message.payload),
+                message.retain,
+                mid,
+                again=message.dup,
+                expires_s=getattr(message.properties, "MessageExpiryInterval", None),
+            )
+        )
 
     client.on_connect = on_connect
     client.on_disconnect = on_disconnect

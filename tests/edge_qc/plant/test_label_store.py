@@ -15,7 +15,7 @@ from edge_qc.errors import DataError, RecordError
 from edge_qc.evidence import UNUSABLE, Label, Labels
 from edge_qc.evidence import Store as Evidence
 from edge_qc.evidence.page import Desk
-from edge_qc.plant.recorder import Store, open_database, queries
+from edge_qc.plant.recorder import Store, open_database, truths
 from edge_qc.plant.recorder.labels import RecordedLabels, add_labels, take_in
 from edge_qc.plant.recorder.where import Where
 from tests.rig.cameras import picture
@@ -44,8 +44,8 @@ def desk(folder: Path, engine: sa.Engine) -> Desk:
     return Desk(evidence, "ann", (), RecordedLabels(engine, Labels(folder)))
 
 
-def truths(engine: sa.Engine) -> dict[str, tuple[str, str]]:
-    return {row[7]: (row[4], row[8]) for row in queries.escapes(engine, Where()).rows}
+def escaped(engine: sa.Engine) -> dict[str, tuple[str, str]]:
+    return {row[7]: (row[4], row[8]) for row in truths.escapes(engine, Where()).rows}
 
 
 def test_what_review_says_is_an_escape_like_what_label_says(
@@ -54,11 +54,11 @@ def test_what_review_says_is_an_escape_like_what_label_says(
     page = desk(tmp_path, engine)
     page.label({"id": KEYS[0], "label": "Missing"})
     add_labels(engine, [KEYS[1]], "Missing", by="bob")
-    assert truths(engine) == {KEYS[0]: ("Missing", "ann"), KEYS[1]: ("Missing", "bob")}
+    assert escaped(engine) == {KEYS[0]: ("Missing", "ann"), KEYS[1]: ("Missing", "bob")}
     shown = {row["id"]: row["label"] for row in page.listing()["exhibits"]}
     assert shown == {KEYS[0]: "Missing", KEYS[1]: "Missing", KEYS[2]: None, KEYS[3]: None}
     add_labels(engine, [KEYS[0]], "GOOD", by="bob")
-    assert set(truths(engine)) == {KEYS[1]}
+    assert set(escaped(engine)) == {KEYS[1]}
     assert Labels(tmp_path).latest()[KEYS[0]].label == "Missing"
 
 
@@ -73,7 +73,7 @@ def test_labels_of_a_file_are_taken_in_once_and_count_by_their_time(
     add_labels(engine, [KEYS[1]], "GOOD", by="bob")
     assert take_in(engine, file.history()) == 2
     assert take_in(engine, file.history()) == 0
-    assert truths(engine) == {KEYS[0]: ("Missing", "ann")}
+    assert escaped(engine) == {KEYS[0]: ("Missing", "ann")}
     kept = RecordedLabels(engine).latest()
     assert kept[KEYS[0]] == file.latest()[KEYS[0]]
     assert kept[KEYS[1]].who == "bob"
@@ -84,18 +84,18 @@ def test_a_label_taken_back_counts_no_more(engine: sa.Engine, tmp_path: Path) ->
         store.add(KEYS[0], "Missing", "GOOD", "ann")
         store.withdraw(KEYS[0], "ann")
         assert store.latest() == {}
-    assert truths(engine) == {}
-    assert queries.labelled(engine, Where()) == {}
+    assert escaped(engine) == {}
+    assert truths.confusion(engine, Where()) == {}
     RecordedLabels(engine).add(KEYS[0], "Missing", "GOOD", "ann")
-    assert set(truths(engine)) == {KEYS[0]}
+    assert set(escaped(engine)) == {KEYS[0]}
 
 
 def test_an_unusable_picture_says_nothing_of_its_part(engine: sa.Engine) -> None:
     store = RecordedLabels(engine)
     store.add(KEYS[0], UNUSABLE, "GOOD", "ann")
     store.add(KEYS[3], "GOOD", "Missing", "ann")
-    assert truths(engine) == {}
-    assert queries.labelled(engine, Where()) == {("GOOD", "Missing"): 1}
+    assert escaped(engine) == {}
+    assert truths.confusion(engine, Where()) == {("GOOD", "Missing"): 1}
 
 
 def test_a_label_without_a_name_is_refused_and_a_database_that_is_away_is_told(

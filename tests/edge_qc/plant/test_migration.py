@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from edge_qc.errors import RecordError
-from edge_qc.plant.recorder import Store, counts, open_database, queries
+from edge_qc.plant.recorder import Store, counts, open_database, truths
 from edge_qc.plant.recorder import tables as t
 from edge_qc.plant.recorder.labels import add_labels
 from edge_qc.plant.recorder.where import Shifts, Where
@@ -103,7 +103,7 @@ def test_records_of_an_earlier_schema_lose_nothing_and_go_on(database: str, befo
     Store(again).record(arrived(verdict(9, **lot)))
     assert [name for name, _ in told(again)["states"]] == ["STARTING", "RUNNING", "DEGRADED"]
     add_labels(again, ["e1-1"], "GOOD", by="bob")
-    assert queries.escapes(again, Where()).rows == []
+    assert truths.escapes(again, Where()).rows == []
     again.dispose()
 
 

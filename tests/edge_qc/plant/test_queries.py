@@ -20,10 +20,10 @@ from click.testing import CliRunner, Result
 from edge_qc.cli.label import command as label
 from edge_qc.cli.query import command as query
 from edge_qc.errors import DataError, UsageError
-from edge_qc.plant.recorder import Store, counts, open_database, queries
-from edge_qc.plant.recorder.labels import add_labels, verdicts_of_part
+from edge_qc.plant.recorder import Store, counts, open_database, queries, truths
+from edge_qc.plant.recorder.labels import add_labels
 from edge_qc.plant.recorder.quality import figures, read_costs, weighted
-from edge_qc.plant.recorder.where import Answer, Shifts, Where
+from edge_qc.plant.recorder.where import Answer, Shifts, Span, Where
 from tests.rig.publishing import TIME
 from tests.rig.recording import arrived, verdict
 
@@ -100,7 +100,7 @@ def test_yields_are_what_counting_says(engine: sa.Engine) -> None:
         shift = f"{begins:%Y-%m-%d %H:%M}{_offset(begins)}"
         by_hand[shift, one["die"], one["label"]] += 1
     assert counted(answer, 3) == dict(by_hand)
-    assert answer.columns[:5] == ("shift", "die", "class", "verdicts", "passed")
+    assert answer.columns[:5] == ("shift", "die", "class", "views", "passed")
 
 
 @pytest.mark.parametrize(
@@ -142,18 +142,52 @@ def test_a_yield_is_of_what_was_judged(engine: sa.Engine) -> None:
 
 @pytest.mark.parametrize("by", [("die",), ("day", "die"), ("hour", "die")])
 @pytest.mark.parametrize(
-    ("first_h", "last_h"), [(0, 72), (3, 60), (0, 30), (30, 72), (26, 28), (-9, 500)]
-)
+    ("first_h", "last_h"),
+    [
+        (0, 72), (3, 60), (0, 30), (30, 72), (26, 28), (-9, 500),
+        (12.01, 60.9), (24, 71.99), (13.37, 13.7), (13.3, 13.301), (26.249, 26.251), (13.3, 13.3),
+    ],
+)  # fmt: skip
 def test_whole_days_and_their_edges_are_all_counted_once(
-    engine: sa.Engine, by: tuple[str, ...], first_h: int, last_h: int
+    engine: sa.Engine, by: tuple[str, ...], first_h: float, last_h: float
 ) -> None:
-    """From tallies of days where those do, and of quarters of an hour at both ends."""
+    """From tallies of days where those do, of quarters of an hour at both ends, and of the verdicts
+    within one."""
     midnight = TIME.replace(hour=0, minute=0, second=0, microsecond=0)
     since, until = midnight + timedelta(hours=first_h), midnight + timedelta(hours=last_h)
     utc = Shifts((time(6),), timezone.utc)
     answer = counts.yields(engine, Where(since=since, until=until), by, utc)
     meant = [one for one in history() if since <= datetime.fromisoformat(one["time"]) < until]
     assert sum(row[len(by)] for row in answer.rows) == len(meant)
+    assert answer.counted is None
+    passed = sum(one["label"] == "GOOD" for one in meant)
+    assert sum(row[len(by) + 1] for row in answer.rows) == passed
+
+
+def test_a_quarter_whose_verdicts_were_deleted_is_counted_whole_and_says_so(
+    database: str,
+) -> None:
+    """1 737 of 6 889 can be told no more: all of the quarter, and from when to when."""
+    engine = open_database(database)
+    at = TIME.replace(minute=0, second=0, microsecond=0)
+    times = [at + timedelta(minutes=minutes) for minutes in (1, 4, 8, 14, 16, 29, 31)]
+    store = Store(engine)
+    store.record(arrived(*(verdict(n, time=t.isoformat()) for n, t in enumerate(times, 1))))
+    where = Where(since=at + timedelta(minutes=3), until=at + timedelta(minutes=30))
+    exact = counts.yields(engine, where, ("die",), SHIFTS)
+    assert (exact.rows[0][1], exact.counted) == (5, None)
+    store.prune(at + timedelta(minutes=5))
+    wide = counts.yields(engine, where, ("die",), SHIFTS)
+    assert wide.rows[0][1] == 6
+    assert wide.counted == Span(at, where.until)
+    engine.dispose()
+    options = ("--by", "die", "--from", "2026-03-01T12:03", "--to", "2026-03-01T12:30")
+    told = call(query, database, "yield", *options, "--json")
+    (row,) = json.loads(told.stdout)
+    assert (row["views"], row["counted_from"]) == (6, "2026-03-01T12:00:00+00:00")
+    assert "counted from 2026-03-01 12:00:00" in told.stderr
+    whole = call(query, database, "yield", "--by", "die", "--json")
+    assert set(json.loads(whole.stdout)[0]) == {"die", *counts.FIGURES[counts.VIEWS]}
 
 
 @pytest.mark.parametrize(
@@ -191,21 +225,17 @@ def test_labels_make_escapes_and_the_last_one_counts(own_engine: sa.Engine) -> N
     engine = own_engine
     good = next(one for one in history() if one["label"] == "GOOD")
     verdict_id = f"e-{good['station']}-{good['seq']}"
-    (same,) = verdicts_of_part(engine, f"part-{good['seq']}", name=good["station"])
-    assert same == verdict_id
     assert add_labels(engine, [verdict_id], "missing", by="ann", note="rework") == "Missing"
-    (row,) = queries.escapes(engine, Where()).rows
+    (row,) = truths.escapes(engine, Where()).rows
     assert (row[4], row[7], row[8], row[10]) == ("Missing", verdict_id, "ann", "rework")
     add_labels(engine, [verdict_id], "GOOD", by="bob")
-    assert queries.escapes(engine, Where()).rows == []
+    assert truths.escapes(engine, Where()).rows == []
     with engine.connect() as db:
         assert db.execute(sa.text("SELECT count(*) FROM label")).scalar() == 2
     with pytest.raises(UsageError, match="use one of DRIFT, GOOD, Missing"):
         add_labels(engine, [verdict_id], "Mising", by="ann")
     with pytest.raises(UsageError, match="not recorded"):
         add_labels(engine, ["none"], "GOOD", by="ann")
-    with pytest.raises(UsageError, match="no verdict"):
-        verdicts_of_part(engine, "part-none")
 
 
 def test_a_label_is_known_in_either_spelling_of_its_letters(database: str) -> None:
@@ -381,16 +411,16 @@ def test_answers_go_to_terminals_programs_and_files(
     costs.write_text(json.dumps(COSTS))
     first = table[0]["verdict_id"]
     assert call(label, database, first, "missing", "--by", "ann").output.endswith(
-        "1 verdict labelled Missing\n"
+        "1 view labelled Missing\n"
     )
     words = ("quality", "--costs", str(costs), "--json")
     told = {row["figure"]: row for row in json.loads(call(query, database, *words).stdout)}
     assert told["verdicts"]["labelled_sample"] == 1
+    assert told["escape_rate"]["labelled_sample"] is None
     assert call(query, database, "quality").exit_code == 2
     Store(own_engine).keep_costs("a" * 64, 1, json.dumps(COSTS))
     assert json.loads(call(query, database, "quality", "--json").stdout)[0]["figure"] == "verdicts"
     assert "False" in call(query, database, "gaps").output
-    assert "no matching records" in call(query, database, "escapes", "--station", "x").output
 
 
 def test_a_spreadsheet_runs_nothing_out_of_a_part_s_name(tmp_path: Path) -> None:
