@@ -25,7 +25,6 @@ from edge_qc.system.state import State
 DETAIL_LIMIT = 2000
 LOST_CONNECTION = "connection lost without a goodbye message"
 """Why a last will says DEAD: all that the broker knows."""
-STOPPED = "stopped by an operator"
 STATE_LIFE_S = 10 * 366 * 86_400
 """A state's message expiry interval under MQTT 5. It never runs out; but a broker counts it down
 while it keeps the message (OASIS MQTT 5.0, 3.3.2.3.3), so a reader knows for how long."""

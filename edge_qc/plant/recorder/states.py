@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, Row, select
 
 from edge_qc.plant.recorder.tables import event, part, state_change, station, stream, verdict
 from edge_qc.plant.recorder.where import Answer, Where, of_station
-from edge_qc.publisher.messages import LOST_CONNECTION, STOPPED
-from edge_qc.system.state import STOP_REQUESTED, State
+from edge_qc.publisher.messages import LOST_CONNECTION
+from edge_qc.system.state import STOP_REQUESTED, STOPPED, State
 
 AWAY = "AWAY"
 """A station that judged on, or stood still, without a connection to the broker."""

@@ -16,7 +16,6 @@ from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
     LOST_CONNECTION,
     STATE_LIFE_S,
-    STOPPED,
     BundleRef,
     HealthContent,
     Kind,
