@@ -1,4 +1,4 @@
-"""What all questions share: which verdicts are meant, and what is told beside an answer."""
+"""What all questions share: which verdicts are meant, and what an answer comes with."""
 
 from __future__ import annotations
 

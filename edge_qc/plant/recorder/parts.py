@@ -24,7 +24,7 @@ TOGETHER = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One verdict of a part. die: None if its frame could not be told."""
+    """One verdict of a part. die: None if its frame named none."""
 
     verdict_id: str
     die: str | None

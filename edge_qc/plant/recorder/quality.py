@@ -97,8 +97,8 @@ def figures(confusion: Confusion, costs: Costs) -> dict[str, float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of quality. value: of the labelled sample; None where it is not defined, or a
-    share of too few. count, of: what it is a share of. low, high: its exact 95 % interval.
+    """One figure of quality. value: of the labelled sample; None if it is not defined, or a share
+    of too few. count, of: what it is a share of. low, high: its exact 95 % interval.
     weighted: see ``weighted``."""
 
     name: str
