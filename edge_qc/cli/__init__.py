@@ -1,6 +1,6 @@
 """The command line ``edge-qc``.
 
-Each command is one file here, listed in ``_STATION``, that exposes ``command``; the workstation's
+Each command is one file or folder here, listed in ``_GROUPS``, that exposes ``command``; the workstation's
 commands come through the entry point ``edge_qc.commands``. A command is imported only when it is
 called, so that ``edge-qc --help`` starts at once, on a Jetson too. Click's groups can load a
 command by name, Typer's cannot.
@@ -18,31 +18,42 @@ import click
 from edge_qc import __version__
 from edge_qc.errors import EdgeQCError
 
-_STATION = {
-    "check": "Check station.toml and the bundle, and show the resulting settings.",
-    "run": "Run the station: grab frames, judge them, publish verdicts.",
-    "install": "Install a bundle, also while the station runs.",
-    "rollback": "Return to the previous bundle.",
-    "golden-part": "Check the running station with a golden part.",
-    "relearn": "Relearn a camera's reference after a change of camera or lamp.",
-    "judge": "Judge image files, without cameras or broker.",
-    "view": "Write the view that the network sees of an image.",
-    "inspect": "Show a bundle.",
-    "build": "Build a bundle's TensorRT plan on this device, and accept it.",
-    "accept": "Run the golden views through an engine and compare.",
-    "commission": "Prove a bundle on a new device, and write one archive to send back.",
-    "doctor": "Check everything that the station depends on, and name remedies.",
-    "watch": "Show verdicts live in the terminal.",
-    "dashboard": "Serve the plant's dashboard: stations, verdicts, yield, drift.",
-    "record": "Record all stations' messages in a database, and acknowledge them.",
-    "query": "Query the records: yield, escapes, cost and PWA, gaps, single verdicts.",
-    "label": "Record the true class of a part.",
-    "fleet": "Show what runs on each station, and how often one rejects.",
-    "review": "Label kept images in a browser.",
-    "evidence": "Count kept images, or export labelled ones as a data set.",
-    "output": "Print an output's register map, try it, acknowledge its fault.",
-    "outbox": "Show, export, verify or replay the outbox.",
+_GROUPS = {
+    "Run a station": {
+        "check": "Check station.toml and the bundle, and show the resulting settings.",
+        "run": "Run the station: grab frames, judge them, publish verdicts.",
+        "doctor": "Check everything that the station depends on, and name remedies.",
+        "watch": "Show verdicts live in the terminal.",
+        "output": "Print an output's register map, try it, acknowledge its fault.",
+        "outbox": "Show, export, verify or replay the outbox.",
+    },
+    "Bundles": {
+        "inspect": "Show a bundle.",
+        "install": "Install a bundle, also while the station runs.",
+        "rollback": "Return to the previous bundle.",
+        "build": "Build a bundle's TensorRT plan on this device, and accept it.",
+        "accept": "Run the golden views through an engine and compare.",
+        "commission": "Prove a bundle on a new device, and write one archive to send back.",
+    },
+    "Checks of a shift": {
+        "golden-part": "Check the running station with a golden part.",
+        "relearn": "Relearn a camera's reference after a change of camera or lamp.",
+    },
+    "Plant": {
+        "dashboard": "Serve the plant's dashboard: stations, verdicts, yield, drift.",
+        "record": "Record all stations' messages in a database, and acknowledge them.",
+        "query": "Query the records: yield, parts, escapes, cost and PWA, downtime, gaps, labels.",
+        "label": "Record the true class of a view.",
+        "fleet": "Show what runs on each station, and how often one rejects.",
+    },
+    "Images": {
+        "judge": "Judge image files, without cameras or broker.",
+        "view": "Write the view that the network sees of an image.",
+        "review": "Label kept images in a browser.",
+        "evidence": "Count kept images, or export labelled ones as a data set.",
+    },
 }
+_STATION = {name: told for group in _GROUPS.values() for name, told in group.items()}
 
 _WORKSTATION = {
     "synth": "Make a synthetic data set in the challenge's layout.",
@@ -85,7 +96,7 @@ class _LazyGroup(click.Group):
             raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, table in (("Station", _STATION), ("Workstation", _WORKSTATION)):
+        for title, table in (*_GROUPS.items(), ("Workstation", _WORKSTATION)):
             with formatter.section(title):
                 formatter.write_dl(list(table.items()))
 

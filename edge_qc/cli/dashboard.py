@@ -36,7 +36,7 @@ from edge_qc.cli.broker import broker_and_topic, broker_options
 )
 @click.option(
     "--evidence",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path, file_okay=False),
     multiple=True,
     help="A station's evidence folder, shared with this machine; may be repeated.",
 )
@@ -95,6 +95,9 @@ def command(
                 "unencrypted",
                 err=True,
             )
+        for folder in evidence:
+            if not folder.is_dir():
+                click.echo(f"edge-qc: {folder}: no such folder; its pictures are missing", err=True)
         serve(feed, login, host, port, https_cert_file, https_key_file, evidence)
     finally:
         feed.close()

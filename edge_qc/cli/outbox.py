@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from pathlib import Path
 
 import click
 
 from edge_qc.cli.options import config_option, json_option
+from edge_qc.cli.times import Zone
 
 _file_option = click.option(
     "--file",
@@ -88,6 +90,9 @@ def verify(config: Path, file: Path | None, as_json: bool) -> int:
 @_file_option
 @click.option("--from", "first", metavar="TIME|SEQ", help="The first, inclusive.")
 @click.option("--to", "last", metavar="TIME|SEQ", help="The last, inclusive.")
+@click.option(
+    "--zone", type=Zone(), default="UTC", show_default=True, help="Of times without an offset."
+)
 @click.option("--epoch", help="The epoch; --from and --to are then numbers.")
 @click.option("--kind", type=click.Choice(["verdict", "part", "event"]), help="Only this topic's.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
@@ -96,14 +101,15 @@ def replay(
     file: Path | None,
     first: str | None,
     last: str | None,
+    zone: tzinfo,
     epoch: str | None,
     kind: str | None,
     dry_run: bool,
 ) -> None:
     """Send delivered messages again, marked historical, if the plant has lost them.
 
-    Select by time (2026-03-01, 2026-03-01T06:00, 2026-03-01T06:00+01:00; UTC without a zone) or,
-    with --epoch, by number. [outbox] in station.toml sets how long delivered messages are kept.
+    Select by time (2026-03-01, 2026-03-01T06:00 in --zone, 2026-03-01T06:00+01:00) or, with
+    --epoch, by number. [outbox] in station.toml sets how long delivered messages are kept.
     """
     from dataclasses import replace
 
@@ -117,7 +123,7 @@ def replay(
     else:
         from edge_qc.cli.times import end_of, start_of
 
-        selection = replace(selection, since=start_of(first), until=end_of(last))
+        selection = replace(selection, since=start_of(first, zone), until=end_of(last, zone))
     messages = delivered(_resolve(config, file), selection)
     if dry_run:
         click.echo(f"{sum(1 for _ in messages)} messages would be sent")

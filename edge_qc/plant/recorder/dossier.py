@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,17 @@ def _row(db: Connection, number: int, one: Part, view: View | None, stores: Sequ
         .outerjoin(truth, truth.c.verdict_id == verdict.c.verdict_id)
         .where(verdict.c.verdict_id == view.verdict_id)
     ).one()
-    exhibits = [store.find(view.verdict_id) for store in stores]
-    kept = next((str(exhibit.folder) for exhibit in exhibits if exhibit is not None), None)
     return (
         *of_part, row.camera, row.die, row.label, row.disposition, row.reason, row.truth,
         row.labelled_by, row.note, row.drift_p, row.lot, row.serial, row.bundle_id,
-        row.verdict_id, json.loads(row.payload).get("image"), kept,
+        row.verdict_id, json.loads(row.payload).get("image"), _picture(view.verdict_id, stores),
     )  # fmt: skip
+
+
+def _picture(verdict_id: str, stores: Sequence[Store]) -> str | None:
+    """The folder of a kept image; None if there is none, or its share is away."""
+    for store in stores:
+        with suppress(OSError):
+            if (exhibit := store.find(verdict_id)) is not None:
+                return str(exhibit.folder)
+    return None
