@@ -1,9 +1,9 @@
 """The command line ``edge-qc``.
 
-Each command is one file or folder here, listed in ``_GROUPS``, that exposes ``command``; the workstation's
-commands come through the entry point ``edge_qc.commands``. A command is imported only when it is
-called, so that ``edge-qc --help`` starts at once, on a Jetson too. Click's groups can load a
-command by name, Typer's cannot.
+Each command is one file or folder here, listed in ``_GROUPS``, that exposes ``command``; the
+workstation's commands come through the entry point ``edge_qc.commands``. A command is imported only
+when it is called, so that ``edge-qc --help`` starts at once, on a Jetson too. Click's groups can
+load a command by name, Typer's cannot.
 """
 
 from __future__ import annotations
