@@ -28,7 +28,7 @@ from peers import beside
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from edge_qc.plant.recorder import counts, open_database, queries  # noqa: E402
+from edge_qc.plant.recorder import counts, open_database, queries, truths  # noqa: E402
 from edge_qc.plant.recorder.where import Shifts, Where  # noqa: E402
 from tests.rig.databases import running_postgres  # noqa: E402
 
@@ -237,6 +237,12 @@ def _questions(engine: sa.Engine) -> dict[str, Callable[[], Any]]:
             )
             for by in (("shift",), ("hour",), ("shift", "die"), ("shift", "station"))
         },
+        "yield by station, two odd minutes a week apart": lambda: counts.yields(
+            engine,
+            Where(since=END - timedelta(days=7, minutes=3), until=END - timedelta(minutes=7)),
+            ("station",),
+            shifts,
+        ),
         "yield by bundle, everything": lambda: counts.yields(engine, Where(), ("bundle",), shifts),
         "drift chart, one die of one station, a week": sql(_CHART, week),
         "newest 50 not passed": lambda: list(
@@ -250,8 +256,8 @@ def _questions(engine: sa.Engine) -> dict[str, Callable[[], Any]]:
         ),
         "one part": by_part,
         "one verdict": by_id,
-        "escapes, 30 days": lambda: queries.escapes(engine, month),
-        "labelled by true and said": lambda: queries.labelled(engine, month),
+        "escapes, 30 days": lambda: truths.escapes(engine, month),
+        "labelled by true and said": lambda: truths.confusion(engine, month),
         "gaps": lambda: queries.gaps(engine),
     }
 

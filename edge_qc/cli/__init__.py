@@ -44,6 +44,7 @@ _GROUPS = {
         "record": "Record all stations' messages in a database, and acknowledge them.",
         "query": "Query the records: yield, parts, escapes, cost and PWA, downtime, gaps, labels.",
         "label": "Record the true class of a view.",
+        "notify": "Notify people by webhook or e-mail of what is wrong, and of its end.",
         "fleet": "Show what runs on each station, and how often one rejects.",
     },
     "Images": {

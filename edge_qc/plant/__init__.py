@@ -1,1 +1,1 @@
-"""What a server of the plant runs: recorder, dashboard, fleet. No station imports it."""
+"""What a server of the plant runs: recorder, dashboard, notices, fleet. No station imports it."""
