@@ -67,7 +67,7 @@ class Conditions:
 
     @property
     def noticed(self) -> list[Key]:
-        """The conditions that a person was told of and that last."""
+        """The conditions that were noticed and that last."""
         return sorted(key for key, one in self._open.items() if one.noticed)
 
     def hear(self, station: str, message: Message, now_s: float) -> None:
