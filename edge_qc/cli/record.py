@@ -39,6 +39,13 @@ _SESSION_S = 14 * 86_400
     type=click.Path(path_type=Path),
     help="Store this bundle's cost matrix for edge-qc query quality; may be repeated.",
 )
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path, file_okay=False),
+    multiple=True,
+    help="Record the labels that edge-qc review keeps in this folder, such as a station's that is "
+    "shared with this machine; may be repeated.",
+)
 def command(
     broker: str | None,
     config: Path | None,
@@ -50,6 +57,7 @@ def command(
     no_ack: bool,
     keep_days: float | None,
     bundles: tuple[Path, ...],
+    evidence: tuple[Path, ...],
 ) -> None:
     """Record verdicts, parts, events and states, and acknowledge them to their stations.
 
@@ -63,6 +71,7 @@ def command(
     import threading
 
     from edge_qc.bundle.verification import open_bundle
+    from edge_qc.evidence import Labels
     from edge_qc.plant.recorder import KINDS, Recorder, Store, open_database, wrapped
     from edge_qc.publisher import Subscription
     from edge_qc.system.notify import notify
@@ -88,7 +97,13 @@ def command(
         into = engine.url.render_as_string(hide_password=True)
         click.echo(f"recording {root} of {mqtt.host}:{mqtt.port} into {into}", err=True)
         notify("READY=1")
-        recorder = Recorder(subscription, store, acknowledge=not no_ack, keep_days=keep_days)
+        recorder = Recorder(
+            subscription,
+            store,
+            acknowledge=not no_ack,
+            keep_days=keep_days,
+            labels=[Labels(folder) for folder in evidence],
+        )
         recorder.run(stop)
     finally:
         subscription.close()

@@ -81,11 +81,10 @@ def escapes(asked: Question, of: str) -> None:
 
     def none() -> str:
         among = counts.total(asked.engine, asked.where)
-        return (
-            f"no escape among the {grouped(labelled)} labelled of {grouped(among)} views"
-            if among
-            else asked.none_of(counts.VIEWS, "")
-        )
+        if not among:
+            return asked.none_of(counts.VIEWS, "escaped")
+        what = "whole part" if of == counts.PARTS else "view"
+        return f"no {what} escaped: {grouped(labelled)} of {grouped(among)} views are labelled"
 
     if of == counts.PARTS:
         asked.answer(parts, _PART_KEYS, none)
@@ -93,8 +92,8 @@ def escapes(asked: Question, of: str) -> None:
         asked.answer(views, _ESCAPE_KEYS, none)
     if views.rows or parts.rows:
         click.echo(
-            f"{len(views.rows)} views and {len(parts.rows)} whole parts passed, of "
-            f"{grouped(labelled)} labelled views",
+            f"escaped: {grouped(len(views.rows))} of {grouped(labelled)} labelled views, "
+            f"{grouped(len(parts.rows))} whole parts",
             err=True,
         )
 

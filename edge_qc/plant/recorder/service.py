@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from edge_qc.errors import EdgeQCError
+from edge_qc.evidence import Labels
 from edge_qc.plant.recorder.arrivals import Arrival, Source, arrival
 from edge_qc.plant.recorder.store import Recorded, Store
 from edge_qc.publisher import (
@@ -31,6 +33,9 @@ KINDS = (Kind.VERDICT, Kind.PART, Kind.EVENT)
 REPEAT_S = 5.0
 """How often to repeat a station's acknowledgement; the station takes it as the recorder's sign of
 life."""
+
+LABELS_EVERY_S = 30.0
+"""How often to look for new labels in files."""
 
 _GROUP = 500
 _GATHER_S = 0.02
@@ -51,13 +56,16 @@ class Recorder:
         *,
         acknowledge: bool = True,
         keep_days: float | None = None,
+        labels: Sequence[Labels] = (),
     ) -> None:
         """acknowledge: send acknowledgements; only one of several recorders may. keep_days: how
-        long to keep messages; None: forever."""
+        long to keep messages; None: forever. labels: files of labels, such as those of stations'
+        evidence, whose labels are recorded too."""
         self._subscription, self._store = subscription, store
         self._acknowledge, self._keep_days = acknowledge, keep_days
         self._alive: dict[Source, str] = {}
-        self._repeated_s = self._pruned_s = 0.0
+        self._labels = dict.fromkeys(labels, 0)
+        self._repeated_s = self._pruned_s = self._labelled_s = 0.0
         self.trouble: str | None = None
         self.new = self.repeated = self.unreadable = 0
 
@@ -72,6 +80,9 @@ class Recorder:
             if now_s - self._repeated_s >= REPEAT_S:
                 self._repeated_s = now_s
                 self._repeat(self._alive)
+            if self._labels and now_s - self._labelled_s >= LABELS_EVERY_S:
+                self._labelled_s = now_s
+                self._take_in_labels()
             if self._keep_days is not None and now_s - self._pruned_s >= _PRUNE_EVERY_S:
                 self._prune(self._keep_days)
 
@@ -167,6 +178,17 @@ class Recorder:
             self._subscription.publish(
                 f"{source.root}/ack", ack.model_dump_json(by_alias=True).encode()
             )
+
+    def _take_in_labels(self) -> None:
+        """Labels are only added to a file, so those at its beginning are known."""
+        for file, known in self._labels.items():
+            try:
+                given = list(file.history())
+                # A file that has fewer than before is another one.
+                self._store.take_in(given[known if known <= len(given) else 0 :])
+                self._labels[file] = len(given)
+            except EdgeQCError as error:
+                log.warning("labels wait in %s: %s", file.file, error)
 
     def _prune(self, keep_days: float) -> None:
         before = datetime.now(timezone.utc) - timedelta(days=keep_days)

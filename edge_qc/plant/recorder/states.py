@@ -21,6 +21,7 @@ from edge_qc.system.state import STOP_REQUESTED, STOPPED, State
 
 AWAY = "AWAY"
 """A station that judged on, or stood still, without a connection to the broker."""
+LIVED_ON = "no connection to the broker; the station lived on"
 UNHEARD = "it started again; no message of its end was received"
 
 _JUDGING = (State.RUNNING.value, State.DEGRADED.value)
@@ -117,7 +118,7 @@ def _begun(db: Connection, rows: list[Row]) -> Iterator[Period]:  # type: ignore
             if follows is not None and follows.epoch == row.epoch:
                 judging = before is not None and before.judging
                 before = Period(
-                    name, AWAY, row.observed, None, row.why, row.epoch, judging, row.time,
+                    name, AWAY, row.observed, None, LIVED_ON, row.epoch, judging, row.time,
                     row.observed,
                 )  # fmt: skip
                 yield before

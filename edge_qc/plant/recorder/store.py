@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
+from edge_qc.evidence import Label
 from edge_qc.plant.recorder.arrivals import Arrival, Source, columns
 from edge_qc.plant.recorder.catalogue import TABLES, Catalogue, Stream, StreamKey
+from edge_qc.plant.recorder.labels import take_in
 from edge_qc.plant.recorder.observing import record_state
 from edge_qc.plant.recorder.progress import Range
 from edge_qc.plant.recorder.tables import (
@@ -100,16 +102,21 @@ class Store:
                 .values(version=version, costs=costs)
             )
 
+    def take_in(self, given: Iterable[Label]) -> int:
+        """Record people's labels that are not recorded yet, and return how many. Raises
+        RecordError."""
+        return take_in(self._engine, given)
+
     def prune(self, before: datetime, most: int = 5000) -> int:
         """Delete messages older than ``before``, up to a limit per table. Returns how many. Tallies
-        stay, and so does every labelled verdict."""
+        stay, and so do every labelled verdict and each station's last state."""
         gone = 0
+        last = select(func.max(state_change.c.change_no)).group_by(state_change.c.station_id)
         with self._engine.begin() as db:
             for table, key in (
                 (verdict, verdict.c.verdict_id),
                 (part, None),
                 (event, None),
-                (state_change, None),
             ):
                 if key is not None:
                     old = (
@@ -122,6 +129,10 @@ class Store:
                     gone += db.execute(delete(table).where(key.in_(old))).rowcount
                 else:
                     gone += db.execute(delete(table).where(table.c.time < before)).rowcount
+            old_states = delete(state_change).where(
+                state_change.c.observed < before, state_change.c.change_no.not_in(last)
+            )
+            gone += db.execute(old_states).rowcount
         return gone
 
     def _is_storable(self, one: Arrival) -> bool:

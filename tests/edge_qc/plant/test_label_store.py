@@ -3,10 +3,12 @@ them; SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
@@ -15,9 +17,10 @@ from edge_qc.errors import DataError, RecordError
 from edge_qc.evidence import UNUSABLE, Label, Labels
 from edge_qc.evidence import Store as Evidence
 from edge_qc.evidence.page import Desk
-from edge_qc.plant.recorder import Store, open_database, truths
+from edge_qc.plant.recorder import Recorder, Store, open_database, truths
 from edge_qc.plant.recorder.labels import RecordedLabels, add_labels, take_in
 from edge_qc.plant.recorder.where import Where
+from edge_qc.publisher import Subscription
 from tests.rig.cameras import picture
 from tests.rig.recording import arrived, verdict
 
@@ -109,3 +112,33 @@ def test_a_label_without_a_name_is_refused_and_a_database_that_is_away_is_told(
         db.execute(sa.text("DROP TABLE label"))
     with pytest.raises(RecordError, match="label"):
         store.add(KEYS[0], "Missing", "GOOD", "ann")
+
+
+def test_a_recorder_takes_in_the_labels_of_a_station_s_folder(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is shared with it; also one that is away at first."""
+    monkeypatch.setattr("edge_qc.plant.recorder.service.LABELS_EVERY_S", 0.0)
+    turns: list[Callable[[], object]] = []
+
+    class Silent:
+        trouble = None
+
+        def read(self, timeout_s: float) -> None:
+            if turns:
+                turns.pop(0)()
+
+        def publish(self, topic: str, payload: bytes) -> None:
+            pass
+
+    folder, stop = tmp_path / "line-1", threading.Event()
+    turns += [
+        folder.mkdir,
+        lambda: Labels(folder).add(KEYS[0], "Missing", "GOOD", "ann"),
+        lambda: Labels(folder).add(KEYS[1], "Missing", "GOOD", "ann"),
+        lambda: None,
+        stop.set,
+    ]
+    Recorder(cast(Subscription, Silent()), Store(engine), labels=[Labels(folder)]).run(stop)
+    assert set(escaped(engine)) == set(KEYS[:2])
+    assert len(list(truths.history(engine, Where()).rows)) == 2

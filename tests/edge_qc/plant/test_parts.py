@@ -155,7 +155,7 @@ def test_escapes_are_counted_in_views_and_in_parts(engine: sa.Engine, database: 
         call(label, database, key, "Missing", "--by", "ann")
     of_views = call(query, database, "escapes", "--json")
     assert [row["verdict_id"] for row in json.loads(of_views.stdout)] == ["e1-1", "e1-2", "e1-14"]
-    assert "3 views and 1 whole parts passed" in of_views.stderr
+    assert "escaped: 3 of 3 labelled views, 1 whole parts" in of_views.stderr
     (row,) = json.loads(call(query, database, "escapes", "--of", "parts", "--json").stdout)
     assert (row["part_id"], row["dies"], row["bad_views"], row["views"]) == (
         "p-1", "Die01, Die02", 2, 4
@@ -228,7 +228,7 @@ def test_nothing_is_told_from_none_of_many(engine: sa.Engine, database: str) -> 
     assert "0 of 4 views did not pass" in bad.stderr
     early = call(query, database, "verdicts", "--to", "2020-01-01", "--zone", "Europe/Paris")
     assert "no views match; verdicts are recorded from 2026-03-01 13:30:15+01:00" in early.stderr
-    assert "no escape among the 0 labelled of 16 views" in call(query, database, "escapes").stderr
+    assert "no view escaped: 0 of 16 views are labelled" in call(query, database, "escapes").stderr
     assert "no number is missing in 2 streams" in call(query, database, "gaps").stderr
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -254,6 +254,20 @@ def test_old_messages_go_and_counts_and_labelled_verdicts_stay(
     assert sorted(row["seq"] for row in rows(engine, t.verdict)) == [2, 6, 7, 8, 9, 10]
     assert rows(engine, t.tally)[0]["n"] == 10
     assert Store(engine).record(arrived(verdict(3), verdict(11))).upto == {STREAM: 11}
+
+
+def test_old_states_are_pruned_but_each_station_s_last(engine: sa.Engine) -> None:
+    """A station that has been RUNNING for longer is RUNNING still."""
+    store = Store(engine)
+    when = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+    for number, name in enumerate(("STARTING", "RUNNING")):
+        message = {
+            "schema": "edge-qc/state/1", "epoch": "e1", "site": "s", "station": "n",
+            "state": name, "time": (when + timedelta(seconds=number)).isoformat(),
+        }  # fmt: skip
+        store.record(arrived(json.dumps(message).encode(), level="state"))
+    assert store.prune(datetime.now(timezone.utc) + timedelta(days=1)) == 1
+    assert [row["state"] for row in rows(engine, t.state_change)] == ["RUNNING"]
 
 
 def test_databases_that_cannot_be_had_are_told(tmp_path: Any) -> None:
