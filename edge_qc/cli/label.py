@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from edge_qc.plant.recorder.parts import Part, View
 
+_MOST_TIMES = 10
+"""How many times of a part that came again are listed."""
+
 
 @click.command("label")
 @database_option
@@ -111,7 +114,11 @@ def _part(engine: Engine, part_id: str, station: str | None, at: str | None, zon
         found = [one for one in came if one.first - TOGETHER <= moment <= one.last + TOGETHER]
     if len(found) == 1:
         return found[0]
-    times = "\n".join(f"  --at {_time(one, zone)}  {_told(one, zone)}" for one in came)
+    times = "\n".join(
+        f"  --at {_time(one, zone)}  {_told(one, zone)}" for one in came[-_MOST_TIMES:]
+    )
+    if len(came) > _MOST_TIMES:
+        times = f"  {len(came) - _MOST_TIMES} earlier times\n{times}"
     if not came:
         raise UsageError(f"part {part_id!r} has no view at that station")
     if at is None or len(found) > 1:

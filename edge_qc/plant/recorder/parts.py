@@ -16,10 +16,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select
 
 from edge_qc.plant.recorder.tables import part, station, verdict
-from edge_qc.plant.recorder.where import Where, of_station
+from edge_qc.plant.recorder.where import Span, Where, of_station, within
 
 TOGETHER = timedelta(seconds=60)
 """Views of one part id within this time are of one part, where no part verdict says otherwise."""
+
+_NEAR = timedelta(hours=1)
+"""How far apart the views of one part and its verdict can be at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ def parts_of(db: Connection, part_id: str, where: Where | None = None) -> list[P
     """Each time that a part of this id came, oldest first. where: of whose views at least one must
     be meant; only its station and times are heeded."""
     where = where or Where()
+    # An id may come thousands of times, from a counter that is set back each shift.
+    near = Span(where.since and where.since - _NEAR, where.until and where.until + _NEAR)
     of_id = [station.c.station_id.in_(select(station.c.station_id).where(*of_station(where)))]
     views: dict[int, dict[str, View]] = defaultdict(dict)
     names: dict[int, str] = {
@@ -80,7 +85,7 @@ def parts_of(db: Connection, part_id: str, where: Where | None = None) -> list[P
             verdict.c.label, verdict.c.disposition,
         )
         .join(station, station.c.station_id == verdict.c.station_id)
-        .where(verdict.c.part_id == part_id, *of_id)
+        .where(verdict.c.part_id == part_id, *of_id, *within(verdict.c.time, near))
         .order_by(verdict.c.time)
     ):  # fmt: skip
         views[row.station_id][row.verdict_id] = View(
@@ -90,7 +95,7 @@ def parts_of(db: Connection, part_id: str, where: Where | None = None) -> list[P
     for row in db.execute(
         select(part)
         .join(station, station.c.station_id == part.c.station_id)
-        .where(part.c.part_id == part_id, *of_id)
+        .where(part.c.part_id == part_id, *of_id, *within(part.c.time, near))
         .order_by(part.c.time)
     ):
         one = Part(

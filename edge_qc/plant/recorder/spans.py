@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from edge_qc.plant.recorder.tables import BUCKET_S, TALLIES, UtcTime, part, tally, verdict
 from edge_qc.plant.recorder.tallies import bucket_of
-from edge_qc.plant.recorder.where import Span, Where
+from edge_qc.plant.recorder.where import Span, Where, within
 
 _QUARTER = timedelta(seconds=BUCKET_S)
 _KEYS = ("bucket", "station_id", "die", "bundle_no", "label", "disposition", "reason")
@@ -74,7 +74,7 @@ def counts_of_parts(db: Connection, where: Where) -> Subquery:
         cast(func.count(), Integer).label("n"),
         literal(0.0).label("expected_cost"),
     )
-    query = query.where(*_within(part.c.time, where.span), *of_part)
+    query = query.where(*within(part.c.time, where.span), *of_part)
     return _grouped(query, len(keys)).subquery()
 
 
@@ -113,7 +113,7 @@ def _parts(db: Connection, tallies: Sequence[tuple[Table, int]], span: Span) -> 
 
 def _between(table: Table, since: datetime | None, until: datetime | None) -> Select[Any]:
     columns = (table.c[name] for name in (*_KEYS, *_SUMS))
-    return select(*columns).where(*_within(table.c.bucket, Span(since, until)))
+    return select(*columns).where(*within(table.c.bucket, Span(since, until)))
 
 
 def _of_verdicts(db: Connection, span: Span) -> Select[Any]:
@@ -131,7 +131,7 @@ def _of_verdicts(db: Connection, span: Span) -> Select[Any]:
         cast(func.count(), Integer).label("n"),
         func.coalesce(func.sum(verdict.c.expected_cost), 0.0).label("expected_cost"),
     ]
-    query = select(*keys, *sums).where(*_within(verdict.c.time, span))
+    query = select(*keys, *sums).where(*within(verdict.c.time, span))
     return _grouped(query, len(keys))
 
 
@@ -139,15 +139,6 @@ def _grouped(query: Select[Any], columns: int) -> Select[Any]:
     """Group by the first columns: by their places, since PostgreSQL does not see that two
     expressions with parameters are one."""
     return query.group_by(*(text(str(place)) for place in range(1, columns + 1)))
-
-
-def _within(column: ColumnElement[Any], span: Span) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if span.since is not None:
-        conditions.append(column >= span.since)
-    if span.until is not None:
-        conditions.append(column < span.until)
-    return conditions
 
 
 def _bucket(db: Connection, time: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -4,6 +4,7 @@ quality, and who labelled what when."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
@@ -138,7 +139,7 @@ def _bad_parts(db: Connection, where: Where) -> list[tuple[Part, Mapping[str, st
     verdict id."""
     truth = latest_labels()
     rows = db.execute(
-        select(truth.c.verdict_id, truth.c.truth, verdict.c.part_id)
+        select(truth.c.verdict_id, truth.c.truth, verdict.c.part_id, verdict.c.time)
         .join(verdict, verdict.c.verdict_id == truth.c.verdict_id)
         .where(
             truth.c.truth.not_in((GOOD, UNUSABLE)),
@@ -147,13 +148,13 @@ def _bad_parts(db: Connection, where: Where) -> list[tuple[Part, Mapping[str, st
         )
     ).all()
     labelled = {row.verdict_id: row.truth for row in rows}
-    found = [
-        (part, labelled)
-        for part_id in {row.part_id for row in rows}
-        for part in parts_of(db, part_id)
-        if any(view.verdict_id in labelled for view in part.views)
-    ]
-    return sorted(found, key=lambda one: one[0].first)
+    found: dict[Row, Part] = {}
+    for row in rows:
+        moment = Where(since=row.time, until=row.time + timedelta(microseconds=1))
+        for part in parts_of(db, row.part_id, moment):
+            if any(view.verdict_id == row.verdict_id for view in part.views):
+                found[part.station, part.part_id, part.first] = part
+    return [(part, labelled) for part in sorted(found.values(), key=lambda one: one.first)]
 
 
 def _in(view: View, bad: Mapping[str, str]) -> bool:

@@ -90,16 +90,22 @@ def of_bundle(where: Where) -> Select[Any] | None:
     return select(bundle.c.bundle_no).where(begins)
 
 
+def within(column: ColumnElement[Any], span: Span) -> list[ColumnElement[bool]]:
+    """What a column of times must be; empty for any."""
+    conditions: list[ColumnElement[bool]] = []
+    if span.since is not None:
+        conditions.append(column >= span.since)
+    if span.until is not None:
+        conditions.append(column < span.until)
+    return conditions
+
+
 def of_verdicts(where: Where) -> list[ColumnElement[bool]]:
     """What a row of ``verdict`` must be; empty for any."""
-    conditions: list[ColumnElement[bool]] = []
+    conditions = within(verdict.c.time, where.span)
     stations = of_station(where)
     if stations:
         conditions.append(verdict.c.station_id.in_(select(station.c.station_id).where(*stations)))
-    if where.since is not None:
-        conditions.append(verdict.c.time >= where.since)
-    if where.until is not None:
-        conditions.append(verdict.c.time < where.until)
     wanted = of_bundle(where)
     if wanted is not None:
         conditions.append(verdict.c.bundle_no.in_(wanted))

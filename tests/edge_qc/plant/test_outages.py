@@ -192,3 +192,19 @@ def test_a_station_that_dies_while_the_broker_is_away(plant: Plant) -> None:
     wait_until(lambda: seen(plant, "RUNNING") == 2, 60)
     wait_until(lambda: abs(outages(plant)[0][0].timestamp() - died) < SLACK_S, 30)
     require_same(outages(plant), [(died, judged)])
+
+
+def test_all_three_are_killed_at_once(plant: Plant) -> None:
+    """As by a power cut: no last will, no message of an end, and another epoch afterwards."""
+    wait_until(lambda: seen(plant, "RUNNING") == 1)
+    time.sleep(2)
+    plant.end("broker")
+    died = plant.end("station")
+    plant.end("recorder")
+    time.sleep(OUT_S)
+    for what in ("broker", "recorder"):
+        plant.start(what)
+    judged = plant.start("station")
+    wait_until(lambda: seen(plant, "RUNNING") == 2, 40)
+    require_same(outages(plant), [(died, judged)])
+    assert outages(plant)[0][2] == states.UNHEARD
