@@ -41,6 +41,7 @@ _GROUPS = {
     },
     "Plant": {
         "dashboard": "Serve the plant's dashboard: stations, verdicts, yield, drift.",
+        "account": "Add an account of the dashboard: who may look, label and decide.",
         "record": "Record all stations' messages in a database, and acknowledge them.",
         "query": "Query the records: yield, parts, escapes, cost and PWA, downtime, gaps, labels.",
         "label": "Record the true class of a view.",

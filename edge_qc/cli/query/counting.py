@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edge_qc.cli.query.asking import Question, question
+from edge_qc.cli.shifts import shifts_of
 
 if TYPE_CHECKING:
     from edge_qc.plant.recorder.quality import Costs
-    from edge_qc.plant.recorder.where import Shifts
 
 
 @click.command("yield")
@@ -42,7 +41,7 @@ def yields(asked: Question, of: str, by: str | None, shifts: str) -> None:
     names = [name.strip() for name in by.split(",") if name.strip()]
     if set(names) - set(counts.DIMENSIONS) or not names:
         raise click.UsageError(f"--by {by!r}: wanted some of {', '.join(counts.DIMENSIONS)}")
-    answer = counts.yields(asked.engine, asked.where, names, _shifts(shifts, asked.zone), of)
+    answer = counts.yields(asked.engine, asked.where, names, shifts_of(shifts, asked.zone), of)
     asked.answer(answer, names, lambda: asked.none_of(of, "match"))
 
 
@@ -81,17 +80,6 @@ def quality(asked: Question, costs_file: Path | None) -> None:
     asked.answer(Answer(columns, rows, said.counted), columns)
     for warning in warnings:
         click.echo(f"edge-qc: {warning}", err=True)
-
-
-def _shifts(text: str, zone: tzinfo) -> Shifts:
-    from datetime import time
-
-    from edge_qc.plant.recorder.where import Shifts
-
-    try:
-        return Shifts(tuple(time.fromisoformat(start.strip()) for start in text.split(",")), zone)
-    except ValueError as error:
-        raise click.UsageError(f"--shifts {text!r}: {error}") from error
 
 
 def _costs(file: Path | None, kept: str | None) -> Costs:

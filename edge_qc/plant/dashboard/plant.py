@@ -55,9 +55,12 @@ class Happening(NamedTuple):
 
 
 class PlantState:
-    """Collects messages. verdicts, refused: the latest ones, newest last; the second excludes what
-    passed. unreadable: messages that do not match their schema. unknown: messages of stations
-    beyond the limit."""
+    """Collects messages.
+
+    verdicts, refused: the latest ones, newest last; the second excludes what passed. last_s: when
+    the last message came. unreadable: messages that do not match their schema. unknown: messages of
+    stations beyond the limit.
+    """
 
     def __init__(self) -> None:
         self.stations: dict[str, Station] = {}
@@ -67,6 +70,8 @@ class PlantState:
         self.refused: deque[tuple[str, VerdictMessage]] = deque(maxlen=_VERDICTS)
         self.events: deque[Happening] = deque(maxlen=_EVENTS)
         self.link = Link()
+        self.last_s: float | None = None
+        self._recorded: dict[str, dict[Kind, Numbers]] = {}
         self.heard = self.historical = self.duplicates = self.unreadable = self.unknown = 0
 
     def lose_broker(self, now: Now) -> None:
@@ -86,9 +91,21 @@ class PlantState:
         self._happened("broker-back", Severity.INFO, now)
         self.link = Link(back_s=now.monotonic_s)
 
+    def note_recorded(self, where: str, kind: Kind, epoch: str, upto: int) -> None:
+        """Every message up to this number is recorded: none of them is missing, whether or not it
+        was heard here."""
+        if upto:
+            self._numbers_of(where).setdefault(kind, Numbers()).note_upto(epoch, upto)
+
+    def _numbers_of(self, where: str) -> dict[Kind, Numbers]:
+        """A station's numbers, also before it is heard."""
+        station = self.stations.get(where)
+        return self._recorded.setdefault(where, {}) if station is None else station.numbers
+
     def feed(self, topic: str, payload: bytes, now: Now, *, retained: bool = False) -> None:
         """Add one message from the broker. One of no station, or that cannot be read, is only
         counted."""
+        self.last_s = now.monotonic_s
         parsed = parse_topic(topic)
         if parsed is None:
             self._hear_recorder(topic, now)
@@ -111,13 +128,14 @@ class PlantState:
                 self.unknown += 1
                 return
             station = self.stations[where] = Station(where)
+            station.numbers = self._recorded.pop(where, {})
         if isinstance(message, StateMessage):
             if station.change(message, now) and not retained:
                 self.events.append(
                     Happening(
                         where,
                         now.utc,
-                        severity_of(message),
+                        severity_of_state(message.state, message.why),
                         message.state.value,
                         message.why,
                         state=message.state,
@@ -196,13 +214,13 @@ class PlantState:
             station.hear(now)
 
 
-def severity_of(message: StateMessage) -> Severity:
+def severity_of_state(state: State, why: str) -> Severity:
     """How urgently a person should look at a change of state."""
-    if message.state is State.DEAD and message.why == STOPPED:
+    if state is State.DEAD and why == STOPPED:
         return Severity.INFO
-    if message.state in (State.DEAD, State.FAULT):
+    if state in (State.DEAD, State.FAULT):
         return Severity.ALARM
-    return Severity.WARNING if message.state is State.DEGRADED else Severity.INFO
+    return Severity.WARNING if state is State.DEGRADED else Severity.INFO
 
 
 def _placed(time: datetime, now: Now) -> float:

@@ -33,7 +33,7 @@ def verdicts(plant: PlantState, chosen: Filter) -> list[Document]:
     """The newest verdicts that match the filter, by time."""
     source = plant.refused if chosen.refused else plant.verdicts
     wanted = (
-        _row(where, message)
+        verdict_row(where, message)
         for where, message in reversed(source)
         if chosen.station in (None, where)
         and chosen.die in (None, (message.die or "-")[:NAME])
@@ -45,7 +45,8 @@ def verdicts(plant: PlantState, chosen: Filter) -> list[Document]:
     )
 
 
-def _row(where: str, message: VerdictMessage) -> Document:
+def verdict_row(where: str, message: VerdictMessage) -> Document:
+    """A verdict as the list shows it."""
     drift = message.drift
     return {
         "id": message.verdict_id,

@@ -61,6 +61,17 @@ class Numbers:
             del runs[1]
         return True
 
+    def note_upto(self, epoch: str, upto: int) -> None:
+        """Every number from 1 on up to this one is known to have arrived."""
+        runs = self._runs.get(epoch)
+        if runs is None:
+            self.note(epoch, upto)
+            runs = self._runs[epoch]
+        later = [run for run in runs if run[1] > upto]
+        self._runs[epoch] = [[1, upto], *later]
+        if later and later[0][0] <= upto + 1:
+            self._runs[epoch] = [[1, later[0][1]], *later[1:]]
+
     @staticmethod
     def _join(runs: list[list[int]], at: int) -> None:
         """Join a run with the next one if they touch."""

@@ -1,27 +1,24 @@
-"""Serves the dashboard over HTTP: static files, a stream of changes, single verdicts.
+"""Serves the dashboard over HTTP: static files, a stream of changes, single verdicts, labels.
 
-Everything except the login is read-only. Pages receive JSON and insert it as text, and may run only
-their own scripts, so that a name cannot inject code. starlette and uvicorn come with the extra
-``dashboard``.
+Everything except logging in and labels is read-only. Pages receive JSON and insert it as text, and
+may run only their own scripts, so that a name cannot inject code. ``access`` knows who asks.
+starlette and uvicorn come with the extra ``dashboard``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
-from edge_qc.errors import DataError, EdgeQCError, UsageError
-from edge_qc.evidence import Store
-from edge_qc.evidence.pictures import PICTURES
+from edge_qc.errors import EdgeQCError, UsageError
+from edge_qc.plant.dashboard.access import Door, Proxy
 from edge_qc.plant.dashboard.feed import REFRESH_S, Feed
 from edge_qc.plant.dashboard.filters import Filter
-from edge_qc.plant.dashboard.headline import Document
-from edge_qc.plant.dashboard.login import COOKIE, SESSION_S, Login, is_loopback
+from edge_qc.plant.dashboard.login import Account, Login, Role
+from edge_qc.plant.dashboard.shared_pictures import Pictures
 from edge_qc.system.notify import notify
 
 if TYPE_CHECKING:
@@ -32,58 +29,66 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from edge_qc.evidence import Exhibit
-
-log = logging.getLogger(__name__)
-
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _KEPT = "private, max-age=3600"
 """A picture never changes."""
-_OPEN = ("/login", "/login.html", "/page.css", "/icon.svg")
-_LOGIN_BYTES = 2_000
-_WRONG_S = 1.0
 _STREAMS = 200
+_LABEL_BYTES = 8_000
 
 
 def open_app(
-    feed: Feed, login: Login | None, host: str = "127.0.0.1", evidence: Sequence[Path] = ()
+    feed: Feed,
+    login: Login | None,
+    host: str = "127.0.0.1",
+    evidence: Sequence[Path] = (),
+    proxy: Proxy | None = None,
 ) -> Starlette:
     """Create the application. Without a login it answers only requests that name this machine, so
     that no foreign page can read it through a local browser. evidence: shared evidence folders of
-    stations; a verdict whose image is there is shown with its pictures."""
+    stations; a verdict whose image is there is shown with its pictures. proxy: one that has let
+    people in."""
     from starlette.applications import Starlette
-    from starlette.responses import RedirectResponse, Response, StreamingResponse
+    from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
 
     streams = 0
-    offers = json.dumps({"login": login is not None, "pictures": bool(evidence)})
-    one_at_a_time = asyncio.Lock()
+    door, pictures = Door(login, host, proxy), Pictures(evidence)
 
     async def page(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
+        if name == "handover":
+            name = "handover.html"
         file = resources.files("edge_qc.plant.dashboard") / "page" / name
         media_type = _TYPES.get(name.rpartition(".")[2])
         if media_type is None or not file.is_file():
             return Response("not found", 404)
         return Response(file.read_bytes(), media_type=media_type)
 
+    def offers(account: Account) -> str:
+        may = account.role if account.name and feed.records is not None else Role.LOOK
+        return json.dumps(
+            {
+                "login": login is not None and proxy is None,
+                "who": account.name,
+                "role": may.name.lower(),
+                "pictures": bool(pictures),
+                "records": feed.records is not None,
+            }
+        )
+
     async def live(request: Request) -> Response:
         nonlocal streams
         try:
             chosen = Filter.of(request.query_params)
+            if chosen.period is not None and feed.records is None:
+                raise UsageError(
+                    f"window: {chosen.period!r} needs records: edge-qc dashboard --database"
+                )
         except UsageError as error:
             return Response(str(error), 400, media_type="text/plain")
         if streams >= _STREAMS:
             return Response("too many pages are open", 503)
+        server = offers(request.state.account)
 
         async def changes() -> AsyncIterator[str]:
             nonlocal streams
@@ -93,7 +98,7 @@ def open_app(
                 yield "retry: 1000\n\n"
                 while True:
                     sections = dict(await asyncio.to_thread(feed.sections, chosen))
-                    sections["server"] = offers
+                    sections["server"] = server
                     new = {name: text for name, text in sections.items() if sent.get(name) != text}
                     sent = sections
                     # Send it even if empty, to show that the server is alive.
@@ -107,94 +112,61 @@ def open_app(
 
     async def verdict(request: Request) -> Response:
         query = request.query_params
-        found = feed.verdict(query.get("station", ""), query.get("id", ""))
+        asked = query.get("station", ""), query.get("id", "")
+        found = await asyncio.to_thread(feed.verdict, *asked)
         if found is None:
             return Response("not among the latest verdicts", 404, media_type="text/plain")
-        document = await asyncio.to_thread(with_pictures, found)
-        return Response(json.dumps(document), media_type="application/json")
 
-    def exhibit(verdict_id: str) -> Exhibit | None:
-        for folder in evidence:
-            try:
-                if (kept := Store(folder).find(verdict_id)) is not None:
-                    return kept
-            except OSError as error:
-                # The share is away; show the verdict without pictures.
-                log.warning("evidence %s: %s", folder, error)
-        return None
+        def has_pictures() -> None:
+            assert found is not None
+            for view in found["views"]:
+                view["pictures"] = pictures.has(view["id"])
+            found["pictures"] = pictures.has(found["verdict"]["verdict_id"])
 
-    def with_pictures(found: Document) -> Document:
-        """The card, and which of its views the stations share images of."""
-        for view in found["views"]:
-            view["pictures"] = exhibit(view["id"]) is not None
-        return {**found, "pictures": exhibit(found["verdict"]["verdict_id"]) is not None}
-
-    def picture_of(name: str, verdict_id: str) -> bytes | None:
-        kept = exhibit(verdict_id)
-        try:
-            return None if kept is None else PICTURES[name](kept)
-        except DataError as error:
-            log.warning("%s", error)
-            return None
+        await asyncio.to_thread(has_pictures)
+        return JSONResponse(found)
 
     async def picture(request: Request) -> Response:
-        name = request.path_params["name"]
-        data = None
-        if name in PICTURES:
-            asked = request.query_params.get("id", "")
-            data = await asyncio.to_thread(picture_of, name, asked)
+        name, asked = request.path_params["name"], request.query_params.get("id", "")
+        data = await asyncio.to_thread(pictures.picture, name, asked)
         if data is None:
             return Response("no such picture", 404, media_type="text/plain")
         return Response(data, media_type="image/png", headers={"Cache-Control": _KEPT})
 
-    async def log_in(request: Request) -> Response:
+    async def label(request: Request) -> Response:
+        refused = door.refusal(request, Role.LABEL)
+        if refused is not None:
+            return refused
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
-            if len(body) > _LOGIN_BYTES:
+            if len(body) > _LABEL_BYTES:
                 return Response("too long", 413)
-        fields = parse_qs(body.decode("utf-8", "replace"))
-        password = fields.get("password", [""])[0]
-        async with one_at_a_time:
-            right = login is not None and login.is_right(password)
-            if not right:
-                # One attempt a second in total.
-                await asyncio.sleep(_WRONG_S)
-        if not right or login is None:
-            log.warning("a wrong password from %s", request.client and request.client.host)
-            return RedirectResponse("/login.html#wrong", 303)
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(
-            COOKIE,
-            login.session(),
-            max_age=SESSION_S,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-        )
-        return answer
+        try:
+            asked = json.loads(body)
+            given = await asyncio.to_thread(feed.label, request.state.account, asked)
+        except (ValueError, TypeError, AttributeError):
+            return Response("wanted an object with id and label", 400, media_type="text/plain")
+        except EdgeQCError as error:
+            return Response(str(error), 400, media_type="text/plain")
+        return JSONResponse(given)
 
-    async def log_out(_request: Request) -> Response:
-        answer = RedirectResponse("/login.html", 303)
-        answer.delete_cookie(COOKIE)
-        return answer
+    async def handover(request: Request) -> Response:
+        if feed.records is None:
+            return Response(
+                "a handover needs records: edge-qc dashboard --database",
+                404,
+                media_type="text/plain",
+            )
+        try:
+            last = request.query_params.get("shift") == "last"
+            return JSONResponse(await asyncio.to_thread(feed.handover, last))
+        except EdgeQCError as error:
+            return Response(str(error), 503, media_type="text/plain")
 
-    async def guard(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        if login is None:
-            asked = request.url.hostname or ""
-            allowed = is_loopback(asked) or asked == host
-            answer = await call_next(request) if allowed else Response("unknown host", 421)
-        elif request.url.path in _OPEN or login.knows(request.cookies.get(COOKIE, "..")):
-            answer = await call_next(request)
-        elif request.url.path == "/":
-            answer = RedirectResponse("/login.html", 303)
-        else:
-            answer = Response("log in first", 401, media_type="text/plain")
-        for name, value in HEADERS.items():
-            answer.headers.setdefault(name, value)
-        return answer
+    async def health(_request: Request) -> Response:
+        told = await asyncio.to_thread(feed.health)
+        return JSONResponse(told, 200 if told["ok"] else 503)
 
     from starlette.middleware import Middleware
     from starlette.middleware.base import BaseHTTPMiddleware
@@ -204,12 +176,14 @@ def open_app(
             Route("/", page),
             Route("/live", live),
             Route("/verdict", verdict),
+            Route("/label", label, methods=["POST"]),
+            Route("/handover.json", handover),
+            Route("/health", health),
             Route("/picture/{name:str}", picture),
-            Route("/login", log_in, methods=["POST"]),
-            Route("/logout", log_out, methods=["POST"]),
+            *door.routes(),
             Route("/{name:str}", page),
         ],
-        middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=door.guard)],
     )
 
 
@@ -221,6 +195,7 @@ def serve(
     cert_file: Path | None = None,
     key_file: Path | None = None,
     evidence: Sequence[Path] = (),
+    proxy: Proxy | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, see ``open_app``; send READY=1 to systemd once pages are
     answered. Raises EdgeQCError if the address cannot be used."""
@@ -233,7 +208,7 @@ def serve(
                 notify("READY=1")
 
     config = uvicorn.Config(
-        open_app(feed, login, host, evidence),
+        open_app(feed, login, host, evidence, proxy),
         host=host,
         port=port,
         ssl_certfile=cert_file,
@@ -241,6 +216,8 @@ def serve(
         log_level="critical",
         access_log=False,
         server_header=False,
+        # Who asks is who connects: a header can be written by anybody.
+        proxy_headers=False,
         ws="none",
         timeout_graceful_shutdown=1,
         limit_concurrency=2 * _STREAMS,

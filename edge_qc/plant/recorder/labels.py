@@ -109,9 +109,15 @@ def _label(row: Any) -> Label:
 
 
 def add_labels(
-    engine: Engine, verdict_ids: Sequence[str], truth: str, *, by: str, note: str = ""
+    engine: Engine,
+    verdict_ids: Sequence[str],
+    truth: str,
+    *,
+    by: str,
+    note: str = "",
+    via: str = "label",
 ) -> str:
-    """Label verdicts and return the stored label. Raises UsageError for an unknown verdict, and for
+    """Label verdicts and return the stored label. via: what it was given in. Raises UsageError for an unknown verdict, and for
     a class that its bundle does not know: a typing error would count as an escape. DataError for a
     name that is empty, too long or not printable.
     """
@@ -125,7 +131,7 @@ def add_labels(
                 raise UsageError(f"verdict {verdict_id!r} is not recorded")
             taken = _known(truth, found.payload)
             given = new_label(verdict_id, taken, found.label, by, note)
-            _insert(db, given, "label", datetime.fromisoformat(given.time))
+            _insert(db, given, via, datetime.fromisoformat(given.time))
     return taken
 
 
