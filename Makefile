@@ -4,10 +4,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test peer check conformance faults soak systemd fleet aarch64 wheelhouse lock audit bench clean
+.PHONY: help venv demo demo-plant test peer check conformance faults soak systemd fleet aarch64 wheelhouse lock audit bench clean
 
 help:
 	@echo "make demo    from labelled images to verdicts on MQTT, in a few minutes"
+	@echo "make demo-plant  two stations, recorder and dashboard for a minute: a drift, an outage (SECONDS=)"
 	@echo "make test    the tests"
 	@echo "make peer    PaDiM's distances against anomalib's, fetched for it"
 	@echo "make check   ruff, mypy, import-linter, prose, known vulnerabilities of pinned packages"
@@ -37,6 +38,11 @@ $(READY): pyproject.toml export/pyproject.toml
 
 demo: venv
 	$(BIN)/python deploy/demo/demo.py demo
+
+# Of the demo's bundle. A control chart needs four minutes: make demo-plant SECONDS=300
+SECONDS ?= 60
+demo-plant: venv
+	$(BIN)/python deploy/demo/plant.py demo --seconds $(SECONDS)
 
 # The played camera loses pictures where others take its processor: first, by itself. What was skipped
 # stands at the end.

@@ -43,21 +43,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
 
-    step(1, "Photographs of power dies, drawn in the challenge's layout")
-    data = folder / "data"
-    # As many of each class: so few images of the challenge's rare ones would teach nothing.
-    edge_qc(
-        "synth", data, "--train", arguments.train, "--test", arguments.test, "--seed",
-        arguments.seed, "--balance", "even", "--force",
-    )  # fmt: skip
-    step(2, "Train: EfficientNet-Lite0 with ImageNet weights, of which the head alone learns")
-    run = folder / "run"
-    shutil.rmtree(run, ignore_errors=True)
-    edge_qc("train", data, "--out", run)
-    step(3, "Fit PaDiM and the gate to GOOD, calibrate, export one ONNX in FP16 in one bundle")
-    bundle = folder / "bundle"
-    shutil.rmtree(bundle, ignore_errors=True)
-    edge_qc("export", run, "--fp16", "--out", bundle)
+    data, bundle = learn(folder, arguments.train, arguments.test, arguments.seed)
 
     step(4, "A broker, and the station's daemon on four cameras")
     frames = lay_out_cameras(data, folder)
@@ -82,6 +68,26 @@ def main() -> int:
         highlight=False,
     )
     return 1 if missing else 0
+
+
+def learn(folder: Path, train: int, test: int, seed: int) -> tuple[Path, Path]:
+    """Draw so many images, train on them and export: the folders of the data and the bundle."""
+    step(1, "Photographs of power dies, drawn in the challenge's layout")
+    data = folder / "data"
+    # As many of each class: so few images of the challenge's rare ones would teach nothing.
+    edge_qc(
+        "synth", data, "--train", train, "--test", test, "--seed", seed, "--balance", "even",
+        "--force",
+    )  # fmt: skip
+    step(2, "Train: EfficientNet-Lite0 with ImageNet weights, of which the head alone learns")
+    run = folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    edge_qc("train", data, "--out", run)
+    step(3, "Fit PaDiM and the gate to GOOD, calibrate, export one ONNX in FP16 in one bundle")
+    bundle = folder / "bundle"
+    shutil.rmtree(bundle, ignore_errors=True)
+    edge_qc("export", run, "--fp16", "--out", bundle)
+    return data, bundle
 
 
 def step(number: int, title: str) -> None:

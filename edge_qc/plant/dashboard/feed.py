@@ -99,7 +99,15 @@ class Feed:
                 recorded = None
             if recorded is not None:
                 found, views = recorded
-        return None if found is None else _in_full(found, views)
+        return None if found is None else {**_in_full(found, views), "truth": self._truth(found)}
+
+    def _truth(self, found: VerdictMessage) -> Document | None:
+        """The label that a person gave this verdict; None without one."""
+        try:
+            return None if self.records is None else self.records.truth(found.verdict_id)
+        except RecordError as error:
+            log.warning("%s", error)
+            return None
 
     def label(self, account: Account, asked: Mapping[str, object]) -> Document:
         """Store what a person says a part truly is. Raises UsageError, DataError, RecordError."""

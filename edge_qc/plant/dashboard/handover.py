@@ -80,7 +80,12 @@ def _downtime(records: Records, period: Period) -> list[Document]:
             "station": row["station"],
             "since": stamp(row["from"]),
             "until": stamp(row["to"]),
-            "seconds": round(row["seconds"]),
+            # Of the shift alone.
+            "seconds": round(
+                (
+                    min(row["to"] or period.until, period.until) - max(row["from"], period.since)
+                ).total_seconds()
+            ),
             "why": row["why"],
             "planned": row["planned"],
         }

@@ -34,6 +34,7 @@ from edge_qc.plant.dashboard.periods import Period, period_before, period_of
 from edge_qc.plant.dashboard.plant import severity_of_state
 from edge_qc.plant.dashboard.rows import SAME_PART_S, happened, verdict_row
 from edge_qc.plant.recorder.database import wrapped
+from edge_qc.plant.recorder.labels import latest_labels
 from edge_qc.plant.recorder.tables import event, state_change, station, verdict
 from edge_qc.plant.recorder.where import Shifts
 from edge_qc.publisher import Kind, Severity, VerdictMessage, read_message
@@ -93,6 +94,16 @@ class Records:
                 .order_by(verdict.c.die, verdict.c.time)
             )
             return message, read_verdicts(db.execute(query).scalars())
+
+    def truth(self, verdict_id: str) -> Document | None:
+        """The label that counts, with ``who`` gave it; None if there is none."""
+        truths = latest_labels()
+        query = select(truths.c.truth, truths.c.labelled_by).where(
+            truths.c.verdict_id == verdict_id
+        )
+        with wrapped(self.engine), self.engine.connect() as db:
+            row = db.execute(query).one_or_none()
+        return None if row is None else {"label": row.truth, "who": row.labelled_by}
 
     def thresholds(
         self, db: Connection, pairs: Mapping[tuple[int, str], datetime]

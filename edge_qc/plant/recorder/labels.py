@@ -117,9 +117,11 @@ def add_labels(
     note: str = "",
     via: str = "label",
 ) -> str:
-    """Label verdicts and return the stored label. via: what it was given in. Raises UsageError for an unknown verdict, and for
-    a class that its bundle does not know: a typing error would count as an escape. DataError for a
-    name that is empty, too long or not printable.
+    """Label verdicts and return the stored label. via: what it was given in.
+
+    Raises UsageError for an unknown verdict, and for a class that its bundle does not know: a
+    typing error would count as an escape. DataError for a name that is empty, too long or not
+    printable.
     """
     with engine.begin() as db:
         taken = truth

@@ -427,9 +427,9 @@ def test_a_login_in_the_browser(page: Page, mosquitto: tuple[str, int], tmp_path
         def enter(password: str) -> None:
             page.driver.find_element(By.ID, "password").send_keys(password + "\n")
 
-        assert "Wrong password" not in page.text("body")
+        assert "Wrong name or password" not in page.text("body")
         enter("a wrong one")
-        page.until(lambda: "Wrong password" in page.text("body"))
+        page.until(lambda: "Wrong name or password" in page.text("body"))
         enter(PASSWORD)
         page.until(lambda: "No station" in page.text("body"))
         page.driver.find_element(By.CSS_SELECTOR, "#logout button").click()

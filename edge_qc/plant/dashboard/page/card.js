@@ -6,15 +6,15 @@ import { meaning, thumb } from "./lists.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** Opens the card of a verdict. */
-export async function openCard(station, id) {
+/** Opens the card of a verdict. role: what this account may do. */
+export async function openCard(station, id, role) {
   const answer = await fetch(`verdict?${new URLSearchParams({ station, id })}`);
   const title = $("full-title"), body = $("full-body");
   if (!answer.ok) {
     say(title, "This verdict is no longer in the list");
     body.replaceChildren(make("p", "", "Without records, the dashboard keeps the newest two thousand."));
   } else {
-    const { verdict, card, pictures, views } = await answer.json();
+    const { verdict, card, pictures, views, truth } = await answer.json();
     const symbol = meaning(verdict);
     title.replaceChildren(make("span", symbol, mark(symbol), ` ${verdict.label}`),
       make("span", "note", [verdict.part_id, verdict.die].filter(Boolean).join(" · ")));
@@ -24,7 +24,9 @@ export async function openCard(station, id) {
         + (verdict.bundle?.version ? `, bundle version ${verdict.bundle.version}` : "")),
       pictures ? photographs(id) : null, card.labels.length ? labels(card.labels) : null,
       card.cost ? make("p", "cost", card.cost) : null,
-      views.length ? others(station, views) : null, raw(verdict),
+      truth ? make("p", "truth", `${truth.who} labelled it ${truth.label}.`) : null,
+      role === "look" ? null : labelling(verdict, card.labels, () => openCard(station, id, role)),
+      views.length ? others(station, views, role) : null, raw(verdict),
     ].filter((part) => part !== null));
   }
   if (!$("full").open) $("full").showModal();
@@ -55,17 +57,44 @@ function labels(shares) {
   return make("div", "bars", make("div", "rows", ...rows));
 }
 
-function others(station, views) {
+function others(station, views, role) {
   const list = make("ul", "views", ...views.map((view) => {
     const symbol = meaning(view);
     const button = make("button", "", view.pictures ? thumb(view.id) : null, mark(symbol),
       ` ${view.die}: ${view.label}`);
     button.type = "button";
     button.classList.add(symbol);
-    button.addEventListener("click", () => openCard(station, view.id));
+    button.addEventListener("click", () => openCard(station, view.id, role));
     return make("li", "", button);
   }));
   return make("section", "", make("h3", "", "The part's other views"), list);
+}
+
+/** What a person says it truly is. done: called when it is stored. */
+function labelling(verdict, likeliest, done) {
+  const names = [...new Set(["GOOD", ...likeliest.map(({ label }) => label),
+    ...Object.keys(verdict.probabilities), "DRIFT", "UNUSABLE"])];
+  const select = make("select", "", ...names.map((name) => new Option(name, name)));
+  select.name = "label";
+  const note = make("input");
+  note.name = "note";
+  note.maxLength = 200;
+  note.placeholder = "how it was found";
+  const error = make("p", "REJECT");
+  error.setAttribute("role", "alert");
+  const button = make("button", "", "Label");
+  const form = make("form", "labelling", make("label", "", "It truly is ", select), note, button, error);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    const answer = await fetch("label", { method: "POST",
+      headers: { "Content-Type": "application/json", "X-Edge-QC": "1" },
+      body: JSON.stringify({ id: verdict.verdict_id, label: select.value, note: note.value }) });
+    if (answer.ok) { done(); return; }
+    button.disabled = false;
+    say(error, await answer.text());
+  });
+  return form;
 }
 
 function raw(verdict) {

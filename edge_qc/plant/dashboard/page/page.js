@@ -19,11 +19,15 @@ let paused = false;
 
 // ---- sections ------------------------------------------------------------------------------
 
+const open = (station, id) => openCard(station, id, latest.server?.role ?? "look");
 const toggled = (name) => (value) => choose(name, query.get(name) === value ? "" : value);
 const listed = (name) => (value) => {
   toggled(name)(value);
   $("stream-card").scrollIntoView({ block: "nearest", behavior: "smooth" });
 };
+
+const allOf = (counts) => counts.passed + counts.rejected + counts.review + counts.unjudged;
+const PERIODS = [["shift", "this shift"], ["day", "today"], ["week", "this week"]];
 
 const draw = {
   headline(headline) {
@@ -38,15 +42,22 @@ const draw = {
     const yielded = percent(totals.passed, totals.all);
     $("yield").replaceChildren(yielded, yielded === "–" ? "" : make("span", "unit", "%"));
     $("yield").classList.toggle("REJECT", totals.all > 0 && totals.passed === 0);
-    say($("yield-note"), `${count(totals.passed)} of ${count(totals.all)} ${totals.of} passed, `
-      + $("filters").elements.window.selectedOptions[0].dataset.said);
+    const before = totals.before && allOf(totals.before) ? totals.before : null;
+    const said = $("filters").elements.window.selectedOptions[0].dataset.said;
+    say($("yield-note"), `${count(totals.passed)} of ${count(totals.all)} ${totals.of} passed, ${said}`
+      + (before ? ` · ${query.get("window")} before: ${percent(before.passed, allOf(before))} %` : ""));
     spark($("passing"), totals.passing, totals.late);
     keyed($("counts"), [
-      ["REJECT", `${one} rejected`, totals.rejected], ["REVIEW", `${one} for review`, totals.review],
-      ["NONE", `${one} ${none}`, totals.unjudged], ["PASS", `${one} passed`, totals.passed],
+      ["REJECT", `${one} rejected`, "rejected"], ["REVIEW", `${one} for review`, "review"],
+      ["NONE", `${one} ${none}`, "unjudged"], ["PASS", `${one} passed`, "passed"],
     ], (entry) => entry[1], ([symbol, name]) =>
-      make("div", "", make("dt", symbol, mark(symbol), name), make("dd")),
-    (element, [, , value]) => say(element.lastChild, brief(value)));
+      make("div", "", make("dt", symbol, mark(symbol), name), make("dd", "", make("span"), make("small"))),
+    (element, [, , name]) => {
+      const [value, then] = element.lastChild.children;
+      say(value, brief(totals[name]));
+      say(then, before ? `${percent(totals[name], totals.all)} %, before ${
+        percent(before[name], allOf(before))} %` : "");
+    });
     const notes = [];
     if (totals.historical) notes.push(`${count(totals.historical)} views came late`);
     if (totals.unreadable) notes.push(`${count(totals.unreadable)} messages could not be read`);
@@ -93,7 +104,7 @@ const draw = {
   },
   verdicts(rows) {
     if (paused) return;
-    drawVerdicts($("stream").tBodies[0], rows, latest.server?.pictures, openCard);
+    drawVerdicts($("stream").tBodies[0], rows, latest.server?.pictures, open);
     $("no-verdicts").hidden = rows.length > 0;
   },
   events(events) {
@@ -118,6 +129,18 @@ const draw = {
   },
   server(server) {
     $("logout").hidden = !server.login;
+    $("handover").hidden = !server.records;
+    say($("who"), server.who ? `${server.who}, who may ${server.role}` : "");
+    const select = $("filters").elements.window;
+    for (const [value, words] of server.records ? PERIODS : []) {
+      let option = [...select.options].find((one) => one.value === value);
+      if (option === undefined) {
+        option = new Option(words, value);
+        select.append(option);
+      }
+      option.textContent = option.dataset.said = words;
+    }
+    select.value = query.get("window") ?? "3600";
   },
   broker(broker) {
     say($("where"), `broker ${broker.where}`);
@@ -131,6 +154,8 @@ function trouble() {
     text = `The dashboard does not answer. These figures are from ${clock(heardMs)}.`;
   } else if (latest.broker?.trouble) {
     text = `These figures are from ${clock(latest.broker.since)}. ${latest.broker.trouble}`;
+  } else if (latest.broker?.records) {
+    text = `The records cannot be read, their figures are old. ${latest.broker.records}`;
   } else if (latest.broker?.listening === false) {
     text = "The dashboard no longer listens to the broker. Restart it.";
   }
@@ -161,6 +186,7 @@ function connect() {
     if (source.readyState !== EventSource.CLOSED) return;
     const answer = await fetch("live?window=0").catch(() => null);
     if (answer?.status === 401) location.assign("login.html");
+    else if (answer && PERIODS.some(([value]) => value === query.get("window"))) choose("window", "");
     else setTimeout(connect, 2000);
   };
 }
@@ -230,7 +256,7 @@ $("pause").addEventListener("click", () => {
   if (!paused && latest.verdicts) draw.verdicts(latest.verdicts);
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, select, dialog") || event.ctrlKey || event.metaKey) return;
+  if (event.target.closest("input, select, textarea, dialog") || event.ctrlKey || event.metaKey) return;
   if (event.key === "w") toggleWall();
   if (event.key === "Escape" && query.get("view") === "wall") choose("view", "");
 });
