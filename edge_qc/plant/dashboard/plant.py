@@ -95,12 +95,13 @@ class PlantState:
         """Every message up to this number is recorded: none of them is missing, whether or not it
         was heard here."""
         if upto:
-            self._numbers_of(where).setdefault(kind, Numbers()).note_upto(epoch, upto)
+            self.numbers_of(where, kind).note_upto(epoch, upto)
 
-    def _numbers_of(self, where: str) -> dict[Kind, Numbers]:
-        """A station's numbers, also before it is heard."""
+    def numbers_of(self, where: str, kind: Kind) -> Numbers:
+        """The numbers of a station's messages, also before it is heard."""
         station = self.stations.get(where)
-        return self._recorded.setdefault(where, {}) if station is None else station.numbers
+        known = self._recorded.setdefault(where, {}) if station is None else station.numbers
+        return known.setdefault(kind, Numbers())
 
     def feed(self, topic: str, payload: bytes, now: Now, *, retained: bool = False) -> None:
         """Add one message from the broker. One of no station, or that cannot be read, is only

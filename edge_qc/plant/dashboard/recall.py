@@ -1,7 +1,7 @@
 """The last hours out of the records, so that the dashboard survives its own restart.
 
-Read once at a start, in the thread that then listens to the broker. What the recorder has
-acknowledged is in the records; what comes later comes from the broker. So each message counts once.
+Read once at a start, in the thread that then listens to the broker. The number of each message that
+is counted here is noted, so that it counts once if the broker delivers it too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def recall(records: Records, plant: PlantState, now: datetime) -> None:
     with wrapped(records.engine), records.engine.connect() as db:
         _recall_views(records, db, plant, since, known)
         _recall_parts(db, plant, since, known)
-        _recall_lists(db, plant, since, known)
+        _recall_lists(db, plant, since)
         plant.events.extend(sorted(_happenings(db, since), key=lambda one: one.time)[-_EVENTS:])
 
 
@@ -68,7 +68,7 @@ def _recall_views(
     )  # fmt: skip
     for row in _rows(db, verdict, columns, since):
         name = f"{row.site}/{row.station}"
-        if row.seq > known.get((name, row.epoch, Kind.VERDICT), 0):
+        if not _is_new(plant, known, name, row.epoch, Kind.VERDICT, row.seq):
             continue
         ratio = None
         if row.drift_score is not None and row.bundle_no is not None:
@@ -96,7 +96,7 @@ def _recall_parts(db: Connection, plant: PlantState, since: datetime, known: Upt
     )  # fmt: skip
     for row in _rows(db, part, columns, since):
         name = f"{row.site}/{row.station}"
-        if row.seq <= known.get((name, row.epoch, Kind.PART), 0):
+        if _is_new(plant, known, name, row.epoch, Kind.PART, row.seq):
             plant.parts.add(
                 (name, ""),
                 row.time.timestamp(),
@@ -105,6 +105,11 @@ def _recall_parts(db: Connection, plant: PlantState, since: datetime, known: Upt
                 judged=row.complete,
                 historical=row.historical,
             )
+
+
+def _is_new(plant: PlantState, known: Uptos, name: str, epoch: str, kind: Kind, seq: int) -> bool:
+    """Whether to count a recorded message; notes its number if it stands beyond a hole."""
+    return seq <= known.get((name, epoch, kind), 0) or plant.numbers_of(name, kind).note(epoch, seq)
 
 
 def _rows(db: Connection, table: Any, columns: Any, since: datetime) -> Iterator[Any]:
@@ -119,7 +124,7 @@ def _rows(db: Connection, table: Any, columns: Any, since: datetime) -> Iterator
     yield from db.execution_options(yield_per=_AT_ONCE).execute(query)
 
 
-def _recall_lists(db: Connection, plant: PlantState, since: datetime, known: Uptos) -> None:
+def _recall_lists(db: Connection, plant: PlantState, since: datetime) -> None:
     for refused, into in ((False, plant.verdicts), (True, plant.refused)):
         query = select(verdict.c.payload).where(verdict.c.time >= since)
         if refused:
@@ -127,7 +132,8 @@ def _recall_lists(db: Connection, plant: PlantState, since: datetime, known: Upt
         newest = query.order_by(verdict.c.time.desc()).limit(_LISTED)
         for message in reversed(read_verdicts(db.execute(newest).scalars())):
             name = f"{message.site}/{message.station}"
-            if message.seq <= known.get((name, message.epoch, Kind.VERDICT), 0):
+            # One that came since will come from the broker.
+            if plant.numbers_of(name, Kind.VERDICT).has(message.epoch, message.seq):
                 into.append((name, message))
 
 

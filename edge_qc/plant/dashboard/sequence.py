@@ -61,6 +61,12 @@ class Numbers:
             del runs[1]
         return True
 
+    def has(self, epoch: str, seq: int) -> bool:
+        """Whether a number has arrived."""
+        runs = self._runs.get(epoch, [])
+        at = bisect.bisect_right(runs, seq, key=lambda run: run[0]) - 1
+        return at >= 0 and seq <= runs[at][1]
+
     def note_upto(self, epoch: str, upto: int) -> None:
         """Every number from 1 on up to this one is known to have arrived."""
         runs = self._runs.get(epoch)

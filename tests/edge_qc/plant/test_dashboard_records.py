@@ -190,6 +190,20 @@ def test_a_restart_of_the_dashboard_loses_nothing(records: Records) -> None:
     assert snapshot(plant, Filter(), now)["gaps"] == []
 
 
+def test_what_stands_beyond_a_hole_is_recalled_too(records: Records) -> None:
+    """A recorder that came after the station's first verdicts never has them."""
+    found = [verdict(seq, epoch="e9", time=NOW.isoformat()) for seq in (7, 8, 11)]
+    Store(records.engine).record(arrived(*found))
+    plant, now = PlantState(), Now(1000.0, NOW)
+    recall(records, plant, NOW)
+    before = sum(hours <= 8 for hours in HOURS)
+    plant.feed(f"{ROOT}/verdict", found[0], now)
+    shown = snapshot(plant, Filter(window_s=28_800, counting="views"), now)
+    assert shown["totals"]["all"] == before + 3
+    assert len(shown["verdicts"]) == before + 3
+    assert [(gap["first"], gap["last"]) for gap in shown["gaps"]] == [(9, 10)]
+
+
 def test_a_handover_tells_of_both_shifts(records: Records) -> None:
     told = handover(records, NOW, last=False)
     assert (told["since"], told["until"]) == (

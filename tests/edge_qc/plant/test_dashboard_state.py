@@ -382,6 +382,18 @@ def test_gaps_are_what_is_missing_between_what_came(sequence: list[int]) -> None
     assert len(told) == len(missing) == numbers.missing
 
 
+@given(st.lists(st.integers(1, 30), max_size=30), st.integers(1, 30))
+def test_what_is_recorded_up_to_a_number_is_not_missing(sequence: list[int], upto: int) -> None:
+    numbers = Numbers()
+    for seq in sequence:
+        numbers.note("e", seq)
+    numbers.note_upto("e", upto)
+    known = {*sequence, *range(1, upto + 1)}
+    missing = set(range(1, max(known) + 1)) - known
+    assert {n for gap in numbers.gaps() for n in range(gap.first, gap.last + 1)} == missing
+    assert all(numbers.has("e", seq) is (seq in known) for seq in range(32))
+
+
 def test_a_number_from_nowhere_takes_no_time() -> None:
     numbers = Numbers()
     for seq in (1, 10**15, 10**15 + 2):
