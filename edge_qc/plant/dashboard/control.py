@@ -40,11 +40,8 @@ def chart(values: NDArray[np.floating]) -> Chart:
         return Chart(None, None, (False,) * len(values))
     centre = float(np.median(known))
     upper = centre + _TO_LIMIT * float(np.abs(np.diff(known)).mean())
-    out, run = [], 0
-    for value in values:
-        if np.isnan(value):
-            out.append(False)
-            continue
-        run = run + 1 if value > centre else 0
-        out.append(bool(value > upper) or run >= _RUN)
-    return Chart(centre, upper, tuple(out))
+    above, place = known > centre, np.arange(len(known))
+    run = place - np.maximum.accumulate(np.where(above, -1, place))
+    out = np.zeros(len(values), bool)
+    out[np.isfinite(values)] = (known > upper) | (run >= _RUN)
+    return Chart(centre, upper, tuple(out.tolist()))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.parts import GOOD
+from edge_qc.plant.dashboard.advice import DRIFTING
 from edge_qc.plant.dashboard.control import chart
 from edge_qc.plant.dashboard.history import Counts, Figures, Window
 from edge_qc.plant.dashboard.station import Now, Station
@@ -80,30 +81,49 @@ def pareto(views: Window, mask: Mask) -> list[Document]:
 
 
 def drift(views: Window, mask: Mask) -> list[Document]:
-    """A chart for each die of each station, those out of control first."""
+    """A chart for each die of each station, those out of control first; the first ``CHARTS`` with
+    their series."""
     charts = []
     for source in np.flatnonzero(mask & views.drift_count.any(1)):
         station, die = views.sources[source]
         means = _ratio(views.drift_sum[source], views.drift_count[source])
-        charts.append(drift_chart(station, die, means, views.drift_worst[source]))
-    return sorted(charts, key=lambda one: (not one["now_out"], one["station"], one["die"]))
+        charts.append((DriftChart(station, die, means), views.drift_worst[source]))
+    charts.sort(key=lambda one: one[0].order)
+    return [
+        one.document(worst) if index < CHARTS else one.summary()
+        for index, (one, worst) in enumerate(charts)
+    ]
 
 
-def drift_chart(station: str, die: str, means: Figures, worst: Figures) -> Document:
-    """The mean of score over threshold in each interval, with its limit, and the worst; 1 is the
-    threshold. The last interval still fills."""
-    # An interval that still fills is too uneven to judge.
-    told = chart(np.where(np.arange(len(means)) < len(means) - 1, means, np.nan))
-    return {
-        "station": station,
-        "die": die,
-        "mean": _series(means, 4),
-        "worst": _series(worst, 3),
-        "centre": rounded(told.centre, 4),
-        "upper": rounded(told.upper, 4),
-        "out": [index for index, out in enumerate(told.out) if out],
-        "now_out": sum(told.out[-_NOW:]) >= 2,
-    }
+class DriftChart:
+    """The mean of score over threshold in each interval, with its limit; 1 is the threshold. The
+    last interval still fills."""
+
+    def __init__(self, station: str, die: str, means: Figures) -> None:
+        self.station, self.die, self.means = station, die, means
+        # An interval that still fills is too uneven to judge.
+        self._told = chart(np.where(np.arange(len(means)) < len(means) - 1, means, np.nan))
+        self.now_out = sum(self._told.out[-_NOW:]) >= 2
+
+    @property
+    def order(self) -> tuple[bool, str, str]:
+        return not self.now_out, self.station, self.die
+
+    def summary(self) -> Document:
+        """What is said of it where it is not drawn."""
+        return {"station": self.station, "die": self.die, "now_out": self.now_out}
+
+    def document(self, worst: Figures | None = None) -> Document:
+        """What draws it. worst: the largest of each interval, where it is known."""
+        return {
+            **self.summary(),
+            "next": DRIFTING if self.now_out else "",
+            "mean": _series(self.means, 4),
+            "worst": None if worst is None else _series(worst, 3),
+            "centre": rounded(self._told.centre, 4),
+            "upper": rounded(self._told.upper, 4),
+            "out": [index for index, out in enumerate(self._told.out) if out],
+        }
 
 
 def trends(stations: Iterable[Station], window_s: int, now: Now) -> Document:

@@ -16,7 +16,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine, func, select
 
 from edge_qc.errors import PublishError
-from edge_qc.plant.dashboard import advice, figures
+from edge_qc.plant.dashboard import figures
 from edge_qc.plant.dashboard.counted import (
     dies,
     grain_of,
@@ -184,10 +184,10 @@ class Records:
         charts = []
         for (name, die), (total, n) in sums.items():
             means = np.divide(total, n, out=np.full(len(times), np.nan), where=n > 0)
-            one = figures.drift_chart(name, die, means, np.full(len(times), np.nan))
-            charts.append({**one, "next": advice.DRIFTING if one["now_out"] else ""})
-        charts.sort(key=lambda one: (not one["now_out"], one["station"], one["die"]))
-        return {"times": times, "charts": charts[: figures.CHARTS], "all": len(charts)}
+            charts.append(figures.DriftChart(name, die, means))
+        charts.sort(key=lambda one: one.order)
+        shown = [one.document() for one in charts[: figures.CHARTS]]
+        return {"times": times, "charts": shown, "all": len(charts)}
 
 
 def events(db: Connection, period: Period, station_name: str | None = None) -> list[Document]:

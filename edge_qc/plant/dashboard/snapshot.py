@@ -47,8 +47,6 @@ def snapshot(plant: PlantState, chosen: Filter, now: Now) -> Document:
     wrong = troubles(stations, charts, happened)
     for one in stations:
         _tell(one, [trouble for trouble in wrong if trouble.station == one["name"]])
-    for drifting in charts:
-        drifting["next"] = advice.DRIFTING if drifting["now_out"] else ""
     return {
         "headline": sentence(stations, wrong, stamp(plant.link.away_since)),
         "stations": stations,
