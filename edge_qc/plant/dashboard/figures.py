@@ -110,11 +110,11 @@ class DriftChart:
         return not self.now_out, self.station, self.die
 
     def summary(self) -> Document:
-        """What is said of it where it is not drawn."""
+        """Its name and whether it is out of control."""
         return {"station": self.station, "die": self.die, "now_out": self.now_out}
 
     def document(self, worst: Figures | None = None) -> Document:
-        """What draws it. worst: the largest of each interval, where it is known."""
+        """What draws it. worst: the largest of each interval; None if unknown."""
         return {
             **self.summary(),
             "next": DRIFTING if self.now_out else "",
