@@ -12,7 +12,7 @@ from edge_qc.cli.broker import broker_and_topic, broker_options
 from edge_qc.cli.shifts import shift_options, shifts_of
 
 if TYPE_CHECKING:
-    from edge_qc.plant.dashboard.recorded import Records
+    from edge_qc.plant.dashboard.records.recorded import Records
 
 
 @click.command("dashboard")
@@ -155,7 +155,7 @@ def command(
 
 
 def _records(database: str, shifts: str, zone: tzinfo) -> Records:
-    from edge_qc.plant.dashboard.recorded import Records
+    from edge_qc.plant.dashboard.records.recorded import Records
     from edge_qc.plant.recorder import open_database
 
     return Records(open_database(database, create=False), shifts_of(shifts, zone))

@@ -26,7 +26,7 @@ from edge_qc.publisher import Received, Subscription, VerdictMessage
 from edge_qc.settings import MqttTable
 
 if TYPE_CHECKING:
-    from edge_qc.plant.dashboard.recorded import Records
+    from edge_qc.plant.dashboard.records.recorded import Records
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Feed:
 
     def label(self, account: Account, asked: Mapping[str, object]) -> Document:
         """Store what a person says a part truly is. Raises UsageError, DataError, RecordError."""
-        from edge_qc.plant.dashboard.labelling import label
+        from edge_qc.plant.dashboard.records.labelling import label
 
         if self.records is None:
             raise UsageError("labels need records: edge-qc dashboard --database")
@@ -120,7 +120,7 @@ class Feed:
 
     def handover(self, last: bool) -> Document:
         """This shift, or the last one, and what is wrong now. Raises RecordError."""
-        from edge_qc.plant.dashboard.handover import handover
+        from edge_qc.plant.dashboard.records.handover import handover
 
         assert self.records is not None
         told = handover(self.records, datetime.now(timezone.utc), last=last)
@@ -198,7 +198,7 @@ class Feed:
                 self._take(received)
 
     def _recall(self, records: Records) -> None:
-        from edge_qc.plant.dashboard.recall import recall
+        from edge_qc.plant.dashboard.records.recall import recall
 
         plant = PlantState()
         try:
@@ -212,7 +212,7 @@ class Feed:
 
     def _follow(self) -> None:
         """Heed what is recorded meanwhile: no message of it is missing."""
-        from edge_qc.plant.dashboard.recall import uptos
+        from edge_qc.plant.dashboard.records.recall import uptos
 
         assert self.records is not None
         self._recalled.wait()

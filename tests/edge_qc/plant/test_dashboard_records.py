@@ -13,13 +13,13 @@ import pytest
 
 from edge_qc.errors import UsageError
 from edge_qc.plant.dashboard.filters import Filter
-from edge_qc.plant.dashboard.handover import handover
-from edge_qc.plant.dashboard.labelling import label
 from edge_qc.plant.dashboard.login import Account, Role
-from edge_qc.plant.dashboard.periods import period_before, period_of
 from edge_qc.plant.dashboard.plant import PlantState
-from edge_qc.plant.dashboard.recall import recall, uptos
-from edge_qc.plant.dashboard.recorded import Records
+from edge_qc.plant.dashboard.records.handover import handover
+from edge_qc.plant.dashboard.records.labelling import label
+from edge_qc.plant.dashboard.records.periods import period_before, period_of
+from edge_qc.plant.dashboard.records.recall import recall, uptos
+from edge_qc.plant.dashboard.records.recorded import Records
 from edge_qc.plant.dashboard.snapshot import snapshot
 from edge_qc.plant.dashboard.station import Now
 from edge_qc.plant.recorder import Store, open_database

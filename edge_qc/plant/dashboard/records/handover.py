@@ -10,11 +10,11 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from edge_qc.plant.dashboard.counted import outcomes, pareto
 from edge_qc.plant.dashboard.figures import Outcomes
 from edge_qc.plant.dashboard.headline import Document
-from edge_qc.plant.dashboard.periods import Period, period_before, period_of
-from edge_qc.plant.dashboard.recorded import Records, events
+from edge_qc.plant.dashboard.records.counted import outcomes, pareto
+from edge_qc.plant.dashboard.records.periods import Period, period_before, period_of
+from edge_qc.plant.dashboard.records.recorded import Records, events
 from edge_qc.plant.dashboard.rows import stamp
 from edge_qc.plant.recorder.database import wrapped
 from edge_qc.plant.recorder.states import downtime

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, or_, select
 from edge_qc.parts import NOT_JUDGED, Disposition
 from edge_qc.plant.dashboard.history import BIN_S, BINS
 from edge_qc.plant.dashboard.plant import NAME, Happening, PlantState, severity_of_state
-from edge_qc.plant.dashboard.recorded import Records, read_verdicts
+from edge_qc.plant.dashboard.records.recorded import Records, read_verdicts
 from edge_qc.plant.recorder.database import wrapped
 from edge_qc.plant.recorder.tables import event, part, state_change, station, stream, verdict
 from edge_qc.publisher import Kind, Severity

@@ -26,8 +26,8 @@ from sqlalchemy import (
 from edge_qc.parts import GOOD, NOT_JUDGED
 from edge_qc.plant.dashboard.figures import Outcomes
 from edge_qc.plant.dashboard.headline import Document
-from edge_qc.plant.dashboard.periods import Period
 from edge_qc.plant.dashboard.plant import INCOMPLETE
+from edge_qc.plant.dashboard.records.periods import Period
 from edge_qc.plant.recorder.tables import BUCKET_S, HOUR_S, part, station, tally, tally_hour
 
 

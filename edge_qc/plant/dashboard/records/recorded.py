@@ -17,7 +17,10 @@ from sqlalchemy import Connection, Engine, func, select
 
 from edge_qc.errors import PublishError
 from edge_qc.plant.dashboard import figures
-from edge_qc.plant.dashboard.counted import (
+from edge_qc.plant.dashboard.filters import Filter
+from edge_qc.plant.dashboard.headline import Document
+from edge_qc.plant.dashboard.plant import severity_of_state
+from edge_qc.plant.dashboard.records.counted import (
     dies,
     grain_of,
     intervals,
@@ -28,10 +31,7 @@ from edge_qc.plant.dashboard.counted import (
     stored_die,
     within,
 )
-from edge_qc.plant.dashboard.filters import Filter
-from edge_qc.plant.dashboard.headline import Document
-from edge_qc.plant.dashboard.periods import Period, period_before, period_of
-from edge_qc.plant.dashboard.plant import severity_of_state
+from edge_qc.plant.dashboard.records.periods import Period, period_before, period_of
 from edge_qc.plant.dashboard.rows import SAME_PART_S, happened, verdict_row
 from edge_qc.plant.recorder.database import wrapped
 from edge_qc.plant.recorder.labels import latest_labels
