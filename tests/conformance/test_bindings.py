@@ -65,7 +65,7 @@ def mypy(path: list[Path], *targets: Path | str, tmp_path: Path) -> str:
     config.write_text(
         "[mypy]\nstrict = true\npython_version = 3.12\nexplicit_package_bases = true\n"
         "[mypy-tensorrt.*]\nignore_errors = true\n"
-        "[mypy-cv2.*,onnxruntime.*,tomli.*,zstandard.*]\nignore_missing_imports = true\n"
+        "[mypy-cuda.*,cv2.*,onnxruntime.*,tomli.*,zstandard.*]\nignore_missing_imports = true\n"
     )
     done = subprocess.run(
         [
