@@ -62,10 +62,12 @@ from edge_qc.cli.options import Share, json_option
     "mean of all.",
 )
 @click.option(
-    "--channels", type=click.IntRange(1), help="Of PaDiM; default: 100, or what the images allow."
+    "--channels",
+    type=click.IntRange(1),
+    help="Of PaDiM; default: 144, or all that the network has.",
 )
 @click.option(
-    "--grid", metavar="finest|ROWS", help="PaDiM's patches; default: at most 1024 of them."
+    "--grid", metavar="finest|ROWS", help="PaDiM's patches; default: at most 256 of them."
 )
 @click.option(
     "--combine",

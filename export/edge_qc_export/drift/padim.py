@@ -54,11 +54,11 @@ def fit(moments: Moments, kind: Fit, regularisation: Regularisation) -> Whitenin
         raise DataError(
             f"PaDiM per class: classes {empty} have no training image, wanted at least one each"
         )
-    if images - groups <= layout.width:
+    # Fewer images than channels leave directions without variance: the shrinkage, which then is
+    # large, gives them one.
+    if images - groups < 2:
         raise DataError(
-            f"PaDiM: {images} training images for {layout.width} channels at each patch, wanted "
-            f"more than {layout.width + groups}. Add images, or give --channels at most "
-            f"{images - groups - 1}"
+            f"PaDiM: {images} training images, wanted at least {groups + 2}. Add images"
         )
     rows = moments.scatter(kind)
     shrinkage = regularisation.shrinkage

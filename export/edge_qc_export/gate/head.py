@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from torch import Tensor
 
 _PENALTY = 100.0
 """On the squared weights of standardised features, for any number of images: chosen by table."""
 _STEPS = 200
+_TOLERANCE = 1e-6
+"""Of the loss, in nats of all images together: where the search ends."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,27 +62,34 @@ def fit_head(
     mean = embeddings.mean(axis=0, dtype=np.float64)
     variance = embeddings.var(axis=0, dtype=np.float64)
     scale = np.sqrt(variance + 0.01 * max(float(variance.mean()), 1e-12))
-    x = ((embeddings - mean) / scale).astype(np.float64)
-    y = names[:, None] == np.asarray(learned)[None, :]
-    shape = len(learned), size
-
-    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        w, b = flat[: -len(learned)].reshape(shape), flat[-len(learned) :]
-        logits = x @ w.T + b
-        logits -= logits.max(axis=1, keepdims=True)
-        logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        over = np.exp(logs) - y
-        gradient = np.concatenate([(over.T @ x + _PENALTY * w).ravel(), over.sum(axis=0)])
-        return float(_PENALTY / 2 * (w**2).sum() - logs[y].sum()), gradient
-
-    first = np.zeros(len(learned) * (size + 1))
+    x = torch.from_numpy(((embeddings - mean) / scale).astype(np.float64))
+    y = torch.from_numpy((names[:, None] == np.asarray(learned)[None, :]).astype(np.float64))
+    w, b = torch.zeros(len(learned), size).double(), torch.zeros(len(learned)).double()
     if start is not None:
-        w = start.weights[[start.classes.index(name) for name in learned]]
-        b = start.bias[[start.classes.index(name) for name in learned]]
-        first = np.concatenate([(w * scale).ravel(), np.maximum(b, -NEVER / 2) + w @ mean])
-    found = minimize(
-        loss, first, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "ftol": 1e-7}
-    ).x
-    w, b = found[: -len(learned)].reshape(shape) / scale, found[-len(learned) :]
-    weights[places], bias[places] = w, b - w @ mean
+        rows = [start.classes.index(name) for name in learned]
+        w = torch.from_numpy(start.weights[rows] * scale)
+        b = torch.from_numpy(np.maximum(start.bias[rows], -NEVER / 2) + start.weights[rows] @ mean)
+    _minimise(x, y, w, b)
+    weights[places] = w.numpy() / scale
+    bias[places] = b.numpy() - weights[places] @ mean
     return Head(tuple(classes), weights, bias)
+
+
+def _minimise(x: Tensor, y: Tensor, w: Tensor, b: Tensor) -> None:
+    """Bring w (C, E) and b (C,) to the least loss of x (n, E) whose classes y (n, C) holds."""
+    search = torch.optim.LBFGS(
+        [w, b],
+        max_iter=_STEPS,
+        tolerance_grad=1e-3,
+        tolerance_change=_TOLERANCE,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Tensor:
+        logs = torch.log_softmax(x @ w.T + b, dim=1)
+        over = logs.exp() - y
+        w.grad, b.grad = over.T @ x + _PENALTY * w, over.sum(dim=0)
+        return _PENALTY / 2 * (w * w).sum() - (logs * y).sum()
+
+    with torch.no_grad():
+        search.step(loss)  # type: ignore[no-untyped-call]

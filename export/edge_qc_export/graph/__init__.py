@@ -76,8 +76,8 @@ class Features(nn.Module):
 class OnePass(nn.Module):
     """uint8 views (N, 1, H, W) to the bundle's five outputs.
 
-    padim: fitted on GOOD. head: the classifier's last layer, embedding to logits. good: GOOD's
-    place among the embedding's classes.
+    features: ``Features``, or the same in an engine. padim: fitted on GOOD. head: the classifier's
+    last layer, embedding to logits. good: GOOD's place among the embedding's classes.
     """
 
     embedding_inverse_scale: Tensor
@@ -87,7 +87,7 @@ class OnePass(nn.Module):
 
     def __init__(
         self,
-        features: Features,
+        features: nn.Module,
         padim: Whitening,
         embedding: EmbeddingWhitening,
         head: nn.Linear,

@@ -20,13 +20,14 @@ from edge_qc.errors import UsageError
 from edge_qc.inspection.decision import label_of
 from edge_qc.parts import GOOD
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
+from edge_qc_export.graph.in_engine import FeaturesInEngine
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.network import trunk_learns
 from edge_qc_export.learn.run_views import chosen_views, joined, views_of_run
 from edge_qc_export.preflight import PreflightReport, preflight, report_of, require_compiler
 from edge_qc_export.progress import Reporter
 from edge_qc_export.release.bundle_folder import require_free, write_bundle
-from edge_qc_export.release.fitting import Fitted, answers, fit_views, head_layer
+from edge_qc_export.release.fitting import BATCH, Answers, Fitted, answers, fit_views, head_layer
 from edge_qc_export.release.golden import choose_golden, golden_bytes
 from edge_qc_export.release.manifest import (
     Calibrated,
@@ -80,12 +81,14 @@ def release(
     # A trunk that learned from a part tells it from GOOD better than it would a new one.
     seen = ~views.held_out_rows if trunk_learns(network) else np.zeros(len(views.known), np.bool_)
     reporter.begin("fit", len(views.known))
+    in_engine = FeaturesInEngine(features, run.size, BATCH)
     fitted, cross = fit_views(
-        features, views.known, seen, run.classes, settings.fit, reporter.advance, reporter.note
+        in_engine, views.known, seen, run.classes, settings.fit, reporter.advance, reporter.note
     )
     score = settings.fit.score
     head = head_layer(fitted.head)
     module = OnePass(features, fitted.padim, fitted.embedding, head, score, good).eval()
+    quick = OnePass(in_engine, fitted.padim, fitted.embedding, head, score, good).eval()
     reporter.note("each defect left out in turn, as if never seen")
     dies = learned_dies(run, views.known)
     calibrated = manifest_from_run(run, settings, fitted, cross, network.level_names, dies)
@@ -94,11 +97,14 @@ def release(
         reporter.note(f"no GOOD image shows {', '.join(unseen)}: unknown to the bundle")
 
     held_out = chosen_views(views.known, views.held_out_rows)
-    known_and_odd = joined(held_out, views.test)
-    reporter.begin("answers", len(known_and_odd))
-    reference = answers(module, known_and_odd.pixels, advance=reporter.advance)
+    test: Answers | None = None
+    if views.test is not None:
+        reporter.begin("answers", len(views.test))
+        test = answers(quick, views.test.pixels, advance=reporter.advance)
     half: Half | None = None
     if settings.fp16:
+        known_and_odd = joined(held_out, views.test)
+        reference = answers(quick, known_and_odd.pixels)
         reporter.begin("fp16 check", 2 * len(known_and_odd))
         half = check_half(
             run,
@@ -117,9 +123,6 @@ def release(
         changes = {"precision": "fp16", "tolerances": half.tolerances}
         manifest = manifest.model_copy(update=changes)
 
-    test = None
-    if views.test is not None:
-        test = reference.last(len(views.test))
     reporter.note("writing the graph, and proving it in ONNX Runtime")
     graph = onnx_from_module(
         module if half is None else half.module,
@@ -135,6 +138,7 @@ def release(
     golden = choose_golden(
         Bundle(out, "", manifest, signed=False),
         module,
+        quick,
         [held_out, views.known, *([views.test] if views.test is not None else [])],
     )
     reports: list[AcceptanceReport] = []

@@ -30,14 +30,15 @@ from edge_qc_export.drift.whitening import Score, Whitening, patch_distances, sc
 from edge_qc_export.gate.crossfit import EmbeddingScores, Labelled, cross_fit, whitening_of
 from edge_qc_export.gate.folds import FOLDS, assign_folds
 from edge_qc_export.gate.head import Head, fit_head
-from edge_qc_export.graph import Features
 from edge_qc_export.learn.run_views import LabelledViews
 
 Advance = Callable[[int], None]
 
-_BATCH = 16
-_USUAL_CHANNELS = 100
-_USUAL_PATCHES = 32 * 32
+BATCH = 16
+"""Views that go through the network at once."""
+
+_USUAL_CHANNELS = 144
+_USUAL_PATCHES = 16 * 16
 _USUAL_DIRECTIONS = 256
 
 
@@ -45,9 +46,9 @@ _USUAL_DIRECTIONS = 256
 class FitSettings:
     """How PaDiM, embedding and head are fitted.
 
-    score: an image's from its patch distances. channels: None takes 100, or what the network and
-    the number of GOOD images allow. grid: rows; ``finest``; or None for the finest level's halved
-    until it has at most 1024 patches. directions: of the embedding that are kept as they are.
+    score: an image's from its patch distances. channels: None takes 144, or all that the network
+    has. grid: rows; ``finest``; or None for the finest level's halved until it has at most 256
+    patches. directions: of the embedding that are kept as they are.
     folds: how many times the labelled parts are divided. memory_limit: bytes that the fit may take.
     """
 
@@ -93,12 +94,12 @@ class CrossFitted:
 
 
 def plan_fit(
-    features: Features, size: tuple[int, int], good: int, classes: int, settings: FitSettings
+    features: nn.Module, size: tuple[int, int], classes: int, settings: FitSettings
 ) -> tuple[Layout, int, int]:
     """The layout, the embedding's length, and the bytes that the fit will take.
 
-    good: how many GOOD images there are. Raises UsageError where the bytes are over the limit, or
-    the settings do not go with the network.
+    Raises UsageError where the bytes are over the limit, or the settings do not go with the
+    network.
     """
     with torch.no_grad():
         embedding, levels = features(torch.zeros(1, 1, *size, dtype=torch.uint8))
@@ -106,10 +107,7 @@ def plan_fit(
     available = [level.shape[1] for level in levels]
     count = settings.channels
     if count is None:
-        # Twice as many images in a fold's fit as channels, so that the covariance is more than its
-        # shrinkage.
-        learned = good - -(-good // settings.folds)
-        count = max(1, min(_USUAL_CHANNELS, sum(available), learned // 2))
+        count = min(_USUAL_CHANNELS, sum(available))
     grid = settings.grid
     rows = None if grid == "finest" else grid
     if grid is None:
@@ -130,7 +128,7 @@ def plan_fit(
 
 
 def fit_views(
-    features: Features,
+    features: nn.Module,
     views: LabelledViews,
     seen: NDArray[np.bool_],
     classes: Sequence[str],
@@ -140,14 +138,15 @@ def fit_views(
 ) -> tuple[Fitted, CrossFitted]:
     """Fit all that the graph needs on all labelled views, and score each by the other folds.
 
-    seen: (n,), whether the network's trunk learned from the view. say: called with the memory
-    before it is taken. Raises DataError or UsageError as ``plan_fit``, ``assign_folds``,
-    ``padim.fit`` and ``fit_embedding`` do, EdgeQCError where the disk is full.
+    features: ``graph.Features``, or the same in an engine. seen: (n,), whether the network's trunk
+    learned from the view. say: called with the memory before it is taken. Raises DataError or
+    UsageError as ``plan_fit``, ``assign_folds``, ``padim.fit`` and ``fit_embedding`` do,
+    EdgeQCError where the disk is full.
     """
     folds = assign_folds(views.labels, views.groups, settings.folds, settings.seed)
     good = np.array([label == GOOD for label in views.labels])
     size = views.pixels.shape[2], views.pixels.shape[3]
-    layout, length, memory = plan_fit(features, size, int(good.sum()), len(classes), settings)
+    layout, length, memory = plan_fit(features, size, len(classes), settings)
     say(
         f"PaDiM on {int(good.sum())} {GOOD} images: {layout.width} channels on "
         f"{layout.grid[0]}x{layout.grid[1]}, {memory / 2**20:.0f} MiB to fit"
@@ -156,8 +155,8 @@ def fit_views(
     with tempfile.TemporaryDirectory(prefix="edge-qc-features-") as folder:
         patches = _room_for_patches(Path(folder), layout, len(views))
         with torch.no_grad():
-            for start in range(0, len(views), _BATCH):
-                rows = slice(start, min(start + _BATCH, len(views)))
+            for start in range(0, len(views), BATCH):
+                rows = slice(start, min(start + BATCH, len(views)))
                 pixels = torch.from_numpy(np.ascontiguousarray(views.pixels[rows]))
                 embedding, levels = features(pixels)
                 embeddings[rows] = embedding.float().numpy()
@@ -204,13 +203,13 @@ def _cross_fitted_patches(
     """PaDiM on all GOOD parts, and each part's image score by that of the other folds."""
 
     def batches(rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-        return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+        return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
 
     def features(rows: NDArray[np.intp]) -> list[Tensor]:
         return [torch.from_numpy(stage[rows]).transpose(0, 1) for stage in patches]
 
     count = int(folds.max()) + 1
-    about = features(np.flatnonzero(good)[:_BATCH])
+    about = features(np.flatnonzero(good)[:BATCH])
     moments = [Moments(layout, 1, about) for _ in range(count)]
     for fold, own in enumerate(moments):
         for rows in batches(np.flatnonzero(good & (folds == fold))):
@@ -252,23 +251,12 @@ class Answers:
     good_distance: NDArray[np.float32]
     distances: NDArray[np.float32] | None
 
-    def last(self, count: int) -> Answers:
-        """The answers to the last ``count`` views, without their distances."""
-        rows = slice(-count, None)
-        return Answers(
-            self.logits[rows],
-            self.drift[rows],
-            self.embedding_distance[rows],
-            self.good_distance[rows],
-            None,
-        )
-
 
 def answers(
     module: nn.Module,
     pixels: NDArray[np.uint8],
     *,
-    batch: int = _BATCH,
+    batch: int = BATCH,
     distances: bool = False,
     advance: Advance = lambda _: None,
 ) -> Answers:

@@ -258,10 +258,23 @@ def test_a_grid_of_one_row_has_a_column_on_a_tall_view_too() -> None:
     assert plan_layout(tall, choose_channels(AVAILABLE, 20, 0), 1).grid == (1, 1)
 
 
-def test_too_few_images_for_the_channels_are_refused_with_the_number() -> None:
+def test_too_few_images_for_a_variance_are_refused_with_the_number() -> None:
     layout = plan_layout(SIZES, choose_channels(AVAILABLE, 20, 0), 4)
-    with pytest.raises(DataError, match=r"22 training images.*more than 23.*at most 18"):
-        fitted(levels(22, 0), torch.arange(22) % 3, layout, "per-class", Regularisation())
+    with pytest.raises(DataError, match=r"4 training images, wanted at least 5"):
+        fitted(levels(4, 0), torch.arange(4) % 3, layout, "per-class", Regularisation())
+
+
+def test_fewer_images_than_channels_still_tell_what_is_strange() -> None:
+    layout = plan_layout(SIZES, choose_channels(AVAILABLE, 20, 0), 4)
+    few = levels(12, 0)
+    whitening = fitted(few, torch.zeros(12, dtype=torch.int64), layout, "pooled", Regularisation())
+    usual, strange = levels(8, 1), [level + 3.0 for level in levels(8, 1)]
+    distances = [
+        patch_distances(stage_features(views, layout), layout, whitening.weights, whitening.means)
+        for views in (usual, strange)
+    ]
+    assert torch.isfinite(distances[0]).all()
+    assert distances[1].mean() > 2 * distances[0].mean()
 
 
 def test_a_class_without_an_image_is_refused() -> None:

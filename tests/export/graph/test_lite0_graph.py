@@ -115,5 +115,5 @@ def test_padim_reads_three_stages_of_a_band(features: Features) -> None:
     halved = plan_layout(sizes, channels, 40)
     assert [stage.grid for stage in halved.stages] == [(20, 6), (40, 12)]
     assert halved.width == finest.width == 100
-    usual, _, _ = plan_fit(features, (320, 96), 1000, 3, FitSettings())
-    assert usual.grid == (40, 12), "a band keeps as many patches as a square of 32 rows"
+    usual, _, _ = plan_fit(features, (320, 96), 3, FitSettings())
+    assert usual.grid == (20, 6), "a band keeps as many patches as a square of 16 rows at most"
