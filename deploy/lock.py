@@ -32,8 +32,8 @@ class Lock:
 
 LOCKS = {
     "station.txt": Lock(),
-    # Recorder and dashboard.
-    "plant.txt": Lock(("record", "dashboard")),
+    # Recorder, dashboard and notices.
+    "plant.txt": Lock(("record", "dashboard", "notices")),
     # JetPack 6's modules and every OpenCV of apt's were built for numpy 1.
     "station-numpy1.txt": Lock(limit="numpy<2"),
     # Where station.toml names a controller or a pin.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the recorder and the dashboard on a server of the plant: any Debian or Ubuntu with Python
+# Puts recorder, dashboard and notices on a server of the plant: any Debian or Ubuntu with Python
 # 3.10 and systemd. Run it as often as you like; again after an update, it upgrades.
 set -euo pipefail
 
@@ -8,15 +8,15 @@ usage() {
 usage: sudo deploy/plant.sh [--offline] [--python PROGRAM]
        sudo deploy/plant.sh --uninstall [--purge]
 
-Installs or upgrades edge-qc-record.service and edge-qc-dashboard.service. What they are called
-with is in /etc/edge-qc-plant, what was recorded in /var/lib/edge-qc-record. Those that run are
-started anew, and where one does not get ready the version before comes back; the others wait for a
+Installs or upgrades edge-qc-record.service, edge-qc-dashboard.service and edge-qc-notify.service.
+What they are called with is in /etc/edge-qc-plant, what was recorded in /var/lib/edge-qc-record.
+Those that run are started anew, and where one does not get ready the version before comes back; the others wait for a
 person who enables them.
 
   --offline          take every package from the folder wheels beside this script
                      (make wheelhouse WITH=--plant packs such a folder)
   --python PROGRAM   another Python than /usr/bin/python3
-  --uninstall        remove both; what was recorded and the settings stay
+  --uninstall        remove all three; what was recorded and the settings stay
   --purge            with --uninstall: remove those as well, and the user
 
 Exit status: 0 done, 1 failed, 2 wrong use.
@@ -24,7 +24,8 @@ TEXT
 }
 
 readonly OPT=/opt/edge-qc-plant ETC=/etc/edge-qc-plant STATE=/var/lib/edge-qc-record
-readonly LIB=/usr/local/lib UNITS="edge-qc-record.service edge-qc-dashboard.service"
+readonly LIB=/usr/local/lib
+readonly UNITS="edge-qc-record.service edge-qc-dashboard.service edge-qc-notify.service"
 HERE=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 readonly HERE
 
@@ -102,7 +103,7 @@ install_plant() {
     [ $offline = no ] || pip+=(--no-index --find-links "$HERE/wheels")
     "${pip[@]}" --no-deps --require-hashes -r "$lock"
     "${pip[@]}" --no-deps "$built"
-    "$venv/bin/python" -c 'import edge_qc.plant.dashboard.server, edge_qc.plant.recorder, starlette, uvicorn' ||
+    "$venv/bin/python" -c 'import edge_qc.plant.dashboard.server, edge_qc.plant.recorder, apprise, starlette, uvicorn' ||
       die "$venv does not import its own packages; everything is as it was"
     cp -r "$units" "$venv/units"
     touch "$venv/.complete"
@@ -129,6 +130,7 @@ install_plant() {
 Next:
   1. fill in $ETC/record.conf and $ETC/dashboard.conf; secrets go into $ETC/credentials
   2. sudo systemctl enable --now edge-qc-record edge-qc-dashboard
+  3. for notices: $ETC/notify.conf, $ETC/credentials/targets, and edge-qc-notify as well
 TEXT
   fi
 }
@@ -156,7 +158,7 @@ lay_down() { # UNITS
   systemd-sysusers "$LIB/sysusers.d/edge-qc-plant.conf"
   systemd-tmpfiles --create "$LIB/tmpfiles.d/edge-qc-plant.conf"
   local name
-  for name in record.conf dashboard.conf; do
+  for name in record.conf dashboard.conf notify.conf; do
     [ -e "$ETC/$name" ] || install -m 644 "$1/$name" "$ETC/"
   done
   if has_systemd; then systemctl daemon-reload; fi
@@ -171,7 +173,7 @@ uninstall() {
   rm -f "$LIB/sysusers.d/edge-qc-plant.conf" "$LIB/tmpfiles.d/edge-qc-plant.conf"
   rm -rf "$OPT"
   if [ $purge = yes ]; then
-    rm -rf "$ETC" "$STATE"
+    rm -rf "$ETC" "$STATE" /var/lib/private/edge-qc-notify /var/lib/edge-qc-notify
     if id edge-qc-record >/dev/null 2>&1; then userdel edge-qc-record; fi
     say "removed, with settings and everything that was recorded"
   else

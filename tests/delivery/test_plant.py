@@ -1,4 +1,4 @@
-"""plant.sh and its two units, on a machine with a real systemd that has a broker and a station too.
+"""plant.sh and its units, on a machine with a real systemd that has a broker and a station too.
 
 The tests of this file are one story on one machine, in their order.
 """
@@ -19,6 +19,7 @@ from tests.delivery.test_install import until
 pytestmark = [pytest.mark.systemd, pytest.mark.xdist_group("machine")]
 RECORD, DASHBOARD = "edge-qc-record.service", "edge-qc-dashboard.service"
 UNITS = (RECORD, DASHBOARD)
+NOTIFY = "edge-qc-notify.service"
 HANDED = "/run/credentials/{unit}/mqtt.password"
 RECORDS = "/var/lib/edge-qc-record/records.sqlite"
 COUNT = (
@@ -53,7 +54,7 @@ def test_a_server_in_one_command(bare: Machine, packed: Path) -> None:
     for unit in UNITS:
         assert pid(bare, unit) == "0"
     modes = bare.shell("stat -c '%a %U' /etc/edge-qc-plant/credentials /etc/edge-qc-plant/*.conf")
-    assert modes.splitlines() == ["700 root", "644 root", "644 root"]
+    assert modes.splitlines() == ["700 root", "644 root", "644 root", "644 root"]
 
 
 def test_unfilled_settings_stay_down(bare: Machine) -> None:
@@ -186,6 +187,39 @@ def test_postgresql_by_its_password(bare: Machine) -> None:
     until(lambda: int(bare.shell(ask) or 0) >= 10, "ten verdicts in PostgreSQL")
     bare.write("/etc/edge-qc-plant/record.conf", plain)
     bare.run("systemctl", "restart", RECORD)
+
+
+def test_people_are_told_and_a_restart_repeats_nothing(bare: Machine) -> None:
+    """The broker goes and comes back: a webhook hears of both, once each."""
+    bare.write(
+        "/srv/hook.py",
+        "import http.server, json\n"
+        "class Hook(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_POST(self):\n"
+        "        told = json.loads(self.rfile.read(int(self.headers['Content-Length'])))\n"
+        "        print(told['title'], '|', told['message'], file=open('/srv/heard', 'a'))\n"
+        "        self.send_response(200); self.end_headers()\n"
+        "http.server.HTTPServer(('127.0.0.1', 8099), Hook).serve_forever()\n",
+    )
+    bare.shell("systemd-run -q --unit=hook /usr/bin/python3 /srv/hook.py")
+    bare.write("/etc/edge-qc-plant/credentials/targets", "json://127.0.0.1:8099\n", "600")
+    handed = HANDED.format(unit=NOTIFY)
+    options = OPTIONS.format(handed=handed).replace("OPTIONS=", "OPTIONS=--after 1 ")
+    bare.write("/etc/edge-qc-plant/notify.conf", options)
+
+    def heard() -> list[str]:
+        return bare.shell("cat /srv/heard 2>/dev/null || true").splitlines()
+
+    bare.run("systemctl", "start", NOTIFY)
+    until(lambda: "watching" in bare.journal(NOTIFY), "notices")
+    bare.shell("systemctl stop broker")
+    until(lambda: len(heard()) == 1, "a notice")
+    bare.run("systemctl", "restart", NOTIFY)
+    bare.shell("systemd-run -q --unit=broker mosquitto -c /etc/mosquitto/edge-qc.conf")
+    until(lambda: len(heard()) >= 2, "that it is over")
+    assert len([line for line in heard() if "broker" in line]) == 2, heard()
+    assert "json://" not in bare.journal(NOTIFY)
+    bare.run("systemctl", "stop", NOTIFY)
 
 
 def test_again_keeps_what_was(bare: Machine) -> None:

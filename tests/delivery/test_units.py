@@ -95,7 +95,9 @@ def test_the_exposure_stays_as_low_as_it_was(tmp_path: Path, dropins: tuple[str,
     assert analyze("security", "--offline=true", stricter, unit, units=tmp_path).returncode != 0
 
 
-@pytest.mark.parametrize("unit", ["edge-qc-record.service", "edge-qc-dashboard.service"])
+@pytest.mark.parametrize(
+    "unit", ["edge-qc-record.service", "edge-qc-dashboard.service", "edge-qc-notify.service"]
+)
 def test_a_plants_units_are_as_shut_in(tmp_path: Path, unit: str) -> None:
     laid = laid_out(tmp_path, [], source=UNIT.parent / "plant" / unit)
     done = analyze("verify", laid, units=tmp_path)
@@ -126,7 +128,7 @@ def test_the_lock_covers_what_the_station_asks_for(name: str, python: str, machi
         assert " --hash=sha256:" in line
         (pin,) = requirement.specifier
         pinned[canonicalize_name(requirement.name)] = pin.version
-    extras = ("record", "dashboard") if name == "plant.txt" else ()
+    extras = ("record", "dashboard", "notices") if name == "plant.txt" else ()
     asked = [
         *project["dependencies"],
         *(line for extra in extras for line in project["optional-dependencies"][extra]),
