@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from edge_qc.errors import SettingsError, UsageError
 from edge_qc.plant.dashboard.login import SESSION_S, Account, Login, Role, write_account
 from tests.edge_qc.plant.test_dashboard_server import PASSWORD, dashboard
 from tests.rig.brokers import running_broker
+from tests.rig.publishing import wait_until
 from tests.rig.trained import EDGE_QC
 
 
@@ -128,11 +130,15 @@ def test_health_is_for_anybody_and_names_nobody(tmp_path: Path) -> None:
     """200 while the broker is connected, 503 with what is broken; no login, no name."""
     file = tmp_path / "password"
     file.write_text(PASSWORD)
-    with running_broker("mosquitto") as broker:
-        running = dashboard(broker, "--login-file", str(file))
-        with running as one:
-            status, _, text = one.ask("/health")
-            assert (status, json.loads(text)["ok"]) == (200, True)
-            assert set(json.loads(text)) == {
-                *("ok", "broken", "records", "stations", "last_message_age_s"),
-            }
+    with ExitStack() as stack:
+        broker = stack.enter_context(ExitStack())
+        address = broker.enter_context(running_broker("mosquitto"))
+        one = stack.enter_context(dashboard(address, "--login-file", str(file)))
+        status, _, text = one.ask("/health")
+        assert (status, json.loads(text)["ok"]) == (200, True)
+        assert set(json.loads(text)) == {
+            *("ok", "broken", "records", "stations", "last_message_age_s"),
+        }
+        broker.close()
+        wait_until(lambda: one.ask("/health")[0] == 503)
+        assert "broker" in str(json.loads(one.ask("/health")[2])["broken"])
