@@ -108,3 +108,12 @@ def choose_threshold(
         needed=max(0, parts_needed(max_escape, below, confidence) - count),
         steps=tuple(step(k) for k in range(min(count, max(SHOWN, passed + 2)))),
     )
+
+
+def trade_off(scores: NDArray[np.floating], good: NDArray[np.bool_]) -> list[tuple[int, float]]:
+    """What each threshold would let pass, from the strictest on: how many bad parts, and the share
+    of GOOD parts that is stopped. One point for each share; some of the parts (n,) are bad."""
+    bad, fine = np.sort(scores[~good]), np.sort(scores[good])
+    stopped = 1.0 - np.searchsorted(fine, bad, side="left") / max(1, len(fine))
+    points = [(k, float(share)) for k, share in enumerate(stopped)] + [(len(bad), 0.0)]
+    return [point for k, point in enumerate(points) if k == 0 or point[1] < points[k - 1][1]]

@@ -10,6 +10,7 @@ import cv2
 from edge_qc import __version__
 from edge_qc.parts import DRIFT
 from edge_qc_export.figures.scoring import Scores
+from edge_qc_export.report.gate_section import sentence, title_of
 from edge_qc_export.report.markup import (
     Picture,
     block,
@@ -45,12 +46,22 @@ def label_text(label: str) -> str:
     return "Drift" if label == DRIFT else label
 
 
+def title(material: Material) -> str:
+    """Of the page: the bundle where there is one, else the run."""
+    if material.judged is not None:
+        return title_of(material.judged.bundle)
+    return f"Run {material.run.folder.resolve().name}"
+
+
 def head(material: Material) -> str:
-    """Title, what the run is, and what is wrong with it where something is."""
-    run = material.run
+    """Title, what the run is, and what is wrong with it where something is; the bundle's figures
+    where there is one."""
+    run, judged = material.run, material.judged
     trunk = "" if run.unfreeze is None else f", last {run.unfreeze} layers learn"
     weights = "file" if run.weights.startswith("file:") else run.weights
-    facts = {
+    said = "" if judged is None else sentence(judged, material.split)
+    facts = {} if judged is None else {"bundle": judged.bundle.id, "of the run": run.folder.name}
+    facts |= {
         "network": f"{run.network}{trunk}",
         "initial weights": weights,
         "view": f"{run.size[0]} x {run.size[1]} pixels (height x width)",
@@ -69,8 +80,9 @@ def head(material: Material) -> str:
             "layers have learned.</p>"
         )
     return (
-        f"<header><h1>Run {escape(run.folder.resolve().name)}</h1></header>{_banner(material)}"
-        f"{_tiles(material.known)}<dl>{listed}</dl>{notes}"
+        f"<header><h1>{escape(title(material))}</h1></header>"
+        f"<p><strong>{escape(said)}</strong></p>{_banner(material)}"
+        f"{_tiles(material.known if judged is None else judged.scores)}<dl>{listed}</dl>{notes}"
     )
 
 
@@ -119,12 +131,13 @@ def _tiles(scores: Scores) -> str:
 
 def scores_section(material: Material) -> str:
     """All figures with their intervals, one column for each way of asking."""
-    columns = {f"classifier, {material.known.images} known": material.known}
-    if material.whole is not None:
-        columns[f"classifier, {material.whole.images} with drift"] = material.whole
+    columns = {}
     if material.judged is not None:
         scores = material.judged.scores
         columns[f"station with the bundle, {scores.images}"] = scores
+    columns[f"classifier, {material.known.images} known"] = material.known
+    if material.whole is not None:
+        columns[f"classifier, {material.whole.images} with drift"] = material.whole
     rows = []
     for name, title in FIGURE_TITLES.items():
         shown = [

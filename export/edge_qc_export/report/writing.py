@@ -12,6 +12,7 @@ from edge_qc.errors import EdgeQCError
 from edge_qc_export.figures.costs import Costs
 from edge_qc_export.progress import Reporter
 from edge_qc_export.report import drawing, sections
+from edge_qc_export.report.gate_section import gate_pictures, gate_section
 from edge_qc_export.report.markup import Picture
 from edge_qc_export.report.material import Material, gather
 from edge_qc_export.report.mistakes import costliest
@@ -62,14 +63,16 @@ def write_report(
     with _writing(out):
         figures.mkdir(parents=True, exist_ok=True)
     material = gather(run, data, bundle, reporter or Reporter(), split)
+    passes = [] if material.judged is None else list(gate_pictures(material.judged))
     groups = {
+        "What passes": passes,
         "Training": list(drawing.training_pictures(material)),
         "Confusion": list(drawing.confusion_pictures(material)),
         "PWA": list(drawing.good_share_pictures(material)),
         "Embeddings and confidence": list(drawing.feature_pictures(material)),
         "Drift": list(drawing.drift_pictures(material)),
     }
-    whole = page(f"Run {material.run.folder.resolve().name}", _body(material, groups))
+    whole = page(sections.title(material), _body(material, groups))
     files = []
     with _writing(out):
         for picture in (picture for group in groups.values() for picture in group):
@@ -96,9 +99,11 @@ def _body(material: Material, groups: dict[str, list[Picture]]) -> str:
         whose, evaluation, costs = "the station", judged.evaluation, judged.costs
     mistakes, count = costliest(run, material.samples, evaluation, costs)
     drawn = {title: sections.pictures_section(title, group) for title, group in groups.items()}
+    gate = "" if judged is None else gate_section(judged, groups["What passes"])
     return "".join(
         [
             sections.head(material),
+            gate,
             sections.scores_section(material),
             drawn["Confusion"],
             sections.classes_section(material),

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_qc_export.figures.exact import upper_bound
-from edge_qc_export.gate.threshold import WORTH, allowed, choose_threshold
+from edge_qc_export.gate.threshold import WORTH, allowed, choose_threshold, trade_off
 
 pytestmark = pytest.mark.torch
 
@@ -80,3 +80,16 @@ def test_equal_scores_pass_together_or_not_at_all() -> None:
     scores, good = scores_of(np.zeros(40), np.full(50, 1.0))
     choice = choose_threshold(scores, good, 0.1, 0.95)
     assert (scores[~good] < choice.threshold).sum() == choice.passed == 0
+
+
+def test_the_trade_off_says_what_each_threshold_lets_pass_and_stops() -> None:
+    rng = np.random.default_rng(2)
+    scores, good = scores_of(rng.normal(0, 1, 60), rng.normal(2, 1, 40))
+    points = trade_off(scores, good)
+    for passed, stopped in points[:-1]:
+        limit = np.sort(scores[~good])[passed]
+        assert (scores[~good] < limit).sum() == passed
+        assert (scores[good] >= limit).mean() == pytest.approx(stopped)
+    assert points[0][0] == 0, "the strictest threshold lets no bad part pass"
+    assert points[-1][1] == 0.0
+    assert [share for _, share in points] == sorted({share for _, share in points}, reverse=True)

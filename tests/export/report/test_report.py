@@ -16,6 +16,7 @@ from click.testing import CliRunner
 pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 
+from edge_qc.bundle.calibration import sentences
 from edge_qc.errors import EdgeQCError, UsageError
 from edge_qc.inspection.findings import p_value
 from edge_qc.parts import DRIFT, GOOD
@@ -95,6 +96,7 @@ def test_every_figure_is_a_png_and_on_the_page(report: Report) -> None:
         "embeddings",
         "reliability",
         "drift",
+        "trade-off",
     }
     page = report.page.read_text(encoding="utf-8")
     for file in report.figures:
@@ -119,6 +121,29 @@ def test_the_page_says_what_evaluate_says(report: Report, trained: Trained) -> N
     page = report.page.read_text(encoding="utf-8")
     skill = f"{measured.known.figures['pwa_skill'].value:.4f}".replace("-", "\N{MINUS SIGN}")
     assert skill in page
+
+
+def test_a_bundle_s_figures_come_first_in_words_that_say_what_passes(report: Report) -> None:
+    material = report.material
+    assert material.judged is not None
+    bundle, found = material.judged.bundle, material.judged.evaluation
+    page = report.page.read_text(encoding="utf-8")
+    title = f"Bundle {bundle.manifest.name}, version {bundle.manifest.version}"
+    assert f"<title>{title}</title>" in page
+    assert bundle.id in page
+    pairs = list(zip(found.labels, found.predicted, strict=True))
+    good = [said for label, said in pairs if label == GOOD]
+    bad = [said for label, said in pairs if label not in (GOOD, DRIFT)]
+    told = f"passes {good.count(GOOD)} of {len(good)} good ("
+    assert told in page
+    assert f"{bad.count(GOOD)} of {len(bad)} known bad (" in page
+    assert page.index(told) < page.index("Confusion matrix")
+    assert material.judged.bundle.manifest.gate is not None
+    for line in sentences(material.judged.bundle.manifest.gate.bound):
+        assert escape(line) in page
+    doubtful = json.loads((bundle.path / "report/export.json").read_text())["gate"]
+    for one in doubtful["doubtful_labels"]:
+        assert escape(f"labelled {one['label']}, looks like {one['said']}") in page
 
 
 def test_the_threshold_in_the_histogram_is_the_station_s(report: Report) -> None:
