@@ -114,7 +114,7 @@ def gate_section(judged: Judged, pictures: Sequence[Picture]) -> str:
 
 
 def _told(bundle: Bundle) -> Mapping[str, Any]:
-    """What the export said of the gate; empty if the bundle holds no such report."""
+    """The gate in the export's own report; empty if the bundle has none."""
     file = bundle.path / _REPORT
     if not file.exists():
         return {}

@@ -47,7 +47,7 @@ def label_text(label: str) -> str:
 
 
 def title(material: Material) -> str:
-    """Of the page: the bundle where there is one, else the run."""
+    """Of the page: the bundle if there is one, else the run."""
     if material.judged is not None:
         return title_of(material.judged.bundle)
     return f"Run {material.run.folder.resolve().name}"
@@ -55,7 +55,7 @@ def title(material: Material) -> str:
 
 def head(material: Material) -> str:
     """Title, what the run is, and what is wrong with it where something is; the bundle's figures
-    where there is one."""
+    if there is one."""
     run, judged = material.run, material.judged
     trunk = "" if run.unfreeze is None else f", last {run.unfreeze} layers learn"
     weights = "file" if run.weights.startswith("file:") else run.weights
