@@ -61,6 +61,8 @@ def real(request: pytest.FixtureRequest) -> Bindings:
 
 def mypy(path: list[Path], *targets: Path | str, tmp_path: Path) -> str:
     """What mypy says of the targets, strictly; faults inside stubs are not ours."""
+    # Each worker's own: two versions of the same modules would be mixed.
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
     config = tmp_path / "mypy.ini"
     config.write_text(
         "[mypy]\nstrict = true\npython_version = 3.12\nexplicit_package_bases = true\n"
@@ -73,7 +75,7 @@ def mypy(path: list[Path], *targets: Path | str, tmp_path: Path) -> str:
             "-m",
             "mypy",
             f"--config-file={config}",
-            f"--cache-dir={cache() / 'mypy'}",
+            f"--cache-dir={cache() / 'mypy' / worker}",
             "--no-error-summary",
             *map(str, targets),
         ],
