@@ -28,7 +28,9 @@ from edge_qc_export.learn.network import Network
 from edge_qc_export.learn.networks import build_network
 from edge_qc_export.learn.residual import IMAGENET_MEAN, IMAGENET_STD
 
-SIZE, CLASSES, CHANNELS, DIRECTIONS = 224, 6, 100, 128
+SIZE, CLASSES, CHANNELS, DIRECTIONS = 224, 6, 100, 256
+USUAL_CHANNELS, USUAL_ROWS = 144, 14
+"""What an export takes at 224 if it is told nothing: the most rows with at most 256 patches."""
 THREADS = 2
 
 
@@ -71,16 +73,15 @@ def layout_of(features: Features, rows: int | None, channels: int = CHANNELS) ->
     return plan_layout(sizes, choose_channels([x.shape[1] for x in levels], channels, 0), rows)
 
 
-def random_whitening(layout: Layout, groups: int = CLASSES) -> Whitening:
-    """Whitening of the right shapes."""
+def random_whitening(layout: Layout) -> Whitening:
+    """Whitening of the right shapes, of one kind of part: GOOD."""
     rows = [
         0.01 * torch.randn(stage.patches, stage.width, layout.before(i) + stage.width)
         for i, stage in enumerate(layout.stages)
     ]
     weights = arranged(rows, layout)
     centres = tuple(
-        torch.randn(groups, stage.patches, stage.width, dtype=torch.float64)
-        for stage in layout.stages
+        torch.randn(1, stage.patches, stage.width, dtype=torch.float64) for stage in layout.stages
     )
     means = whitened_centres(centres, layout, weights)
     return Whitening(layout, weights, means, centres, 0.0)
@@ -97,9 +98,11 @@ def random_embedding(size: int) -> EmbeddingWhitening:
     )
 
 
-def fused(network: Network, features: Features, rows: int | None) -> OnePass:
+def fused(
+    network: Network, features: Features, rows: int | None, channels: int = CHANNELS
+) -> OnePass:
     """The module that a release exports."""
-    whitening = random_whitening(layout_of(features, rows))
+    whitening = random_whitening(layout_of(features, rows, channels))
     embedding = random_embedding(network.embedding_size)
     head: nn.Linear = network.classifier  # type: ignore[assignment]
     return OnePass(features, whitening, embedding, head, "largest").eval()
@@ -118,12 +121,12 @@ class Bare(nn.Module):
 
 
 class PaDiMAlone(nn.Module):
-    """Distances and score alone, pooled: what a peer's PaDiM answers."""
+    """Distances and score alone: what a peer's PaDiM answers."""
 
     def __init__(self, features: Features, rows: int | None) -> None:
         super().__init__()
         self.features, self.layout = features, layout_of(features, rows)
-        self.whitening = random_whitening(self.layout, groups=1)
+        self.whitening = random_whitening(self.layout)
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
         _, levels = self.features(view)
