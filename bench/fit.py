@@ -1,6 +1,6 @@
 """Fitting PaDiM: images per second and peak memory, against anomalib's fit with the same trunk.
 
-ResNet18, 100 channels on 56 x 56, pooled, 120 images at 224, two threads. Each side runs in a
+ResNet18, 100 channels on 56 x 56, 120 images at 224, two threads. Each side runs in a
 process of its own, so that its peak of memory is its own. Needs bench/requirements.txt.
 """
 
@@ -37,12 +37,12 @@ from edge_qc_export.drift.padim import Regularisation, fit
 from edge_qc_export.drift.patches import stage_features
 layout = graphs.layout_of(features, None)
 before, began = kilobytes("VmRSS"), time.perf_counter()
-moments = Moments(layout, 1)
+moments = Moments(layout)
 with torch.no_grad():
     for pixels in batches:
         _, levels = features(pixels)
-        moments.update(stage_features(levels, layout), torch.zeros(len(pixels), dtype=torch.long))
-fit(moments, "pooled", Regularisation())
+        moments.update(stage_features(levels, layout))
+fit(moments, Regularisation())
 print(time.perf_counter() - began, kilobytes("VmHWM") - before)
 """
 

@@ -74,14 +74,14 @@ def layout_of(features: Features, rows: int | None, channels: int = CHANNELS) ->
 
 
 def random_whitening(layout: Layout) -> Whitening:
-    """Whitening of the right shapes, of one kind of part: GOOD."""
+    """Whitening of the right shapes."""
     rows = [
         0.01 * torch.randn(stage.patches, stage.width, layout.before(i) + stage.width)
         for i, stage in enumerate(layout.stages)
     ]
     weights = arranged(rows, layout)
     centres = tuple(
-        torch.randn(1, stage.patches, stage.width, dtype=torch.float64) for stage in layout.stages
+        torch.randn(stage.patches, stage.width, dtype=torch.float64) for stage in layout.stages
     )
     means = whitened_centres(centres, layout, weights)
     return Whitening(layout, weights, means, centres, 0.0)

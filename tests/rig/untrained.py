@@ -95,13 +95,13 @@ def fitted(
         choose_channels([level.shape[1] for level in levels], channels, 0),
         rows,
     )
-    moments, embeddings = Moments(layout, 2), EmbeddingMoments(embedding.shape[1], 2)
-    moments.update(stage_features(levels, layout), labels)
+    moments, embeddings = Moments(layout), EmbeddingMoments(embedding.shape[1], 2)
+    moments.update(stage_features(levels, layout))
     embeddings.update(embedding, labels)
     return Fit(
         network,
         features,
-        fit(moments, "per-class", Regularisation()),
+        fit(moments, Regularisation()),
         fit_embedding(embeddings, rank),
         score,
         size,

@@ -2,9 +2,8 @@
 
 Defard, Setkov, Loesch and Audigier (2020), *PaDiM: a Patch Distribution Modeling Framework for
 Anomaly Detection and Localization*. ``fit`` turns the moments of a
-streaming pass (``moments``) into a ``Whitening`` W with ||W (x - mean)||^2, by Cholesky. Two fits:
-``pooled`` has one mean a position; ``per-class`` has a mean for every class and one covariance that
-they share (as linear discriminant analysis has), and the distance is the least over the classes.
+streaming pass over GOOD parts (``moments``) into a ``Whitening`` W with ||W (x - mean)||^2, by
+Cholesky.
 
 The nested form: channels are ordered from the coarsest level to the finest. Patches that share a
 coarse feature share its rows of the Cholesky factor, so those are computed and kept once for the
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from edge_qc.errors import DataError
-from edge_qc_export.drift.moments import CHUNK, Fit, Moments
+from edge_qc_export.drift.moments import CHUNK, Moments
 from edge_qc_export.drift.patches import Layout, spread
 from edge_qc_export.drift.whitening import Whitening, arranged, whitened_centres
 
@@ -40,34 +39,24 @@ class Regularisation:
     absolute: float = 0.0
 
 
-def fit(moments: Moments, kind: Fit, regularisation: Regularisation) -> Whitening:
+def fit(moments: Moments, regularisation: Regularisation) -> Whitening:
     """The whitening of every position, float32, computed in float64.
 
-    Raises DataError if there are too few images for the channels, a class has none, or the features
-    do not vary.
+    Raises DataError if there are fewer than three images, or the features do not vary.
     """
-    layout, counts = moments.layout, moments.counts
-    groups = len(counts) if kind == "per-class" else 1
-    images = int(counts.sum())
-    if kind == "per-class" and bool((counts == 0).any()):
-        empty = [i for i, count in enumerate(counts.tolist()) if count == 0]
-        raise DataError(
-            f"PaDiM per class: classes {empty} have no training image, wanted at least one each"
-        )
+    layout, images = moments.layout, moments.count
     # Fewer images than channels leave directions without variance: the shrinkage, which then is
     # large, gives them one.
-    if images - groups < 2:
-        raise DataError(
-            f"PaDiM: {images} training images, wanted at least {groups + 2}. Add images"
-        )
-    rows = moments.scatter(kind)
+    if images < 3:
+        raise DataError(f"PaDiM: {images} GOOD images to learn from, wanted at least 3. Add images")
+    rows = moments.scatter()
     shrinkage = regularisation.shrinkage
     if shrinkage is None:
-        shrinkage = oracle_shrinkage(rows, layout, images - groups)
+        shrinkage = oracle_shrinkage(rows, layout, images - 1)
     _regularise(rows, layout, shrinkage, regularisation)
     weights = arranged(_cholesky(rows, layout), layout)
     rows.clear()
-    centres = tuple(moments.means(kind))
+    centres = tuple(moments.means())
     return Whitening(
         layout=layout,
         weights=weights,

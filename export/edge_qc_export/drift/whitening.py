@@ -38,9 +38,9 @@ class Whitening:
     """What the graph needs.
 
     weights: of each stage those that meet the features of the coarser stages, from the coarsest,
-    and last its own, as ``arranged`` gives them. means: of each stage, whitened, (groups, patches,
-    channels), or (groups, channels, patches) if it is narrow; centres: before, (groups, patches,
-    channels), float64. scales: (channels,) of each stage, what features are multiplied with first;
+    and last its own, as ``arranged`` gives them. means: of each stage, whitened, (patches, 1,
+    channels), or (1, channels, patches) if it is narrow; centres: before, (patches, channels),
+    float64. scales: (channels,) of each stage, what features are multiplied with first;
     empty for ones. shrinkage: what was used.
     """
 
@@ -86,13 +86,9 @@ def whitened_centres(
 ) -> tuple[Tensor, ...]:
     """The means of ``Whitening``: by the weights as they are stored, so that
     their rounding acts on x - mean, not on x."""
-    groups = [centre.transpose(0, 1) for centre in centres]
     exact = [[weight.double() for weight in parts] for parts in weights]
-    white = whitened(groups, layout, exact)
-    return tuple(
-        (mean if _is_narrow(stage) else mean.transpose(0, 1)).float().contiguous()
-        for stage, mean in zip(layout.stages, white, strict=True)
-    )
+    white = whitened([centre[:, None] for centre in centres], layout, exact)
+    return tuple(mean.float().contiguous() for mean in white)
 
 
 def stored_in_half(whitening: Whitening) -> Whitening:
@@ -129,7 +125,7 @@ def patch_distances(
     weights: Sequence[Sequence[Tensor]],
     means: Sequence[Tensor],
 ) -> Tensor:
-    """(N, gh, gw): squared Mahalanobis distance of each patch, the least over the groups.
+    """(N, gh, gw): squared Mahalanobis distance of each patch.
 
     features: (patches, N, channels) of each stage. Used by the checks and, traced, by the graph.
     """
@@ -139,17 +135,14 @@ def patch_distances(
     for stage, white, mean in zip(
         layout.stages, whitened(features, layout, weights), means, strict=True
     ):
-        if _is_narrow(stage):
-            difference = white - mean[:, None]
-            distance = (difference * difference).sum(dim=2)
-        else:
-            difference = white - mean[:, :, None]
-            distance = _images_first((difference * difference).sum(dim=3))
+        difference = white - mean
+        squares = difference * difference
+        distance = squares.sum(dim=1) if _is_narrow(stage) else _images_first(squares.sum(dim=2))
         if total is not None and coarse is not None:
             distance = _add_coarse(total, distance, coarse, stage.grid)
         total, coarse = distance, stage.grid
     assert total is not None
-    return total.amin(dim=0).reshape(images, *layout.grid)
+    return total.reshape(images, *layout.grid)
 
 
 def whitened(
@@ -185,7 +178,7 @@ def _from_coarse(features: Tensor, weight: Tensor, coarse: Grid, fine: Grid) -> 
 
 
 def _add_coarse(total: Tensor, distance: Tensor, coarse: Grid, fine: Grid) -> Tensor:
-    """(groups, N, fine patches): the coarser stages' sum added to each patch's own."""
+    """(N, fine patches): the coarser stages' sum added to each patch's own."""
     down, across = _inside(coarse, fine)
     # Repeated along a row before the sum: engines that broadcast an axis as short as ``across``
     # take ten times as long.
@@ -194,9 +187,9 @@ def _add_coarse(total: Tensor, distance: Tensor, coarse: Grid, fine: Grid) -> Te
 
 
 def _images_first(distances: Tensor) -> Tensor:
-    """(groups, patches, N) to (groups, N, patches); of one image without moving a number."""
-    groups, patches, images = distances.shape
-    return distances.reshape(groups, 1, patches) if images == 1 else distances.transpose(1, 2)
+    """(patches, N) to (N, patches); of one image without moving a number."""
+    patches, images = distances.shape
+    return distances.reshape(1, patches) if images == 1 else distances.transpose(0, 1)
 
 
 def _is_narrow(stage: Stage) -> bool:

@@ -116,7 +116,7 @@ def plan_fit(
             rows, columns = rows // 2, columns // 2
     layout = plan_layout(sizes, choose_channels(available, count, settings.seed), rows)
     length = embedding.shape[1]
-    patches = Moments.memory_bytes(layout, 1)
+    patches = Moments.memory_bytes(layout)
     memory = (settings.folds + 1) * patches + EmbeddingMoments.memory_bytes(length, classes)
     if memory > settings.memory_limit:
         raise UsageError(
@@ -210,17 +210,17 @@ def _cross_fitted_patches(
 
     count = int(folds.max()) + 1
     about = features(np.flatnonzero(good)[:BATCH])
-    moments = [Moments(layout, 1, about) for _ in range(count)]
+    moments = [Moments(layout, about) for _ in range(count)]
     for fold, own in enumerate(moments):
         for rows in batches(np.flatnonzero(good & (folds == fold))):
-            own.update(features(rows), torch.zeros(len(rows), dtype=torch.int64))
+            own.update(features(rows))
 
     def fitted(without: int | None) -> Whitening:
-        total = Moments(layout, 1, about)
+        total = Moments(layout, about)
         for fold, part in enumerate(moments):
             if fold != without:
                 total.add(part)
-        return fit(total, "pooled", settings.regularisation)
+        return fit(total, settings.regularisation)
 
     scores = np.empty(len(folds))
     for fold in range(count):

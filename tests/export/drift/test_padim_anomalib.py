@@ -59,7 +59,7 @@ def test_distances_are_anomalibs() -> None:
         level = 0 if index < 64 else 1 if index < 192 else 2
         channels[level].append(index - (0, 64, 192)[level])
     layout = plan_layout(((16, 16), (8, 8), (4, 4)), channels, None)
-    moments = Moments(layout, 1)
+    moments = Moments(layout)
     theirs.train()
     with torch.no_grad():
         for seed in range(10, 20):
@@ -70,7 +70,7 @@ def test_distances_are_anomalibs() -> None:
     theirs.fit()
     theirs.eval()
     like_theirs = Regularisation(shrinkage=0, relative=0, absolute=0.01 + 1e-5)
-    whitening = fit(moments, "pooled", like_theirs)
+    whitening = fit(moments, like_theirs)
 
     new = views(6, 99)
     new[:3, :, 20:40, 20:40] = 255
