@@ -80,13 +80,14 @@ def command(
     """
     from edge_qc.errors import UsageError
     from edge_qc.evidence import Labels, Store
-    from edge_qc.evidence.page import Desk, ReviewServer
+    from edge_qc.evidence.page import Desk
+    from edge_qc.evidence.serving import LocalServer
 
     store = Store(evidence_folder(config, folder))
     kept = label_store(Labels(store.folder), database)
     desk = Desk(store, who or _login(), labels, kept)
     try:
-        server = ReviewServer(desk, port)
+        server = LocalServer(desk, port)
     except OSError as error:
         raise UsageError(
             f"port {port} of 127.0.0.1: {error.strerror}. Choose another --port"

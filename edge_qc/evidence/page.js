@@ -1,12 +1,16 @@
 "use strict";
-// Labels by keyboard: the most doubtful image first, one key each. All text from the station is set
-// as text, never as markup.
+// Labels by keyboard: the most doubtful image first, one key each, or one key for all that look alike.
+// All text from the station is set as text, never as markup.
 const at = (id) => document.getElementById(id);
 let labels = [];
 let all = [];
 let queue = [];
 let now = 0;
+let groups = new Map();
+let left = new Set();
 const given = [];
+// Only what is in sight is labelled together; a larger group comes again.
+const IN_SIGHT = 24;
 
 async function asked(path, options) {
   const response = await fetch(path, options);
@@ -44,6 +48,9 @@ async function show() {
   at("empty").hidden = Boolean(one);
   at("pictures").hidden = !one;
   document.querySelector("aside").hidden = !one;
+  at("known").hidden = true;
+  left = new Set();
+  drawGroup(one);
   if (!one) return;
   for (const name of ["frame", "view", "heat"]) {
     const image = at(name);
@@ -65,7 +72,61 @@ async function show() {
   const shares = Object.entries(verdict.probabilities || {}).sort((a, b) => b[1] - a[1]).slice(0, 3);
   for (const [name, share] of shares) fact(name, `${(100 * share).toFixed(1)} %`);
   if (verdict.drift) fact("drift", `p = ${verdict.drift.p_value.toPrecision(2)}`);
-  if (one.label) fact("labelled", `${one.label}, by ${one.who}`);
+  if (one.label) fact("labelled", `${one.label}, by ${one.who}${one.why ? `: ${one.why}` : ""}`);
+  const { neighbours } = await asked(`${one.id}/neighbours`);
+  if (queue[now] !== one) return;
+  at("known").hidden = neighbours.length === 0;
+  at("neighbours").replaceChildren(...neighbours.map(({ id, label, likeness }) => {
+    const figure = document.createElement("figure");
+    const caption = document.createElement("figcaption");
+    caption.textContent = `${label}, ${Math.round(100 * Math.max(likeness, 0))} % alike`;
+    figure.append(picture(id, `Labelled ${label}`), caption);
+    return figure;
+  }));
+}
+
+function picture(id, words) {
+  const image = document.createElement("img");
+  image.alt = words;
+  image.loading = "lazy";
+  image.onerror = () => { image.onerror = null; image.src = `${id}/frame.png`; };
+  image.src = `${id}/view.png`;
+  return image;
+}
+
+// The images without a label that look like this one, itself among them; of one alone, none.
+function alike(one) {
+  if (!one || one.label !== null) return [];
+  const open = (groups.get(one.id) || []).filter((other) => other.label === null && other !== one);
+  return open.length ? [one, ...open].slice(0, IN_SIGHT) : [];
+}
+
+function drawGroup(one) {
+  const found = alike(one);
+  const chosen = found.filter((other) => !left.has(other.id));
+  at("alike").hidden = found.length === 0;
+  at("alike-title").textContent = `${found.length} images look alike: ${chosen.length} chosen`;
+  at("group").replaceChildren(...found.map((other) => {
+    const button = document.createElement("button");
+    const words = document.createElement("span");
+    words.textContent = other === one ? "this one" : other.said;
+    button.append(picture(other.id, ""), words);
+    button.setAttribute("aria-pressed", String(!left.has(other.id)));
+    button.disabled = other === one;
+    button.onclick = () => {
+      if (!left.delete(other.id)) left.add(other.id);
+      drawGroup(one);
+    };
+    return button;
+  }));
+}
+
+function isTogether() {
+  return at("together").getAttribute("aria-pressed") === "true";
+}
+
+function switchTogether() {
+  at("together").setAttribute("aria-pressed", String(!isTogether()));
 }
 
 function drawChoices(one) {
@@ -92,19 +153,22 @@ async function post(path, document) {
 async function give(label) {
   const one = queue[now];
   if (!one) return;
-  const before = one.label;
+  const group = isTogether() ? alike(one).filter((other) => !left.has(other.id)) : [];
+  const chosen = group.length ? group : [one];
+  const before = chosen.map((other) => ({ id: other.id, label: other.label, why: other.why }));
   try {
-    const answer = await post("label", { id: one.id, label, who: at("who").value });
-    take(one, answer);
+    const ids = chosen.map((other) => other.id);
+    take(await post("label", { ids, label, who: at("who").value, why: at("why").value.trim() }));
     given.push({ one, before });
     at("undo").disabled = false;
-    go(1);
+    at("why").value = "";
+    go(1, at("filter").value === "open" ? (other) => other.label === null : () => true);
   } catch (error) { failed(error); }
 }
 
-function take(one, answer) {
-  one.label = answer.label;
-  one.who = answer.who;
+function take(answer) {
+  const rows = new Map(answer.rows.map((row) => [row.id, row]));
+  for (const one of all) Object.assign(one, rows.get(one.id));
   at("error").hidden = true;
   if (answer.labels) labels = answer.labels;
 }
@@ -114,7 +178,7 @@ async function undo() {
   if (!last) return;
   const { one, before } = last;
   try {
-    take(one, await post("undo", { id: one.id, before, who: at("who").value }));
+    take(await post("undo", { before, who: at("who").value }));
     if (!queue.includes(one)) queue.push(one);
     now = queue.indexOf(one);
     show().catch(failed);
@@ -124,8 +188,10 @@ async function undo() {
   }
 }
 
-function go(step) {
-  now = Math.min(Math.max(now + step, 0), queue.length);
+function go(step, wanted = () => true) {
+  now += step;
+  while (now < queue.length && now > 0 && !wanted(queue[now])) now += step;
+  now = Math.min(Math.max(now, 0), queue.length);
   show().catch(failed);
 }
 
@@ -136,11 +202,14 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "z") undo();
   else if (event.key === "ArrowRight" || event.key === "j") go(1);
   else if (event.key === "ArrowLeft" || event.key === "k") go(-1);
-  else if (event.key === " ") at("pictures").classList.toggle("large");
+  else if (event.key === "Enter" && !event.target.matches("button")) switchTogether();
+  else if (event.key === " " && !event.target.matches("button")) at("pictures").classList.toggle("large");
   else return;
   event.preventDefault();
 });
 at("undo").onclick = undo;
+at("together").onclick = switchTogether;
+at("why").onkeydown = (event) => { if (event.key === "Enter") at("why").blur(); };
 at("filter").onchange = choose;
 at("said").onchange = choose;
 at("new").onsubmit = (event) => {
@@ -161,4 +230,12 @@ asked("exhibits").then((answer) => {
     at("said").append(option);
   }
   choose();
+  return asked("groups");
+}).then((answer) => {
+  const byId = new Map(all.map((one) => [one.id, one]));
+  for (const ids of answer.groups) {
+    const group = ids.map((id) => byId.get(id)).filter(Boolean);
+    for (const one of group) groups.set(one.id, group);
+  }
+  drawGroup(queue[now]);
 }).catch(failed);

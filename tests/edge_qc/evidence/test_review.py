@@ -22,8 +22,9 @@ import pytest
 from edge_qc.errors import DataError, UsageError
 from edge_qc.evidence import UNUSABLE, Labels, Store
 from edge_qc.evidence.dataset import export_dataset
-from edge_qc.evidence.page import Desk, ReviewServer
+from edge_qc.evidence.page import Desk
 from edge_qc.evidence.pictures import heat_picture
+from edge_qc.evidence.serving import LocalServer
 from tests.rig.cameras import picture
 from tests.rig.programs import need
 from tests.rig.publishing import wait_until
@@ -35,7 +36,13 @@ DISTANCES = np.arange(16, dtype=np.float32).reshape(4, 4)
 
 
 def kept(
-    store: Store, said: str = "GOOD", doubt: float = 0.2, frame: Any = None, **fields: Any
+    store: Store,
+    said: str = "GOOD",
+    doubt: float = 0.2,
+    frame: Any = None,
+    view: Any = None,
+    distances: Any = DISTANCES,
+    **fields: Any,
 ) -> str:
     verdict_id = str(uuid.uuid4())
     verdict = {
@@ -57,8 +64,8 @@ def kept(
         doubt,
         frame=picture(1) if frame is None else frame,
         verdict=verdict,
-        view=picture(2, 48, 48),
-        distances=DISTANCES,
+        view=picture(2, 48, 48) if view is None else view,
+        distances=distances,
     )
     return verdict_id
 
@@ -69,15 +76,15 @@ def store(tmp_path: Path) -> Store:
 
 
 @contextmanager
-def review(store: Store, *labels: str) -> Iterator[ReviewServer]:
-    with ReviewServer(Desk(store, "anna", labels)) as server:
+def review(store: Store, *labels: str) -> Iterator[LocalServer]:
+    with LocalServer(Desk(store, "anna", labels)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
 def ask(
-    server: ReviewServer,
+    server: LocalServer,
     path: str,
     document: object = None,
     *,
@@ -138,7 +145,7 @@ def test_a_label_that_is_none_is_refused(tmp_path: Path, label: str) -> None:
 def test_the_most_doubtful_comes_first_and_what_is_labelled_last(store: Store) -> None:
     sure, doubtful, labelled = (kept(store, doubt=doubt) for doubt in (0.1, 0.8, 0.9))
     desk = Desk(store, "anna", ["Scratch"])
-    desk.label({"id": labelled, "label": "Missing"})
+    desk.label({"ids": [labelled], "label": "Missing"})
     listing = desk.listing()
     assert [row["id"] for row in listing["exhibits"]] == [doubtful, sure, labelled]
     assert listing["exhibits"][2]["label"] == "Missing"
@@ -152,7 +159,7 @@ def test_a_class_keeps_its_key_whatever_is_added(store: Store) -> None:
     assert before == {"GOOD": "g", "DRIFT": "d", UNUSABLE: "u", "Missing": "m"}
     desk = Desk(store, "anna")
     for number in range(40):
-        desk.label({"id": first, "label": f"Alpha {number}"})
+        desk.label({"ids": [first], "label": f"Alpha {number}"})
     kept(store, "Boucle", probabilities={"Aa": 0.5, "Boucle": 0.5})
     after = classes(Desk(store, "bert"))
     assert dict(list(after.items())[:4]) == before
@@ -176,7 +183,7 @@ def test_a_second_spelling_of_a_class_is_refused(store: Store, name: str, said: 
     verdict_id = kept(store)
     desk = Desk(store, "anna")
     with pytest.raises(DataError, match=said):
-        desk.label({"id": verdict_id, "label": name})
+        desk.label({"ids": [verdict_id], "label": name})
     with pytest.raises(DataError, match=said):
         Desk(store, "anna", [name])
     assert Labels(store.folder).latest() == {}
@@ -185,13 +192,82 @@ def test_a_second_spelling_of_a_class_is_refused(store: Store, name: str, said: 
 def test_a_label_is_taken_back_to_what_it_was(store: Store) -> None:
     verdict_id = kept(store)
     desk = Desk(store, "anna")
-    desk.label({"id": verdict_id, "label": "Missing"})
-    desk.label({"id": verdict_id, "label": "GOOD"})
-    assert desk.undo({"id": verdict_id, "before": "Missing"})["label"] == "Missing"
-    assert desk.undo({"id": verdict_id, "before": None})["label"] is None
+    desk.label({"ids": [verdict_id], "label": "Missing"})
+    desk.label({"ids": [verdict_id], "label": "GOOD"})
+    (row,) = desk.undo({"before": [{"id": verdict_id, "label": "Missing"}]})["rows"]
+    assert row["label"] == "Missing"
+    (row,) = desk.undo({"before": [{"id": verdict_id, "label": None}]})["rows"]
+    assert row["label"] is None
     assert Labels(store.folder).latest() == {}
     given = [label.label for label in Labels(store.folder).history()]
-    assert given == ["Missing", "GOOD", "Missing", ""]
+    assert given == ["Missing", "GOOD", "", "Missing", ""]
+
+
+def test_one_request_labels_a_group_with_who_and_why_or_nothing_at_all(store: Store) -> None:
+    ids = [kept(store) for _ in range(3)]
+    desk = Desk(store, "anna")
+    with pytest.raises(DataError, match="no longer kept"):
+        desk.label({"ids": [*ids, str(uuid.uuid4())], "label": "Missing"})
+    assert Labels(store.folder).latest() == {}
+    desk.label({"ids": ids[:2], "label": "Missing", "why": "no wire at all"})
+    desk.label({"ids": ids, "label": "GOOD", "who": "bert"})
+    before = [{"id": one, "label": "Missing", "why": "no wire at all"} for one in ids[:2]]
+    desk.undo({"before": [*before, {"id": ids[2], "label": None}]})
+    latest = Labels(store.folder).latest()
+    assert {one: (latest[one].label, latest[one].note) for one in latest} == dict.fromkeys(
+        ids[:2], ("Missing", "no wire at all")
+    )
+    shown = {row["id"]: (row["label"], row["why"]) for row in desk.listing()["exhibits"]}
+    assert shown == {
+        ids[0]: ("Missing", "no wire at all"), ids[1]: ("Missing", "no wire at all"),
+        ids[2]: (None, ""),
+    }  # fmt: skip
+
+
+# Those that look alike
+
+
+def scratched(store: Store, row: int, light: int = 0, **fields: Any) -> str:
+    """A view with a bright scratch in this row, and the distances of it; all of one die but for
+    noise and light."""
+    draw = np.random.default_rng(len(list(store.exhibits())))
+    view = picture(2, 48, 48).astype(int) // 2 + draw.normal(0, 4, (48, 48)).astype(int) + light
+    view[row : row + 6] += 90
+    distances = np.ones((4, 4), np.float32)
+    distances[row * 4 // 48] = 9
+    frame = np.clip(view, 0, 255).astype(np.uint8)
+    return kept(store, frame=frame, view=frame, distances=distances, **fields)
+
+
+def test_images_that_look_alike_are_one_group_whatever_their_light(store: Store) -> None:
+    upper = {scratched(store, 6, light) for light in (0, 40, 80)}
+    lower = {scratched(store, 36, light) for light in (0, 40)}
+    other_die = scratched(store, 6, die="Die02")
+    desk = Desk(store, "anna")
+    assert [set(group) for group in desk.groups()["groups"]] == [upper, lower]
+    done = upper.pop()
+    desk.label({"ids": [done], "label": "Scratch"})
+    assert [set(group) for group in desk.groups()["groups"]] in ([upper, lower], [lower, upper])
+    one = store.find(upper.pop())
+    assert one is not None
+    assert [near["id"] for near in desk.neighbours(one)["neighbours"]] == [done]
+    desk.label({"ids": [*lower], "label": "Crack"})
+    first, *rest = desk.neighbours(one)["neighbours"]
+    assert (first["id"], first["label"]) == (done, "Scratch")
+    assert {near["id"] for near in rest} == lower
+    assert first["likeness"] > 0.8 > rest[0]["likeness"] + 0.2
+    alone = store.find(other_die)
+    assert alone is not None
+    assert desk.neighbours(alone)["neighbours"] == []
+
+
+def test_an_image_without_a_view_or_with_a_damaged_one_is_in_no_group(store: Store) -> None:
+    alike = {scratched(store, 6) for _ in range(2)}
+    damaged = store.find(scratched(store, 6))
+    assert damaged is not None
+    (damaged.folder / "view.png").write_bytes(b"no picture")
+    (damaged.folder / "distances.npy").write_bytes(b"no array")
+    assert [set(group) for group in Desk(store, "anna").groups()["groups"]] == [alike]
 
 
 def test_pictures_and_verdict_are_served(store: Store) -> None:
@@ -222,7 +298,7 @@ def test_nobody_without_the_address_reads_or_labels_anything(store: Store) -> No
     """Another page in the same browser (it does not know the secret), a name that was made to
     point at this machine, a path out of the folder."""
     verdict_id = kept(store)
-    wrong = {"id": verdict_id, "label": "GOOD"}
+    wrong = {"ids": [verdict_id], "label": "GOOD"}
     with review(store) as server:
         assert ask(server, "exhibits", secret="x")[0] == 404
         assert ask(server, "label", wrong, secret="x")[0] == 404
@@ -235,9 +311,11 @@ def test_nobody_without_the_address_reads_or_labels_anything(store: Store) -> No
             "*/frame.png",
         ):
             assert ask(server, path)[0] == 404
-        assert ask(server, "label", {"id": "../x", "label": "GOOD"})[0] == 400
+        assert ask(server, "label", {"ids": ["../x"], "label": "GOOD"})[0] == 400
         assert ask(server, "label", ["GOOD"])[0] == 400
-        assert ask(server, "label", {**wrong, "label": "x" * 5000})[0] == 400
+        assert ask(server, "label", {**wrong, "ids": verdict_id})[0] == 400
+        assert ask(server, "label", {**wrong, "label": "x" * 70_000})[0] == 400
+        assert ask(server, "undo", {"before": [verdict_id]})[0] == 400
         assert ask(server, f"{verdict_id}/frame.png")[0] == 200
     assert Labels(store.folder).latest() == {}
 
@@ -396,6 +474,73 @@ def test_a_person_labels_by_keyboard(store: Store, browser: Any) -> None:
         assert browser.title == "Review of kept images"
         said = [entry for entry in browser.get_log("browser") if entry["source"] != "network"]
         assert said == []
+
+
+@pytest.mark.xdist_group("browser")
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_one_key_labels_all_that_look_alike(
+    store: Store, browser: Any, width: int, theme: str
+) -> None:
+    """With who and why; one that a person leaves out stays; one key takes all of them back."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    group = [scratched(store, 6, light, doubt=0.9 - light / 100) for light in (0, 40, 80)]
+    other = scratched(store, 36, doubt=0.1)
+    known = scratched(store, 36)
+    Labels(store.folder).add(known, "Crack", "GOOD", "bert", "seen before")
+    devtools = browser.execute_cdp_cmd
+    devtools(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    devtools(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": theme}]},
+    )
+
+    def latest() -> dict[str, tuple[str, str, str]]:
+        return {
+            one: (label.label, label.who, label.note)
+            for one, label in Labels(store.folder).latest().items()
+            if one != known
+        }
+
+    with review(store) as server:
+        browser.get(server.url)
+        body = browser.find_element(By.TAG_NAME, "body")
+        wait_until(lambda: "3 images look alike: 3 chosen" in body.text)
+        wait_until(lambda: "Labelled images most like this one" in body.text)
+        assert "Crack" in browser.find_element(By.ID, "neighbours").text
+        fits = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        assert browser.execute_script(fits)
+        body.send_keys(Keys.ENTER)
+        browser.find_elements(By.CSS_SELECTOR, "#group button")[1].click()
+        wait_until(lambda: "3 images look alike: 2 chosen" in body.text)
+        why = browser.find_element(By.ID, "why")
+        why.send_keys("bent" + Keys.ENTER)
+        if folder := os.environ.get("SCREENSHOTS"):
+            devtools("Emulation.setDeviceMetricsOverride", {"width": width, "height": 1900,
+                     "deviceScaleFactor": 1, "mobile": width < 600})  # fmt: skip
+            browser.save_screenshot(f"{folder}/group-{theme}-{width}.png")
+        body.send_keys("m")
+        wait_until(lambda: "3 of 5 labelled" in body.text)
+        assert latest() == dict.fromkeys((group[0], group[2]), ("Missing", "anna", "bent"))
+        assert why.get_attribute("value") == ""
+        body.send_keys("z")
+        wait_until(lambda: "1 of 5 labelled" in body.text)
+        assert latest() == {}
+        wait_until(lambda: "3 images look alike: 3 chosen" in body.text)
+        body.send_keys("m")
+        # What comes next is not one of them.
+        wait_until(lambda: "4 of 5 labelled" in body.text)
+        assert not browser.find_element(By.ID, "alike").is_displayed()
+        body.send_keys("g")
+        wait_until(lambda: "Nothing left" in body.text)
+        assert latest() == {
+            **dict.fromkeys(group, ("Missing", "anna", "")), other: ("GOOD", "anna", "")
+        }  # fmt: skip
+    devtools("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_command_prints_an_address_that_answers(store: Store) -> None:
