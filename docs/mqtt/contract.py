@@ -44,6 +44,7 @@ CHANNELS = (
     Channel("verdict", messages.VerdictMessage),
     Channel("part", messages.PartMessage),
     Channel("event", messages.EventMessage),
+    Channel("overrule", messages.OverruleMessage),
     Channel("state", messages.StateMessage, retained=True),
     Channel("health", messages.HealthMessage, retained=True, expires_s=HEALTH_EXPIRES_S),
     Channel("ack", messages.AckMessage, incoming=True),

@@ -8,16 +8,15 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from edge_qc.parts import DRIFT, NOT_JUDGED, Disposition, Reason
+from edge_qc.publisher.fields import CameraHealth, EvidenceHealth, OutboxHealth
 from edge_qc.publisher.messages import (
     AckMessage,
     BundleRef,
-    CameraHealth,
     DriftFields,
     EventContent,
-    EvidenceHealth,
     HealthContent,
     Kind,
-    OutboxHealth,
+    OverruleContent,
     PartContent,
     Severity,
     StateContent,
@@ -92,6 +91,21 @@ _EVENT = EventContent(
     time=_TIME,
     detail="14 triggers were refused while nothing could be recorded",
 )
+_OVERRULE = OverruleContent(
+    overrule_id="3a0f7f6c-9d2b-5c1e-8a47-0d9f6b2c1e55",
+    verdict_id=_OTHER_ID,
+    part_id="W26-09-118841",
+    camera="die03",
+    die="Die03",
+    bundle=_BUNDLE,
+    verdict_time=_TIME,
+    time=datetime(2026, 3, 2, 9, 58, 3, 112_000, tzinfo=timezone.utc),
+    what="overruled",
+    said=DRIFT,
+    label="GOOD",
+    who="anna",
+    why="resin on the frame, none on the bond",
+)
 _STATE = StateContent(
     state=State.DEGRADED, time=_TIME, why="without a picture: die03", bundle=_BUNDLE
 )
@@ -158,7 +172,12 @@ _DONE = CommandReply(
 
 def _wire(
     kind: Kind,
-    content: VerdictContent | PartContent | EventContent | StateContent | HealthContent,
+    content: VerdictContent
+    | PartContent
+    | EventContent
+    | OverruleContent
+    | StateContent
+    | HealthContent,
     seq: int | None = None,
     verdict_id: str | None = None,
 ) -> bytes:
@@ -181,6 +200,7 @@ EXAMPLES: dict[str, tuple[bytes, ...]] = {
     ),
     "part": (_wire(Kind.PART, _PART, 83_021),),
     "event": (_wire(Kind.EVENT, _EVENT, 3),),
+    "overrule": (_wire(Kind.OVERRULE, _OVERRULE, 12),),
     "state": (_wire(Kind.STATE, _STATE),),
     "health": (_wire(Kind.HEALTH, _HEALTH),),
     "ack": (

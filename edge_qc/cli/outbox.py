@@ -16,6 +16,8 @@ _file_option = click.option(
     help="The outbox file, such as one that was set aside, instead of --config.",
 )
 
+_KINDS = ("verdict", "part", "event", "overrule")
+
 
 @click.group("outbox")
 def command() -> None:
@@ -48,7 +50,7 @@ def status(config: Path, file: Path | None, as_json: bool) -> None:
 @config_option
 @_file_option
 @click.option("--waiting", is_flag=True, help="Only messages that have not been acknowledged.")
-@click.option("--kind", type=click.Choice(["verdict", "part", "event"]), help="Only this topic's.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only this topic's.")
 def export(config: Path, file: Path | None, waiting: bool, kind: str | None) -> None:
     """Write the messages as lines of JSON, in order."""
     from edge_qc.publisher import Kind
@@ -94,7 +96,7 @@ def verify(config: Path, file: Path | None, as_json: bool) -> int:
     "--zone", type=Zone(), default="UTC", show_default=True, help="Of times without an offset."
 )
 @click.option("--epoch", help="The epoch; --from and --to are then numbers.")
-@click.option("--kind", type=click.Choice(["verdict", "part", "event"]), help="Only this topic's.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only this topic's.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
 def replay(
     config: Path,

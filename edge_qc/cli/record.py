@@ -59,7 +59,7 @@ def command(
     bundles: tuple[Path, ...],
     evidence: tuple[Path, ...],
 ) -> None:
-    """Record verdicts, parts, events and states, and acknowledge them to their stations.
+    """Record verdicts, parts, events, states and overrules, and acknowledge them to their stations.
 
     --broker records every station of that broker, --config only one station. A station with
     `recorder = true` in [mqtt] keeps each message until this recorder acknowledges it. Ends at
@@ -89,7 +89,7 @@ def command(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    levels = [*(kind.value for kind in KINDS), "state"]
+    levels = [*(kind.value for kind in KINDS), "overrule", "state"]
     subscription = Subscription(
         mqtt, [f"{root}/{level}" for level in levels], session=name, session_s=_SESSION_S
     )

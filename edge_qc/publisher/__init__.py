@@ -6,21 +6,20 @@ from __future__ import annotations
 from edge_qc.publisher.connection.mqtt import Publisher
 from edge_qc.publisher.connection.subscriber import Subscription
 from edge_qc.publisher.connection.transport import Received
+from edge_qc.publisher.fields import CameraHealth, EvidenceHealth, OutboxHealth, OutputHealth
 from edge_qc.publisher.ledger.disk import Space
 from edge_qc.publisher.ledger.outbox import OUTBOX_FILE, Outbox, OutboxStatus
 from edge_qc.publisher.ledger.statements import TriggerRecord
 from edge_qc.publisher.messages import (
     AckMessage,
     BundleRef,
-    CameraHealth,
     EventMessage,
-    EvidenceHealth,
     HealthContent,
     HealthMessage,
     Kind,
     Message,
-    OutboxHealth,
-    OutputHealth,
+    OverruleContent,
+    OverruleMessage,
     PartContent,
     PartMessage,
     Severity,
@@ -52,6 +51,8 @@ __all__ = [
     "OutboxHealth",
     "OutboxStatus",
     "OutputHealth",
+    "OverruleContent",
+    "OverruleMessage",
     "PartContent",
     "PartMessage",
     "Publisher",

@@ -1,10 +1,10 @@
 """The MQTT contract: topics, messages, and the JSON Schemas made from them.
 
-A message of the outbox (verdict, part, event) has three layers. The line provides its *content*.
-The outbox puts the *stamp* in front (``schema``, ``epoch``, ``seq``, ``site``, ``station``, for a
-verdict also ``verdict_id``) when it commits; from then on both are an immutable JSON text with its
-hash. Only ``historical`` is appended at each sending, since only then is it known whether a message
-is late. State and health describe the moment and bypass the outbox.
+A message of the outbox (verdict, part, event, overrule) has three layers. The line provides its
+*content*. The outbox puts the *stamp* in front (``schema``, ``epoch``, ``seq``, ``site``,
+``station``, for a verdict also ``verdict_id``) when it commits; from then on both are an immutable
+JSON text with its hash. Only ``historical`` is appended at each sending, since only then is it
+known whether a message is late. State and health describe the moment and bypass the outbox.
 
 Compatibility: new versions may add fields, never rename or remove one. Every reader ignores fields
 that it does not know.
@@ -17,9 +17,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from edge_qc.parts import GOOD, NOT_JUDGED, Disposition, Reason
+from edge_qc.publisher.fields import (
+    CameraHealth,
+    Count,
+    EvidenceHealth,
+    Finite,
+    Model,
+    OutboxHealth,
+    OutputHealth,
+    Probability,
+)
 from edge_qc.system.state import State
 
 DETAIL_LIMIT = 2000
@@ -29,10 +39,6 @@ STATE_LIFE_S = 10 * 366 * 86_400
 """A state's message expiry interval under MQTT 5. It never runs out; but a broker counts it down
 while it keeps the message (OASIS MQTT 5.0, 3.3.2.3.3), so a reader knows for how long."""
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
-
 
 class Kind(str, enum.Enum):
     """The last level of a topic."""
@@ -40,6 +46,7 @@ class Kind(str, enum.Enum):
     VERDICT = "verdict"
     PART = "part"
     EVENT = "event"
+    OVERRULE = "overrule"
     STATE = "state"
     HEALTH = "health"
 
@@ -52,11 +59,7 @@ class Severity(str, enum.Enum):
     ALARM = "alarm"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True)
-
-
-class DriftFields(_Model):
+class DriftFields(Model):
     """See ``parts.DriftFinding``."""
 
     score: Finite
@@ -66,7 +69,7 @@ class DriftFields(_Model):
     witnesses: Mapping[str, Probability]
 
 
-class GateFields(_Model):
+class GateFields(Model):
     """See ``parts.GateFinding``: the gate to GOOD is open below the threshold."""
 
     score: Finite
@@ -74,14 +77,14 @@ class GateFields(_Model):
     witnesses: Mapping[str, Probability]
 
 
-class BundleRef(_Model):
+class BundleRef(Model):
     """Which bundle judged. version: None if only the id is known."""
 
     id: str
     version: int | None = None
 
 
-class VerdictContent(_Model):
+class VerdictContent(Model):
     """The verdict on one view. time: UTC, when the frame was taken or the trigger arrived. late:
     the part verdict was published before, without this view. lot, serial: of the part, from its
     trigger."""
@@ -116,7 +119,7 @@ class VerdictContent(_Model):
         return self
 
 
-class PartContent(_Model):
+class PartContent(Model):
     """The verdict on a part; see ``parts.PartVerdict``. labels: by die."""
 
     part_id: str
@@ -131,7 +134,7 @@ class PartContent(_Model):
     serial: str | None = None
 
 
-class EventContent(_Model):
+class EventContent(Model):
     """Something that happened at the station. event: a short name with hyphens."""
 
     event: str
@@ -141,59 +144,31 @@ class EventContent(_Model):
     detail: str = ""
 
 
-class CameraHealth(_Model):
-    """One camera. picture: process monitoring figures by name, relative to the camera's reference;
-    empty until the reference is learned."""
+class OverruleContent(Model):
+    """A person's word on a view that the station had sent to REVIEW. It changes no verdict: who
+    waits for a part in REVIEW reads here what it is. overrule_id: of this statement. what: whether
+    it confirms the station's label, overrules it, or takes back what a person had said. said: the
+    station's label. label: the person's; null if it was taken back. who: the person; why: in their
+    words. time: UTC, of the statement; verdict_time: of the frame."""
 
-    state: str
-    frames: Count = 0
-    faults: Count = 0
-    rate_per_s: Finite | None = None
-    last_frame_age_s: Finite | None = None
-    picture: Mapping[str, Finite] = {}
-
-
-class OutboxHealth(_Model):
-    """waiting: messages in the outbox, not yet acknowledged. open_triggers: accepted, no verdict
-    yet. unheard: messages since the start that the broker accepted without a subscriber."""
-
-    waiting: Count
-    unheard: Count = 0
-    open_triggers: Count
-    free_bytes: Count
-    space: Literal["ok", "low", "full"]
-
-
-class EvidenceHealth(_Model):
-    """Images kept as evidence. dropped: since the start, images that came faster than they could be
-    written. failed: images that the disk refused."""
-
-    images: Count
-    bytes: Count
-    dropped: Count
-    failed: Count
+    overrule_id: str
+    verdict_id: str
+    part_id: str | None
+    camera: str
+    die: str | None
+    lot: str | None = None
+    serial: str | None = None
+    bundle: BundleRef | None = None
+    verdict_time: datetime
+    time: datetime
+    what: Literal["confirmed", "overruled", "withdrawn"]
+    said: str
+    label: str | None
+    who: str
+    why: str = ""
 
 
-class OutputHealth(_Model):
-    """One output to the machine, since the start. results: handed to it; shown: at its other
-    side; passed: shown as PASS.
-    late: after their deadline. superseded: replaced before it took them. unsent: while it was away.
-    unconfirmed: the ejector was silent, or moved unasked. All but ``passed`` were rejected.
-    latency_ms: from trigger to output, ``p50`` and ``p99`` of the last ones, ``worst`` since the
-    start; at a pin with a delay, how much later than meant."""
-
-    connected: bool
-    results: Count = 0
-    shown: Count = 0
-    passed: Count = 0
-    late: Count = 0
-    superseded: Count = 0
-    unsent: Count = 0
-    unconfirmed: Count = 0
-    latency_ms: Mapping[str, Finite] = {}
-
-
-class HealthContent(_Model):
+class HealthContent(Model):
     """The heartbeat. verdicts: by label since the start. latency_ms: by name, such as ``p50`` and
     ``p99``."""
 
@@ -213,7 +188,7 @@ class HealthContent(_Model):
     temperatures_c: Mapping[str, Finite] = {}
 
 
-class StateContent(_Model):
+class StateContent(Model):
     """The station's state. time: since when; in the last will (DEAD), when the connection was
     opened. why: in words."""
 
@@ -223,7 +198,7 @@ class StateContent(_Model):
     bundle: BundleRef | None = None
 
 
-class _Stamp(_Model):
+class _Stamp(Model):
     epoch: str
     site: str
     station: str
@@ -258,6 +233,12 @@ class EventMessage(EventContent, _Sequenced):
     schema_: Literal["edge-qc/event/1"] = Field(alias="schema")
 
 
+class OverruleMessage(OverruleContent, _Sequenced):
+    """``…/overrule``: a person's word on a view in REVIEW."""
+
+    schema_: Literal["edge-qc/overrule/1"] = Field(alias="schema")
+
+
 class StateMessage(StateContent, _Stamp):
     """``…/state``: retained, with DEAD as the last will."""
 
@@ -270,7 +251,7 @@ class HealthMessage(HealthContent, _Stamp):
     schema_: Literal["edge-qc/health/1"] = Field(alias="schema")
 
 
-class AckMessage(_Model):
+class AckMessage(Model):
     """``…/ack``, from the recorder: every message of a kind in an epoch up to a number is
     recorded."""
 
@@ -280,12 +261,21 @@ class AckMessage(_Model):
     upto: Count
 
 
-Message = VerdictMessage | PartMessage | EventMessage | StateMessage | HealthMessage
+Message = (
+    VerdictMessage | PartMessage | EventMessage | OverruleMessage | StateMessage | HealthMessage
+)
+
+NUMBERED = (Kind.VERDICT, Kind.PART, Kind.EVENT, Kind.OVERRULE)
+"""What the outbox keeps and numbers."""
+RECORDED = (Kind.VERDICT, Kind.PART, Kind.EVENT)
+"""What leaves at the recorder's acknowledgement, if one is expected. An overrule leaves at the
+broker's: its label is kept in a file beside the images, which the recorder can read too."""
 
 MESSAGES: Mapping[Kind, type[Message]] = {
     Kind.VERDICT: VerdictMessage,
     Kind.PART: PartMessage,
     Kind.EVENT: EventMessage,
+    Kind.OVERRULE: OverruleMessage,
     Kind.STATE: StateMessage,
     Kind.HEALTH: HealthMessage,
 }

@@ -31,6 +31,7 @@ from edge_qc.station.changeover import (
 from edge_qc.station.commands import Commands
 from edge_qc.station.golden_part import GoldenParts
 from edge_qc.station.metrics import MetricsFile
+from edge_qc.station.overrules import Overrules
 from edge_qc.system.control import Control, Conversation
 from edge_qc.system.notify import notify
 from edge_qc.system.state import State
@@ -122,6 +123,8 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
                 tight=lambda: outbox.space() is not Space.OK,
             )
             stack.callback(evidence.close)
+        overrules = Overrules(Store(settings.evidence_dir), outbox, state_dir)
+        stack.callback(overrules.close)
         line = Line(
             inspection=inspection,
             cameras=cameras,

@@ -16,7 +16,7 @@ from edge_qc.settings import MqttTable
 from tests.rig.publishing import TIME
 
 ROOT = "edge-qc/v1/s/n"
-TOPICS = [f"edge-qc/v1/+/+/{level}" for level in ("verdict", "part", "event", "state")]
+TOPICS = [f"edge-qc/v1/+/+/{level}" for level in ("verdict", "part", "event", "overrule", "state")]
 
 
 def verdict(seq: int, verdict_id: str | None = None, epoch: str = "e1", **fields: Any) -> bytes:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from edge_qc.errors import PublishError
+from edge_qc.evidence import Label
+from edge_qc.evidence.labels import WITHDRAWN
 from edge_qc.publisher import (
     EventMessage,
     Kind,
     Message,
+    OverruleMessage,
     PartMessage,
     StateMessage,
     VerdictMessage,
@@ -42,9 +45,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One message. seq: None for a state. after: see ``messages.Sequenced``. message: None if it
-    could not be read; ``fault`` then says why. observed: when the broker had it; None if the broker
-    does not tell. repeated: the broker sends what it has kept, or has sent before."""
+    """One message. seq: None for a state, and for an overrule, which is recorded as a label. after:
+    see ``messages.Sequenced``. message: None if it could not be read; ``fault`` then says why.
+    observed: when the broker had it; None if the broker does not tell. repeated: the broker sends
+    what it has kept, or has sent before."""
 
     source: Source
     kind: Kind
@@ -157,6 +161,18 @@ def columns(arrival: Arrival, received: datetime) -> dict[str, Any]:
         "camera": plain(message.camera),
         "detail": plain(message.detail),
     }
+
+
+def label_of(message: OverruleMessage) -> Label:
+    """The label that an overrule tells of. Its time has the milliseconds of the label's file, so
+    that the two are found to be one."""
+    time = message.time.astimezone(timezone.utc).isoformat(timespec="milliseconds")
+    label = WITHDRAWN if message.label is None else message.label
+    said = "" if message.label is None else message.said
+    return Label(
+        plain(message.verdict_id[:_LONGEST_ID]), plain(label), plain(said), plain(message.who),
+        time, plain(message.why),
+    )  # fmt: skip
 
 
 def plain(text: str | None) -> Any:

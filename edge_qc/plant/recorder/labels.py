@@ -73,20 +73,23 @@ class RecordedLabels:
 def take_in(engine: Engine, given: Iterable[Label], via: str = "review") -> int:
     """Record labels that are not recorded yet, and return how many. via: what they were given in.
     May be called with the same labels again. Raises RecordError."""
-    new = 0
     with wrapped(engine), engine.begin() as db:
-        for one in given:
-            time = datetime.fromisoformat(one.time)
-            known = select(label.c.label_no).where(
-                label.c.verdict_id == one.verdict_id,
-                label.c.truth == one.label,
-                label.c.labelled_by == one.who,
-                label.c.time == time,
-            )
-            if db.execute(known.limit(1)).first() is None:
-                _insert(db, one, via, time)
-                new += 1
-    return new
+        return sum(add_new(db, one, via) for one in given)
+
+
+def add_new(db: Connection, one: Label, via: str) -> bool:
+    """Record a label in the open transaction, unless it is recorded: False."""
+    time = datetime.fromisoformat(one.time)
+    known = select(label.c.label_no).where(
+        label.c.verdict_id == one.verdict_id,
+        label.c.truth == one.label,
+        label.c.labelled_by == one.who,
+        label.c.time == time,
+    )
+    if db.execute(known.limit(1)).first() is not None:
+        return False
+    _insert(db, one, via, time)
+    return True
 
 
 def _insert(db: Connection, one: Label, via: str, time: datetime) -> None:

@@ -16,9 +16,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from edge_qc.evidence import Label
-from edge_qc.plant.recorder.arrivals import Arrival, Source, columns
+from edge_qc.plant.recorder.arrivals import Arrival, Source, columns, label_of
 from edge_qc.plant.recorder.catalogue import TABLES, Catalogue, Stream, StreamKey
-from edge_qc.plant.recorder.labels import take_in
+from edge_qc.plant.recorder.labels import add_new, take_in
 from edge_qc.plant.recorder.observing import record_state
 from edge_qc.plant.recorder.progress import Range
 from edge_qc.plant.recorder.tables import (
@@ -35,7 +35,7 @@ from edge_qc.plant.recorder.tables import (
     verdict,
 )
 from edge_qc.plant.recorder.tallies import SUMS, sums_of
-from edge_qc.publisher import Kind, VerdictMessage
+from edge_qc.publisher import Kind, OverruleMessage, VerdictMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Store:
         for number, one in enumerate(arrivals):
             if one.seq is None:
                 if number not in poison:
-                    self._add_state(db, one, now)
+                    self._add_unnumbered(db, one, now)
                 continue
             key = (one.source, one.epoch, one.kind)
             known = touched[key] = self._catalogue.stream(db, key, now)
@@ -266,8 +266,11 @@ class Store:
             )
         return row
 
-    def _add_state(self, db: Connection, one: Arrival, now: datetime) -> None:
-        if one.message is not None:
+    def _add_unnumbered(self, db: Connection, one: Arrival, now: datetime) -> None:
+        """A state, or an overrule: a label is known by what it says and needs no number."""
+        if isinstance(one.message, OverruleMessage):
+            add_new(db, label_of(one.message), "overrule")
+        elif one.message is not None:
             record_state(db, one, self._catalogue.station_id(db, one.source), now)
 
 

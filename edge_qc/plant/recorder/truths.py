@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, Subquery, and_, func, or_, select
 
 from edge_qc.evidence import UNUSABLE
 from edge_qc.evidence.labels import WITHDRAWN
@@ -19,27 +19,53 @@ from edge_qc.plant.recorder.where import Answer, Row, Where, of_verdicts
 
 
 def escapes(engine: Engine, where: Where) -> Answer:
-    """Views that passed and that a person has labelled as a defect."""
+    """Views that passed, or that a person released from REVIEW, and that a person has labelled as a
+    defect."""
     truth = latest_labels()
+    released = _released()
+    released_by = (
+        select(released.c.labelled_by)
+        .where(released.c.verdict_id == verdict.c.verdict_id)
+        .order_by(released.c.time.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     query = (
         select(
             verdict.c.time, station.c.name, verdict.c.die, verdict.c.part_id, truth.c.truth,
             verdict.c.drift_p, verdict.c.expected_cost, verdict.c.verdict_id, truth.c.labelled_by,
-            truth.c.time, truth.c.note,
+            truth.c.time, truth.c.note, released_by,
         )
         .join(truth, truth.c.verdict_id == verdict.c.verdict_id)
         .join(station, station.c.station_id == verdict.c.station_id)
         .where(
-            verdict.c.disposition == "PASS",
+            or_(
+                verdict.c.disposition == "PASS",
+                and_(verdict.c.disposition == "REVIEW", released_by.is_not(None)),
+            ),
             truth.c.truth.not_in((GOOD, UNUSABLE)),
             *of_verdicts(where),
         )
         .order_by(verdict.c.time)
     )  # fmt: skip
     columns = ("time", "station", "die", "part_id", "truth", "drift_p", "expected_cost",
-               "verdict_id", "labelled_by", "labelled", "note")  # fmt: skip
+               "verdict_id", "labelled_by", "labelled", "note", "released_by")  # fmt: skip
     with engine.connect() as db:
         return Answer(columns, [tuple(row) for row in db.execute(query)])
+
+
+def _released() -> Subquery:
+    """Labels GOOD that stood until another class took their place. One that was taken back, by
+    itself or with a key, released nothing."""
+    after = func.lead(label.c.truth).over(
+        partition_by=label.c.verdict_id, order_by=(label.c.time, label.c.label_no)
+    )
+    given = select(label, after.label("after")).subquery()
+    return (
+        select(given.c.verdict_id, given.c.labelled_by, given.c.time)
+        .where(given.c.truth == GOOD, given.c.after.not_in((GOOD, UNUSABLE, WITHDRAWN)))
+        .subquery("released")
+    )
 
 
 def escaped_parts(engine: Engine, where: Where) -> Answer:

@@ -31,7 +31,7 @@ from edge_qc.publisher.connection.transport import (
 )
 from edge_qc.publisher.ledger import statements as ledger
 from edge_qc.publisher.ledger.audit import open_outbox
-from edge_qc.publisher.messages import Kind
+from edge_qc.publisher.messages import NUMBERED, Kind
 from edge_qc.publisher.wire import as_sent
 from edge_qc.settings import MqttTable, StationTable
 
@@ -49,7 +49,7 @@ class Selection:
     """Which messages to send: all that match every given field. first, last: numbers within
     ``epoch``. since, until: the message's own ``time``, both inclusive."""
 
-    kinds: tuple[Kind, ...] = (Kind.VERDICT, Kind.PART, Kind.EVENT)
+    kinds: tuple[Kind, ...] = NUMBERED
     epoch: str | None = None
     first: int | None = None
     last: int | None = None

@@ -1,10 +1,10 @@
 """One connection to the broker: messages in flight, acknowledgements, and topics that pause.
 
 A message leaves the outbox at its PUBACK, also at *no matching subscribers*, which MQTT counts as
-success. Where a recorder is expected, a PUBACK only makes room for the next message; a message
-leaves when the recorder has acknowledged it (``recorded``). If the broker refuses a message (*not
-authorized*, *quota exceeded*, …) it stays in the outbox and its topic pauses, which keeps the
-order. ``mqtt`` opens and reopens connections.
+success. Where a recorder is expected, a PUBACK only makes room for the next message; what it
+records (``messages.RECORDED``) leaves when the recorder has acknowledged it (``recorded``). If the
+broker refuses a message (*not authorized*, *quota exceeded*, …) it stays in the outbox and its
+topic pauses, which keeps the order. ``mqtt`` opens and reopens connections.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edge_qc.publisher.connection.recorded import RecorderWatch
 from edge_qc.publisher.connection.transport import Acknowledged, Disconnected, Note, Subscribed
 from edge_qc.publisher.ledger.outbox import Outbox
 from edge_qc.publisher.ledger.statements import Stored
-from edge_qc.publisher.messages import Kind
+from edge_qc.publisher.messages import RECORDED, Kind
 from edge_qc.publisher.wire import as_sent
 
 ACK_S = 20.0
@@ -168,7 +168,7 @@ class Session:
             info = self._publish(message.kind.value, payload)
             self._sent[info.mid] = message, now_s
             trying = message.kind not in self._taken
-            if self._recorder is not None:
+            if self._recorder is not None and message.kind in RECORDED:
                 self._recorder.sent(message, now_s)
 
     def listen(self, notes: queue.Queue[Note], at_most_s: float | None = None) -> None:
@@ -213,12 +213,13 @@ class Session:
                 continue
             self.unheard += note.unheard
             if note.refused is None:
-                rows.append(message.row)
+                if self._recorder is None or message.kind not in RECORDED:
+                    rows.append(message.row)
                 self._taken.add(message.kind)
             else:
                 until_s = time.monotonic() + REST_S
                 self._resting[message.kind] = until_s, note.refused
-        if rows and self._recorder is None:
+        if rows:
             self._outbox.delivered(rows)
 
     def _publish(

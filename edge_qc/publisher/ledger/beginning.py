@@ -14,6 +14,7 @@ from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
     EventContent,
     Kind,
+    OverruleContent,
     PartContent,
     Severity,
     VerdictContent,
@@ -44,7 +45,7 @@ def first_entries(
     return entries
 
 
-def as_json(content: VerdictContent | PartContent | EventContent) -> str:
+def as_json(content: VerdictContent | PartContent | EventContent | OverruleContent) -> str:
     """The content's JSON text as the outbox stores it."""
     try:
         return content.model_dump_json(by_alias=True)

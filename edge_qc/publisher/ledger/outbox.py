@@ -31,6 +31,7 @@ from edge_qc.publisher.ledger.writer import Entry, Origin, Room, Writer
 from edge_qc.publisher.messages import (
     EventContent,
     Kind,
+    OverruleContent,
     PartContent,
     Severity,
     VerdictContent,
@@ -157,6 +158,10 @@ class Outbox:
         """Add the verdict on a part."""
         return self._add(Kind.PART, content)
 
+    def overrule(self, content: OverruleContent) -> Future[None]:
+        """Add a person's word on a view in REVIEW."""
+        return self._add(Kind.OVERRULE, content)
+
     def event(
         self,
         event: str,
@@ -252,7 +257,9 @@ class Outbox:
     ) -> None:
         self.close()
 
-    def _add(self, kind: Kind, content: PartContent | EventContent) -> Future[None]:
+    def _add(
+        self, kind: Kind, content: PartContent | EventContent | OverruleContent
+    ) -> Future[None]:
         entry = Entry(as_json(content), kind, None, time.monotonic())
         with self._writer.changed:
             self._writer.put(entry)

@@ -20,7 +20,7 @@ from edge_qc.errors import PublishError
 from edge_qc.publisher.ledger import statements as ledger
 from edge_qc.publisher.ledger.disk import Ballast, HighWaterMark, is_full
 from edge_qc.publisher.ledger.recovery import open_ledger
-from edge_qc.publisher.messages import Kind
+from edge_qc.publisher.messages import NUMBERED, Kind
 from edge_qc.publisher.wire import stamped, utc_now
 
 _BATCH = 256
@@ -80,7 +80,7 @@ class Writer:
                 "its last ones are lost" if existed else "the file was removed"
             )
         self._commits = max(self._commits, marked)
-        self._seq = dict.fromkeys((Kind.VERDICT, Kind.PART, Kind.EVENT), 0)
+        self._seq = dict.fromkeys(NUMBERED, 0)
         self._queue: list[Entry] = []
         self._settled: dict[int, int] = {}
         self._acknowledged: dict[tuple[str, str], int] = {}

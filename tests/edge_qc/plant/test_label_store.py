@@ -3,6 +3,7 @@ them; SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -55,7 +56,7 @@ def test_what_review_says_is_an_escape_like_what_label_says(
     engine: sa.Engine, tmp_path: Path
 ) -> None:
     page = desk(tmp_path, engine)
-    page.label({"id": KEYS[0], "label": "Missing"})
+    page.label({"ids": [KEYS[0]], "label": "Missing"})
     add_labels(engine, [KEYS[1]], "Missing", by="bob")
     assert escaped(engine) == {KEYS[0]: ("Missing", "ann"), KEYS[1]: ("Missing", "bob")}
     shown = {row["id"]: row["label"] for row in page.listing()["exhibits"]}
@@ -112,6 +113,57 @@ def test_a_label_without_a_name_is_refused_and_a_database_that_is_away_is_told(
         db.execute(sa.text("DROP TABLE label"))
     with pytest.raises(RecordError, match="label"):
         store.add(KEYS[0], "Missing", "GOOD", "ann")
+
+
+def overruled(verdict_id: str, label: str | None, at: str, who: str = "ann") -> bytes:
+    what = "overruled" if label else "withdrawn"
+    message = {
+        "schema": "edge-qc/overrule/1", "epoch": "e1", "seq": 1, "site": "s", "station": "n",
+        "historical": False, "overrule_id": "o", "verdict_id": verdict_id, "part_id": "part-1",
+        "camera": "north", "die": "Die01", "verdict_time": at, "time": at, "what": what,
+        "said": "DRIFT", "label": label, "who": who, "why": "resin \0 on the frame",
+    }  # fmt: skip
+    return json.dumps(message).encode()
+
+
+def test_an_overrule_is_a_label_once_whichever_way_it_comes(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    at, later = "2026-03-01T12:00:00.123Z", "2026-03-01T12:00:01Z"
+    store, message = Store(engine), overruled(KEYS[0], "Missing", at)
+    store.record(arrived(message, message, level="overrule"))
+    file = Labels(tmp_path)
+    file.append(Label(KEYS[0], "Missing", "DRIFT", "ann", "2026-03-01T12:00:00.123+00:00"))
+    assert take_in(engine, file.history()) == 0
+    (row,) = truths.history(engine, Where()).rows
+    assert row[1:6] == ("ann", "overruled", "DRIFT", None, "Missing")
+    assert row[10:] == ("overrule", "resin \N{REPLACEMENT CHARACTER} on the frame")
+    assert truths.confusion(engine, Where()) == {("Missing", "GOOD"): 1}
+    store.record(arrived(overruled(KEYS[0], None, later), level="overrule"))
+    assert truths.confusion(engine, Where()) == {}
+
+
+def test_what_a_person_released_from_review_and_was_bad_is_an_escape_of_theirs(
+    engine: sa.Engine,
+) -> None:
+    """A key that was pressed by mistake and taken back released nothing."""
+    keys = [str(uuid.UUID(int=n)) for n in (11, 12, 13)]
+    said = [verdict(10 + n, key, label="DRIFT", disposition="REVIEW") for n, key in enumerate(keys)]
+    Store(engine).record(arrived(*said))
+    minutes = [f"2026-03-01T12:0{n}:00Z" for n in range(4)]
+    word = [
+        overruled(keys[0], "GOOD", minutes[0]),
+        overruled(keys[1], "GOOD", minutes[0]),
+        overruled(keys[1], None, minutes[1]),
+        overruled(keys[1], "Missing", minutes[2]),
+        overruled(keys[2], "GOOD", minutes[0]),
+    ]
+    Store(engine).record(arrived(*word, level="overrule"))
+    assert escaped(engine) == {}
+    add_labels(engine, [keys[0]], "Missing", by="bob")
+    assert escaped(engine) == {keys[0]: ("Missing", "bob")}
+    (row,) = truths.escapes(engine, Where()).rows
+    assert row[-1] == "ann"
 
 
 def test_a_recorder_takes_in_the_labels_of_a_station_s_folder(

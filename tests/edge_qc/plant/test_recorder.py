@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 
 from edge_qc.plant.recorder import Store, open_database
 from edge_qc.plant.recorder import tables as t
-from edge_qc.publisher import Kind, Outbox, Publisher
+from edge_qc.publisher import Kind, Outbox, OverruleContent, Publisher
 from edge_qc.settings import MqttTable
 from edge_qc.system.state import State
 from tests.rig.proxy import Proxy
@@ -86,6 +87,35 @@ def test_all_that_a_station_says_is_recorded_and_then_let_go(
         states = db.execute(sa.select(t.state_change.c.state)).scalars().all()
         assert db.execute(sa.select(sa.func.sum(t.tally.c.n))).scalar() == 500
     assert "RUNNING" in states
+
+
+def test_an_overrule_is_recorded_as_a_label_and_waits_for_no_recorder(
+    mosquitto: tuple[str, int], file_engine: sa.Engine, outbox: Outbox, tmp_path: Path
+) -> None:
+    """A recorder of before knows none: its stations' outbox would grow for ever."""
+    now = datetime.now(timezone.utc)
+    said = OverruleContent(
+        overrule_id="o", verdict_id="v", part_id=None, camera="north", die="Die01",
+        verdict_time=now, time=now, what="overruled", said="DRIFT", label="GOOD", who="ann",
+    )  # fmt: skip
+    publisher = station(outbox, tmp_path, mosquitto)
+    outbox.overrule(said).result(10)
+    assert publisher.drain(30)
+    with recording(mosquitto, Store(file_engine)):
+        # Known to the recorder is what comes from now on.
+        outbox.event("camera-lost").result(10)
+        assert publisher.drain(30)
+        outbox.overrule(said).result(10)
+        wait_until(lambda: len(labels_of(file_engine)) == 1)
+    publisher.close()
+    assert labels_of(file_engine) == [("v", "GOOD", "DRIFT", "ann", "overrule")]
+
+
+def labels_of(engine: sa.Engine) -> list[tuple[Any, ...]]:
+    of = t.label.c
+    with engine.connect() as db:
+        query = sa.select(of.verdict_id, of.truth, of.said, of.labelled_by, of.via)
+        return [tuple(row) for row in db.execute(query)]
 
 
 def test_the_broker_s_word_alone_lets_nothing_go(

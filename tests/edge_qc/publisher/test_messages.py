@@ -12,7 +12,8 @@ from edge_qc.errors import PublishError
 from edge_qc.inspection.decision import not_judged
 from edge_qc.parts import Disposition, PartVerdict, Reason
 from edge_qc.publisher import Kind, VerdictMessage, json_schemas, parse_topic, part_content
-from edge_qc.publisher.messages import EventContent, HealthContent, StateContent, _Model
+from edge_qc.publisher.fields import Model
+from edge_qc.publisher.messages import EventContent, HealthContent, StateContent
 from edge_qc.publisher.wire import as_sent, read_message, stamped
 from edge_qc.system.state import State
 from tests.rig.publishing import TIME, content, good
@@ -27,7 +28,7 @@ FIELDS = [
 ]
 
 
-def wire(kind: Kind, said: _Model, historical: bool | None = None) -> bytes:
+def wire(kind: Kind, said: Model, historical: bool | None = None) -> bytes:
     live = historical is None
     text = stamped(
         kind,
