@@ -201,10 +201,12 @@ def _study(settings: StudySettings, ground: Ground, found: Mapping[str, Row]) ->
         "COLLAPSED: all images get one class, whatever the PWA.",
     ]
     networks = {c.name: c.network for c in CONFIGURATIONS}
-    if "none" in settings.weights and any(networks.get(row.name) in TRUNKS for row in rows):
+    shown = {networks[row.name] for row in rows if row.name in networks} & set(TRUNKS)
+    if untaught := sorted(name for name in shown if settings.weights_of(name) == "none"):
         notes.append(
-            "No weights were given: the frozen part of each trunk holds random numbers and only "
-            "its last layers learn. These rows show the machinery, not transfer learning."
+            f"No weights were given for {', '.join(untaught)}: the frozen part of the trunk holds "
+            "random numbers and only its last layers learn. These rows show the machinery, not "
+            "transfer learning."
         )
     return Study(settings.out, facts, notes, tuple(rows))
 

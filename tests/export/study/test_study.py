@@ -111,7 +111,7 @@ def test_the_table_stands_beside_the_report_s(done: Study) -> None:
     assert 0 < cnn["scores"]["pwa_challenge"] <= 1
     table = (done.out / "study.md").read_text()
     assert "| 0.9984 (collapsed) |" in table
-    assert "random numbers" in table
+    assert "No weights were given for resnet50: the frozen part" in table
     with (done.out / "study.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["name"] for row in rows] == [row.name for row in done.rows]
