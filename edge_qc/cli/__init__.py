@@ -8,10 +8,14 @@ load a command by name, Typer's cannot.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import sys
+import threading
+from contextlib import suppress
 from importlib import metadata
+from typing import NoReturn
 
 import click
 
@@ -133,19 +137,39 @@ def app() -> None:
 
 def main() -> None:
     """Run the command line and exit; every deliberate error is one line on standard error."""
+    _leave(_status())
+
+
+def _status() -> int:
     try:
         status = app(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("edge-qc: interrupted", err=True)
-        sys.exit(130)
+        return 130
     except EdgeQCError as error:
         click.echo(f"edge-qc: error: {error}", err=True)
-        sys.exit(error.exit_status)
+        return error.exit_status
     except BrokenPipeError:
         # The reader of our output ended (``edge-qc watch | head``), which is no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(status if isinstance(status, int) else 0)
+        return 0
+    return status if isinstance(status, int) else 0
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process.
+
+    If a thread is still inside OpenCV or a driver (it writes a last image, its disk hangs), the
+    interpreter's end would unwind it through C++, and that aborts the process. Then only the exit
+    functions run, and the process ends without the interpreter's.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)

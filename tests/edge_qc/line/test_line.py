@@ -70,9 +70,10 @@ class Moody:
         self._real = real
         self.batches: list[int] = []
         self.failures = 0
-        self.released = threading.Event()
+        self.called, self.released = threading.Event(), threading.Event()
 
     def infer(self, views: Any) -> Any:
+        self.called.set()
         self.released.wait(10)
         self.batches.append(len(views))
         if len(self.batches) > 1 and self.failures > 0:
@@ -95,7 +96,9 @@ def test_five_calls_of_the_engine_in_a_row_are_five_and_not_a_batch_of_five(
         moody = line.inspection.engine = Moody(line.inspection.engine)
         moody.failures = failures
         picture = pictures()[Disposition.PASS]
-        for _ in range(1 + 8 * failures):
+        camera.give(picture)
+        assert moody.called.wait(10)
+        for _ in range(8 * failures):
             camera.give(picture)
         moody.released.set()
         wait_until(lambda: len(messages(tmp_path, "verdict")) == 1 + 8 * failures)
