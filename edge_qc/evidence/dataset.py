@@ -2,7 +2,8 @@
 
 That is the layout of Challenge Data ENS no. 157: ``input_train`` with ``Y_train.csv``. Images
 labelled drift are not for training; they go to ``input_test`` with their truth, for evaluation.
-``groups.csv`` keeps the views of one part on one side of a split.
+``groups.csv`` keeps the views of one part on one side of a split; an image's session is the day, in
+UTC, on which it was taken.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class _Row:
     die: str
     label: str
     part_id: str | None
+    day: str
 
 
 def export_dataset(store: Store, target: Path, given: LabelStore | None = None) -> ExportReport:
@@ -68,14 +70,14 @@ def export_dataset(store: Store, target: Path, given: LabelStore | None = None) 
         (test if label == DRIFT else train).append(row)
     _write(
         target / "Y_train.csv",
-        ("", "filename", "window", "lib", "Label"),
-        ((i, row.filename, _WINDOW, row.die, row.label) for i, row in enumerate(train)),
+        ("", "filename", "window", "lib", "Label", "session"),
+        ((i, row.filename, _WINDOW, row.die, row.label, row.day) for i, row in enumerate(train)),
     )
     if test:
         _write(
             target / "win_and_lib.csv",
-            ("filename", "window", "lib"),
-            ((row.filename, _WINDOW, row.die) for row in test),
+            ("filename", "window", "lib", "session"),
+            ((row.filename, _WINDOW, row.die, row.day) for row in test),
         )
         _write(
             target / "Y_test_truth.csv",
@@ -104,7 +106,8 @@ def _copied(exhibit: Exhibit, label: str, folder: Path) -> _Row:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     if not cv2.imwrite(str(folder / filename), pixels):
         raise DataError(f"evidence: {folder / filename} cannot be written")
-    return _Row(filename, die, label, part_id if isinstance(part_id, str) else None)
+    group = part_id if isinstance(part_id, str) else None
+    return _Row(filename, die, label, group, exhibit.time.date().isoformat())
 
 
 def _write(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

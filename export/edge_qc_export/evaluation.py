@@ -22,7 +22,7 @@ from edge_qc.errors import DataError
 from edge_qc.inspection import decision
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
-from edge_qc_export.data.splitting import held_out_by, read_split
+from edge_qc_export.data.split_file import held_out_by, read_split
 from edge_qc_export.data.view_store import make_views
 from edge_qc_export.drift.embedding import class_distances
 from edge_qc_export.figures.costs import Costs

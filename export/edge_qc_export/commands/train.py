@@ -75,6 +75,14 @@ _FILE = click.Path(path_type=Path)
     help="Keep views and activations here.  [default: in the run folder, until done]",
 )
 @click.option("--split", type=_FILE, help="Reuse a split.csv.")
+@click.option(
+    "--session",
+    type=click.Choice(["column", "folder", "day", "none"]),
+    default="column",
+    show_default=True,
+    help="The day, lot or shift of a picture, kept whole on one side: the table's column session, "
+    "the folder CLASS/DIE/SESSION, or the day of the file's last change.",
+)
 @click.option("--resume", is_flag=True, help="Go on after the last finished epoch in --out.")
 @click.option("--threads", type=int, help="CPU threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")

@@ -8,6 +8,7 @@ a cost.
 The challenge's layout (Challenge Data ENS no. 157): ``input_train/*.png`` with ``Y_train.csv`` (an
 unnamed index column, ``filename,window,lib,Label``), ``input_test/*.png`` with ``win_and_lib.csv``
 (``filename,window,lib``) and, where the truth is known, ``Y_test_truth.csv`` (``filename,Label``).
+The first two may have a column ``session``.
 A folder per class: ``CLASS/*.png``, or ``CLASS/DIE/*.png`` if there are several dies, below the
 root or below its ``train``, ``valid`` (or ``val``: what is held out) and ``test``, as MVTec AD and
 Roboflow lay them out. With both an optional ``groups.csv`` (``filename,group``) names what a split
@@ -26,6 +27,7 @@ from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.data.class_names import label_from_text, spelling_faults, spelling_notes
 from edge_qc_export.data.folders import folder_samples
 from edge_qc_export.data.sample import Part, Sample
+from edge_qc_export.data.sessions import Rule, with_sessions
 from edge_qc_export.data.tables import Fault, Lines, raise_faults, read_lookup, read_table
 
 __all__ = [
@@ -69,13 +71,14 @@ def read_samples(
     labels: Collection[str] | None = None,
     faults: list[Fault] | None = None,
     notes: list[str] | None = None,
+    sessions: Rule = "column",
 ) -> tuple[Sample, ...]:
     """The samples of one part of a data set, in the tables' order.
 
     dies: the names that the die table knows. labels: the classes that may occur; None takes the
     challenge's where one of its defects occurs, else any. With a list of faults, faults are
     appended to it and their rows left out; without, DataError lists all of them. notes: what a
-    user should know of how the set was read is appended.
+    user should know of how the set was read is appended. sessions: where they are read from.
 
     Where the test part is folders, a class that is not in ``labels`` was never learned: its
     pictures are drift.
@@ -106,6 +109,7 @@ def read_samples(
             found.append(Fault(root / GROUPS_TABLE, 2, text))
         # A cell that is left blank names no group.
         samples = [replace(s, group=groups.get(s.filename, (0, ""))[1] or None) for s in samples]
+    samples = with_sessions(samples, sessions, found)
     _check_spellings(samples, found, said)
     samples = _known_samples(samples, part, dies, labels, found)
     if notes is not None:
@@ -134,7 +138,7 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
         truth = read_lookup(root / TRUTH_TABLE, "Label", faults)
     samples: list[Sample] = []
     lines: dict[str, int] = {}
-    for line, row in read_table(table, columns, faults):
+    for line, row in read_table(table, columns, faults, ["session"]):
         name = row["filename"]
         if name in lines:
             faults.append(Fault(table, line, f"{name} is named twice, first in line {lines[name]}"))
@@ -152,6 +156,7 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
                 table=table,
                 line=line,
                 spelling=label or "",
+                session=row.get("session"),
             )
         )
     for name, (line, _) in truth.items():

@@ -13,7 +13,8 @@ Part = Literal["train", "test"]
 class Sample:
     """One labelled picture. label is None if the truth is not known, ``DRIFT`` for drift. window is
     empty if the layout has none. table and line: its place. held_out: the set itself holds
-    it out from learning. spelling: the label as it was written."""
+    it out from learning. spelling: the label as it was written. session: the day, lot or shift in
+    which it was taken; None if that is not known (``sessions``)."""
 
     filename: str
     file: Path
@@ -25,3 +26,4 @@ class Sample:
     line: int
     held_out: bool = False
     spelling: str = ""
+    session: str | None = None

@@ -1,14 +1,12 @@
 """Training pictures divided into those to learn from and those held out.
 
 Stratified by label, die and window; near-duplicates and named groups stay on one side; the same
-seed gives the same split, which is written to a file and read again. Which pictures there are is
-``dataset``'s business.
+seed gives the same split, which ``split_file`` keeps. Whole sessions are held out by ``sessions``;
+which pictures there are is ``dataset``'s business.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -17,10 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.errors import DataError
 from edge_qc_export.data.dataset import Sample
-from edge_qc_export.data.tables import Fault, raise_faults, read_table
-from edge_qc_export.whole_file import write_whole
+from edge_qc_export.data.sessions import several_sessions, split_sessions
+from edge_qc_export.data.tables import Fault, raise_faults
 
 TRAIN, HELD_OUT = "train", "held-out"
 HELD_OUT_SHARE = 0.2
@@ -45,8 +42,9 @@ Say = Callable[[str], None]
 def split_of(
     samples: Sequence[Sample], hashes: NDArray[np.bool_], seed: int, say: Say
 ) -> NDArray[np.bool_]:
-    """Which samples are held out, (n,) bool: those that the set itself holds out, else a share that
-    ``split`` draws. say: receives how many were kept together, and what was not.
+    """Which samples are held out, (n,) bool: those that the set itself holds out, else whole
+    sessions if there are several, else a share that ``split`` draws. say: receives how many were
+    kept together, and what was not.
 
     Raises DataError if a class cannot be on both sides.
     """
@@ -54,6 +52,10 @@ def split_of(
     if own.any():
         require_both_sides(samples, own, _root_of(samples))
         return own
+    if several_sessions(samples):
+        whole = split_sessions(samples, seed, HELD_OUT_SHARE, say)
+        if whole is not None:
+            return whole
     groups = near_groups(samples, hashes, say)
     together = Counter(groups.tolist())
     if (count := sum(size for size in together.values() if size > 1)) > 0:
@@ -192,11 +194,15 @@ def split(
 
 
 def require_both_sides(samples: Sequence[Sample], held_out: NDArray[np.bool_], file: Path) -> None:
-    """Raises DataError if a split leaves a class without an image to learn or to hold out."""
+    """Raises DataError if a split leaves a class without an image to learn or to hold out. A class
+    of one session, if there are several, need not be held out."""
     faults = []
+    whole = several_sessions(samples)
     for label in sorted({str(sample.label) for sample in samples}):
-        sides = {bool(side) for s, side in zip(samples, held_out, strict=True) if s.label == label}
-        if len(sides) == 1:
+        rows = [row for row, sample in enumerate(samples) if sample.label == label]
+        sides = {bool(held_out[row]) for row in rows}
+        alone = whole and len({samples[row].session for row in rows}) == 1
+        if len(sides) == 1 and not (alone and sides == {False}):
             lacking = "learn from" if sides == {True} else "hold out"
             faults.append(Fault(file, 0, f"leaves no image of the class {label!r} to {lacking}"))
     if faults:
@@ -241,37 +247,3 @@ def _both_sides(
         faults.append(Fault(sample.table, sample.line, text))
     if faults:
         raise_faults(samples[0].table.parent, faults)
-
-
-def write_split(file: Path, samples: Sequence[Sample], held_out: NDArray[np.bool_]) -> None:
-    """Write ``filename,split``. Raises EdgeQCError if the disk refuses."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["filename", "split"])
-    for sample, out in zip(samples, held_out, strict=True):
-        writer.writerow([sample.filename, HELD_OUT if out else TRAIN])
-    write_whole(file, text.getvalue().encode())
-
-
-def read_split(file: Path) -> dict[str, str]:
-    """``train`` or ``held-out`` by filename. Raises DataError with all faults of the file."""
-    faults: list[Fault] = []
-    parts: dict[str, str] = {}
-    for line, row in read_table(file, ["filename", "split"], faults):
-        if row["split"] not in (TRAIN, HELD_OUT):
-            text = f"split {row['split']!r}, wanted {TRAIN} or {HELD_OUT}"
-            faults.append(Fault(file, line, text))
-        parts[row["filename"]] = row["split"]
-    raise_faults(file, faults)
-    return parts
-
-
-def held_out_by(parts: dict[str, str], samples: Sequence[Sample], file: Path) -> NDArray[np.bool_]:
-    """Which samples a split that was read holds out. Raises DataError if it is another set's."""
-    unknown = [sample.filename for sample in samples if sample.filename not in parts]
-    if unknown or len(parts) != len(samples):
-        raise DataError(
-            f"split {file}: is of another data set: {len(parts)} files where the data has "
-            f"{len(samples)}, {len(unknown)} of them not in the split. Delete it, or name its data"
-        )
-    return np.array([parts[sample.filename] == HELD_OUT for sample in samples])

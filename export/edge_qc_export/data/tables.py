@@ -47,11 +47,11 @@ def raise_faults(root: Path, faults: Sequence[Fault]) -> None:
 
 
 def read_table(
-    file: Path, columns: Sequence[str], faults: list[Fault]
+    file: Path, columns: Sequence[str], faults: list[Fault], optional: Sequence[str] = ()
 ) -> list[tuple[int, dict[str, str]]]:
     """The rows of a table with their line numbers; see ``edge_qc.tables.read_rows``."""
     found: list[TableFault] = []
-    rows = read_rows(file, columns, found)
+    rows = read_rows(file, columns, found, optional)
     faults.extend(Fault(file, fault.line, fault.text) for fault in found)
     return rows
 

@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from edge_qc.bundle.calibration import ANY_DIE, GateBound, Passed
 from edge_qc_export.figures.exact import parts_needed, upper_bound
 from edge_qc_export.gate.calibration import GateFit, Wish
-from edge_qc_export.gate.crossfit import Labelled
-from edge_qc_export.gate.left_out import LeftOut
+from edge_qc_export.gate.scored import Scored
 
 
 def bound_of(
-    parts: Labelled,
+    parts: Scored,
     gate: GateFit,
-    left_out: Mapping[str, LeftOut],
+    left_out: Mapping[str, float],
     wish: Wish,
     *,
     good_passed: float,
 ) -> GateBound | None:
     """Counted over the bad parts that neither trunk nor head had learned from; None where there
-    was no defect. good_passed: the share of GOOD parts that passes."""
+    was no defect. left_out: by defect, the share that would pass had it never been seen.
+    good_passed: the share of GOOD parts that passes."""
     if gate.choice is None:
         return None
     bad, fresh = ~parts.good, ~parts.seen
@@ -31,12 +31,11 @@ def bound_of(
 
     def counted(rows: NDArray[np.bool_], name: str | None = None) -> Passed:
         images, passed = int(rows.sum()), int((rows & passes).sum())
-        out = None if name is None else left_out.get(name)
         return Passed(
             images=images,
             passed=passed,
             at_most=upper_bound(passed, images, wish.confidence),
-            left_out=None if out is None else out.passed / out.images,
+            left_out=left_out.get(name) if name is not None else None,
         )
 
     whole = counted(bad & fresh)

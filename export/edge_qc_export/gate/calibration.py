@@ -6,7 +6,7 @@ What the numbers mean is said in ``edge_qc.bundle.calibration``; how a station u
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from edge_qc.bundle.calibration import ANY_DIE, Evidence, ScoreTail
 from edge_qc.inspection.findings import gate_score, of_die, p_value, threshold_at, unlike_good
 from edge_qc.parts import GOOD
 from edge_qc_export.figures.calibration import FEWEST, tails_by_die
-from edge_qc_export.gate.crossfit import EmbeddingScores, Labelled
+from edge_qc_export.gate.scored import Scored
 from edge_qc_export.gate.threshold import Choice, choose_threshold
 
 WEIGHTS = {"padim": 1.0, "embedding": 0.25, "classifier": 1.0}
@@ -52,32 +52,25 @@ class GateFit:
     evidence: Evidence | None
 
 
-def fit_gate(
-    parts: Labelled,
-    padim: NDArray[np.floating],
-    scores: EmbeddingScores,
-    wish: Wish,
-    left_out: str | None = None,
-) -> GateFit:
+def fit_gate(parts: Scored, wish: Wish, left_out: str | None = None) -> GateFit:
     """Set the gate from scores of parts by what had not learned from them.
 
-    padim: (n,) image scores of the distances to GOOD. left_out: a defect that counts as never seen.
+    left_out: a defect that counts as never seen.
     Raises DataError if there are too few GOOD parts or scores that do not spread.
     """
     good, known = parts.good, ~parts.is_class(left_out or "")
     fresh = ~parts.seen
     # What the trunk learned from looks more like GOOD than new parts do.
     own = good & fresh if (good & fresh).sum() >= FEWEST else good
-    witnesses = {"padim": padim, "embedding": scores.good_distance}
-    if (~good & known).any():
-        place = parts.classes.index(GOOD)
-        witnesses["classifier"] = np.array([unlike_good(row, place) for row in scores.logits])
+    witnesses = witness_scores(parts)
+    if not (~good & known).any():
+        witnesses.pop("classifier", None)
     dies = np.asarray(parts.dies)
     tails = {
         name: tails_by_die(values[own], tuple(dies[own]), f"the gate's witness {name!r}")
         for name, values in witnesses.items()
     }
-    joined = gate_scores(tails, witnesses, parts.dies)
+    joined = scores_by(tails, parts)
     if "classifier" not in witnesses:
         by_die = tails_by_die(joined[own], tuple(dies[own]), "the gate's score")
         limits = {die: threshold_at(tail, wish.alpha) for die, tail in by_die.items()}
@@ -114,21 +107,29 @@ def _choose(
     return choice.of_rows(rows)
 
 
-def gate_scores(
-    tails: Tails, witnesses: Mapping[str, NDArray[np.floating]], dies: Sequence[str]
-) -> NDArray[np.float64]:
+def witness_scores(parts: Scored) -> dict[str, NDArray[np.float64]]:
+    """(n,) of each witness: what its tail is fitted on."""
+    found = {"padim": parts.padim, "embedding": parts.good_distance}
+    if len(parts.classes) > 1:
+        place = parts.classes.index(GOOD)
+        found["classifier"] = np.array([unlike_good(row, place) for row in parts.logits])
+    return found
+
+
+def scores_by(tails: Tails, parts: Scored) -> NDArray[np.float64]:
     """(n,): the gate's score of each part, as ``find_gate`` reckons it."""
-    weights = {name: WEIGHTS[name] for name in witnesses}
+    witnesses = witness_scores(parts)
+    weights = {name: WEIGHTS[name] for name in tails}
     return np.array(
         [
             gate_score(
                 weights,
                 {
-                    name: p_value(of_die(tails[name], die), float(values[row]))
-                    for name, values in witnesses.items()
+                    name: p_value(of_die(of_dies, die), float(witnesses[name][row]))
+                    for name, of_dies in tails.items()
                 },
             )
-            for row, die in enumerate(dies)
+            for row, die in enumerate(parts.dies)
         ]
     )
 

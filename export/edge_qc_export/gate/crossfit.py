@@ -22,46 +22,19 @@ from edge_qc_export.drift.embedding import (
     fit_embedding,
 )
 from edge_qc_export.gate.head import Head, fit_head
+from edge_qc_export.gate.scored import Parts, Scored
 
 _ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
-    """What the network's features say of n labelled parts, in one order.
-
-    embeddings: (n, E) float32; labels: classes, GOOD among them; folds: (n,); seen: (n,) bool,
-    whether the network's trunk learned from the part.
-    """
+class Labelled(Parts):
+    """What the network's features say of labelled parts. embeddings: (n, E) float32; folds: (n,);
+    padim: (n,) image scores of the distances to GOOD, by the other folds."""
 
     embeddings: NDArray[np.float32]
-    labels: tuple[str, ...]
-    dies: tuple[str, ...]
-    names: tuple[str, ...]
     folds: NDArray[np.intp]
-    seen: NDArray[np.bool_]
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def good(self) -> NDArray[np.bool_]:
-        """(n,): which are GOOD."""
-        return np.array([label == GOOD for label in self.labels], np.bool_)
-
-    def is_class(self, name: str) -> NDArray[np.bool_]:
-        """(n,): which are of a class."""
-        return np.array([label == name for label in self.labels], np.bool_)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbeddingScores:
-    """logits (n, C); good_distance (n,): to GOOD; embedding_distance (n,): to the nearest class."""
-
-    logits: NDArray[np.float64]
-    good_distance: NDArray[np.float64]
-    embedding_distance: NDArray[np.float64]
+    padim: NDArray[np.float64]
 
 
 def whitening_of(
@@ -85,15 +58,23 @@ def cross_fit(
     start: Head | None = None,
     left_out: str | None = None,
     advance: Callable[[int], None] = lambda _: None,
-) -> EmbeddingScores:
+) -> Scored:
     """Each part's scores by head and Gaussians of the other folds.
 
     start: the head of all parts. left_out: a defect that none of them may learn from; its own parts
     are scored all the same. advance: called with the number of parts scored since.
     """
     count = len(parts)
-    scores = EmbeddingScores(
-        np.empty((count, len(parts.classes))), np.empty(count), np.empty(count)
+    scores = Scored(
+        parts.labels,
+        parts.dies,
+        parts.names,
+        parts.seen,
+        parts.classes,
+        padim=parts.padim,
+        logits=np.empty((count, len(parts.classes))),
+        good_distance=np.empty(count),
+        embedding_distance=np.empty(count),
     )
     labels = np.asarray(parts.labels)
     for fold, rows in _folds(parts):

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from edge_qc.inspection.findings import of_die
@@ -32,22 +31,20 @@ class LeftOut:
 
 def leave_each_out(
     parts: Labelled,
-    padim: NDArray[np.floating],
     wish: Wish,
     *,
     directions: int,
     start: Head | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, LeftOut]:
-    """By defect. padim: (n,) image scores, which no defect changes. Raises DataError as
-    ``fit_gate``."""
+    """By defect. Raises DataError as ``fit_gate``."""
     found = {}
     for name in parts.classes:
         odd = parts.is_class(name)
         if name == GOOD or not odd.any():
             continue
         scores = cross_fit(parts, directions, start, left_out=name)
-        gate = fit_gate(parts, padim, scores, wish, left_out=name)
+        gate = fit_gate(scores, wish, left_out=name)
         limits = np.array([of_die(gate.threshold, die) for die in parts.dies])
         found[name] = LeftOut(
             images=int(odd.sum()),

@@ -13,6 +13,7 @@ import torch
 from edge_qc.bundle.dies import CHALLENGE_DIES, read_dies
 from edge_qc.errors import UsageError
 from edge_qc.inspection.view import Interpolation
+from edge_qc_export.data.sessions import RULES, Rule
 from edge_qc_export.data.view_size import size_of_crops
 from edge_qc_export.learn import checkpoints
 from edge_qc_export.learn.losses import LOSSES
@@ -29,9 +30,10 @@ class TrainingConfig:
 
     data: the data set; out: the run folder. dies, costs, loss_costs: JSON files; None takes the
     challenge's dies and pattern of costs, and ``costs`` for the cost loss. size: (rows, columns) of
-    the view; None for that of the dies' crops (``view_size``). split: a file to reuse.
-    unfreeze, dropout, weights: see ``build_network``; weights None is imagenet for a trunk and none
-    for a CNN; unfreeze None is 0 for an EfficientNet that starts from weights. patience: epochs
+    the view; None for that of the dies' crops (``view_size``). split: a file to reuse. session:
+    where a picture's is read from. unfreeze, dropout, weights: see ``build_network``; weights None
+    is imagenet for a trunk and none for a CNN; unfreeze None is 0 for an EfficientNet that starts
+    from weights. patience: epochs
     without a better one (see ``epochs``) before training stops; None never. augment: alter views at
     random (``augmentation``); the frozen trunk is then run every epoch. cache: keep a frozen
     trunk's activations for later epochs. cache_folder: where these are, and where views are kept
@@ -48,6 +50,7 @@ class TrainingConfig:
     size: tuple[int, int] | None = None
     interpolation: Interpolation = "area"
     split: Path | None = None
+    session: Rule = "column"
     seed: int = 0
     loss: str = "cross-entropy"
     unfreeze: int | None = None
@@ -91,6 +94,7 @@ class TrainingConfig:
         for name, choice, known in (
             ("network", self.network, NETWORKS),
             ("loss", self.loss, LOSSES),
+            ("session", self.session, RULES),
         ):
             if choice not in known:
                 raise UsageError(f"{name} {choice!r} is unknown; wanted one of {', '.join(known)}")

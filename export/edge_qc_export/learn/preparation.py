@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from edge_qc.bundle.dies import CHALLENGE_DIES, Die, read_dies
 from edge_qc.parts import GOOD
-from edge_qc_export.data import splitting
+from edge_qc_export.data import split_file, splitting
 from edge_qc_export.data.dataset import Sample, read_samples, require_classes
+from edge_qc_export.data.sessions import session_notes
 from edge_qc_export.data.tables import Fault
 from edge_qc_export.data.view_store import ViewStore, make_views
 from edge_qc_export.figures.calibration import too_few_for_a_bundle
@@ -47,8 +48,8 @@ def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) ->
     loss_given = None if config.loss_costs is None else read_costs(config.loss_costs)
     faults: list[Fault] = []
     notes: list[str] = []
-    samples = read_samples(config.data, "train", dies, given, faults, notes)
-    for note in notes:
+    samples = read_samples(config.data, "train", dies, given, faults, notes, config.session)
+    for note in notes + session_notes(samples):
         reporter.note(note)
     reporter.counts(samples)
     reporter.begin("views", len(samples))
@@ -72,9 +73,9 @@ def prepare(config: TrainingConfig, processes: Processes, reporter: Reporter) ->
     file = config.out / checkpoints.SPLIT
     if processes.first:
         held_out = _split(config, samples, views, reporter)
-        splitting.write_split(file, samples, held_out)
+        split_file.write_split(file, samples, held_out)
         processes.wait()
-    held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
+    held_out = split_file.held_out_by(split_file.read_split(file), samples, file)
     if (lacking := too_few_for_a_bundle(sum(s.label == GOOD for s in samples))) is not None:
         reporter.note(lacking)
     reporter.note(f"{int((~held_out).sum())} to learn from, {int(held_out.sum())} held out: {file}")
@@ -87,7 +88,7 @@ def _split(
     own = config.out / checkpoints.SPLIT
     file = own if config.resume and own.exists() else config.split
     if file is not None:
-        held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
+        held_out = split_file.held_out_by(split_file.read_split(file), samples, file)
         splitting.require_both_sides(samples, held_out, file)
         return held_out
     return splitting.split_of(samples, views.hashes, config.seed, reporter.note)

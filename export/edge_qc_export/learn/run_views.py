@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
-from edge_qc_export.data.splitting import held_out_by, near_groups, read_split
+from edge_qc_export.data.sessions import session_groups, several_sessions
+from edge_qc_export.data.split_file import as_split, held_out_by, read_split
+from edge_qc_export.data.splitting import near_groups
 from edge_qc_export.data.view_store import make_views
 from edge_qc_export.learn.checkpoints import SPLIT, Run
 from edge_qc_export.progress import Reporter
@@ -24,7 +26,9 @@ from edge_qc_export.progress import Reporter
 class LabelledViews:
     """pixels: (n, 1, H, W) uint8; labels (of a class, or DRIFT), dies and names: n of each, and
     frame_sizes, the (width, height) of the pictures that the views were cut out of. groups: (n,),
-    the same number for near-duplicates and for parts of one named group."""
+    the same number for near-duplicates and for parts of one named group. sessions: n, or none where
+    there are not several; apart: (n,), the same number for parts of one session, or of one group
+    if there are none."""
 
     pixels: NDArray[np.uint8]
     labels: tuple[str, ...]
@@ -32,6 +36,8 @@ class LabelledViews:
     names: tuple[str, ...]
     frame_sizes: tuple[tuple[int, int], ...]
     groups: NDArray[np.intp]
+    sessions: tuple[str, ...]
+    apart: NDArray[np.intp]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,6 +59,8 @@ def joined(one: LabelledViews, other: LabelledViews | None) -> LabelledViews:
         names=one.names + other.names,
         frame_sizes=one.frame_sizes + other.frame_sizes,
         groups=np.concatenate([one.groups, other.groups + one.groups.max() + 1]),
+        sessions=(),
+        apart=np.concatenate([one.apart, other.apart + one.apart.max() + 1]),
     )
 
 
@@ -71,8 +79,8 @@ def views_of_run(run: Run, reporter: Reporter) -> RunViews:
 
     Raises DataError if the data is gone or is not what the run was trained on.
     """
-    samples = read_samples(run.data, "train", run.dies, run.classes)
     split_file = run.folder / SPLIT
+    samples = as_split(read_samples(run.data, "train", run.dies, run.classes), split_file)
     held_out = held_out_by(read_split(split_file), samples, split_file)
     if held_out.all() or not held_out.any():
         raise DataError(f"split {split_file}: wants images on both sides. Train again")
@@ -96,13 +104,17 @@ def _make(run: Run, samples: Sequence[Sample], reporter: Reporter) -> LabelledVi
     store = make_views(
         run.data, samples, run.dies, run.size, run.interpolation, advance=reporter.advance
     )
+    groups = near_groups(samples, store.hashes)
+    several = several_sessions(samples)
     return LabelledViews(
         pixels=store.pixels[:, np.newaxis],
         labels=tuple(str(sample.label) for sample in samples),
         dies=tuple(sample.die for sample in samples),
         names=tuple(sample.filename for sample in samples),
         frame_sizes=tuple((int(width), int(height)) for width, height in store.frame_sizes),
-        groups=near_groups(samples, store.hashes),
+        groups=groups,
+        sessions=tuple(str(sample.session) for sample in samples) if several else (),
+        apart=session_groups(samples) if several else groups,
     )
 
 
@@ -116,4 +128,6 @@ def chosen_views(views: LabelledViews, chosen: NDArray[np.bool_]) -> LabelledVie
         names=tuple(views.names[i] for i in rows),
         frame_sizes=tuple(views.frame_sizes[i] for i in rows),
         groups=views.groups[rows],
+        sessions=tuple(views.sessions[i] for i in rows) if views.sessions else (),
+        apart=views.apart[rows],
     )

@@ -91,7 +91,9 @@ def release(
     quick = OnePass(in_engine, fitted.padim, fitted.embedding, head, score, good).eval()
     reporter.note("each defect left out in turn, as if never seen")
     dies = learned_dies(run, views.known)
-    calibrated = manifest_from_run(run, settings, fitted, cross, network.level_names, dies)
+    calibrated = manifest_from_run(
+        run, settings, fitted, cross, views.known.sessions, network.level_names, dies
+    )
     manifest = calibrated.manifest
     if unseen := sorted(set(run.dies) - set(manifest.dies)):
         reporter.note(f"no GOOD image shows {', '.join(unseen)}: unknown to the bundle")

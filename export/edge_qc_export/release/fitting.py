@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,9 +27,10 @@ from edge_qc_export.drift.moments import Moments
 from edge_qc_export.drift.padim import Regularisation, fit
 from edge_qc_export.drift.patches import Layout, choose_channels, plan_layout, stage_features
 from edge_qc_export.drift.whitening import Score, Whitening, patch_distances, score_from_distances
-from edge_qc_export.gate.crossfit import EmbeddingScores, Labelled, cross_fit, whitening_of
+from edge_qc_export.gate.crossfit import Labelled, cross_fit, whitening_of
 from edge_qc_export.gate.folds import FOLDS, assign_folds
 from edge_qc_export.gate.head import Head, fit_head
+from edge_qc_export.gate.scored import Scored
 from edge_qc_export.learn.run_views import LabelledViews
 
 Advance = Callable[[int], None]
@@ -75,18 +76,20 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossFitted:
-    """Scores of all labelled parts by what had not learned from them. padim: (n,) image scores."""
+    """Scores of all labelled parts by what had not learned from them, nor from their session where
+    there are several. within: then also the scores by what had learned from other parts of their
+    session, and these folds (n,)."""
 
     parts: Labelled
-    padim: NDArray[np.float64]
-    scores: EmbeddingScores
+    scores: Scored
+    within: tuple[Scored, NDArray[np.intp]] | None
 
     def answers(self, rows: NDArray[np.intp] | None = None) -> Answers:
         """The scores as the graph would give them, of ``rows`` or of all parts."""
         chosen = slice(None) if rows is None else rows
         return Answers(
             self.scores.logits[chosen].astype(np.float32),
-            self.padim[chosen].astype(np.float32),
+            self.scores.padim[chosen].astype(np.float32),
             self.scores.embedding_distance[chosen].astype(np.float32),
             self.scores.good_distance[chosen].astype(np.float32),
             None,
@@ -143,7 +146,7 @@ def fit_views(
     UsageError as ``plan_fit``, ``assign_folds``, ``padim.fit`` and ``fit_embedding`` do,
     EdgeQCError where the disk is full.
     """
-    folds = assign_folds(views.labels, views.groups, settings.folds, settings.seed)
+    folds = assign_folds(views.labels, views.apart, settings.folds, settings.seed)
     good = np.array([label == GOOD for label in views.labels])
     size = views.pixels.shape[2], views.pixels.shape[3]
     layout, length, memory = plan_fit(features, size, len(classes), settings)
@@ -164,7 +167,13 @@ def fit_views(
                     stage[rows] = values.transpose(0, 1).numpy()
                 advance(rows.stop - rows.start)
         whole, padim = _cross_fitted_patches(patches, layout, good, folds, settings)
-    parts = Labelled(embeddings, views.labels, views.dies, views.names, folds, seen, tuple(classes))
+        plain: tuple[NDArray[np.intp], NDArray[np.float64]] | None = None
+        if views.sessions:
+            mixed = assign_folds(views.labels, views.groups, settings.folds, settings.seed)
+            plain = mixed, _cross_fitted_patches(patches, layout, good, mixed, settings)[1]
+    parts = Labelled(
+        views.labels, views.dies, views.names, seen, tuple(classes), embeddings, folds, padim
+    )
     head = fit_head(embeddings, views.labels, classes)
     fitted = Fitted(
         padim=whole,
@@ -174,7 +183,11 @@ def fit_views(
         memory=memory,
     )
     say(f"each of {len(views)} parts scored by the other folds of {int(folds.max()) + 1}")
-    return fitted, CrossFitted(parts, padim, cross_fit(parts, settings.directions, head))
+    within: tuple[Scored, NDArray[np.intp]] | None = None
+    if plain is not None:
+        alike = replace(parts, folds=plain[0], padim=plain[1])
+        within = cross_fit(alike, settings.directions, head), plain[0]
+    return fitted, CrossFitted(parts, cross_fit(parts, settings.directions, head), within)
 
 
 def _room_for_patches(folder: Path, layout: Layout, count: int) -> list[NDArray[np.float32]]:

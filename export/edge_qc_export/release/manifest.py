@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from edge_qc.parts import DRIFT, GOOD, Disposition
 from edge_qc_export.drift.whitening import LARGEST
 from edge_qc_export.figures.calibration import Combine, calibrate_drift, fit_temperature
 from edge_qc_export.figures.exact import CONFIDENCE
+from edge_qc_export.gate.another_day import document, foretell
 from edge_qc_export.gate.bound import bound_of
 from edge_qc_export.gate.calibration import WEIGHTS, GateFit, Wish, fit_gate
 from edge_qc_export.gate.head import NEVER
@@ -120,13 +121,15 @@ def learned_dies(run: Run, views: LabelledViews) -> dict[str, Die]:
 class Calibrated:
     """The manifest in FP32, whose files are still to be filled in, and what it was made from.
 
-    left_out: by defect, as if never seen. good_passed: the share of GOOD parts that the whole rule
+    left_out: by defect, as if never seen. another_day: what is foretold
+    of it (``gate.another_day.document``). good_passed: the share of GOOD parts that the whole rule
     passes. held, doubts: see ``named_parts``.
     """
 
     manifest: Manifest
     gate: GateFit
     left_out: dict[str, LeftOut]
+    another_day: Mapping[str, Any]
     good_passed: float
     held: list[Held]
     doubts: list[Doubt]
@@ -137,13 +140,15 @@ def manifest_from_run(
     settings: ReleaseSettings,
     fitted: Fitted,
     cross: CrossFitted,
+    sessions: tuple[str, ...],
     levels: tuple[str, ...],
     dies: Mapping[str, Die],
 ) -> Calibrated:
     """Calibrate on the cross-fitted scores of all labelled parts.
 
-    levels: the network's. dies: those that are known to the bundle. Raises DataError where the
-    parts do not suffice, UsageError for settings that do not go with them.
+    sessions: of each part, or none if there are not several. levels: the network's. dies: those
+    that are known to the bundle. Raises DataError where the parts do not suffice, UsageError for
+    settings that do not go with them.
     """
     parts = cross.parts
     if GOOD not in run.classes:
@@ -158,10 +163,8 @@ def manifest_from_run(
     learned = learned_shares(parts.labels)
     mix = line_mix(settings.mix, learned, settings.prior)
     wish = Wish(settings.max_escape, settings.confidence, settings.alpha)
-    gate = fit_gate(parts, cross.padim, cross.scores, wish)
-    left_out = leave_each_out(
-        parts, cross.padim, wish, directions=settings.fit.directions, start=fitted.head
-    )
+    gate = fit_gate(cross.scores, wish)
+    left_out = leave_each_out(parts, wish, directions=settings.fit.directions, start=fitted.head)
     has_defects = len(run.classes) > 1
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -200,7 +203,7 @@ def manifest_from_run(
             evidence=gate.evidence,
         ),
         drift=calibrate_drift(
-            cross.padim,
+            cross.scores.padim,
             cross.scores.embedding_distance,
             parts.dies,
             combine=settings.combine,
@@ -218,13 +221,20 @@ def manifest_from_run(
         files={MODEL: _LATER, GOLDEN: _LATER},
     )
     good_passed = share_passed(manifest, cross)
-    bound = bound_of(parts, gate, left_out, wish, good_passed=good_passed)
+    unseen = {name: one.passed / one.images for name, one in left_out.items()}
+    bound = bound_of(cross.scores, gate, unseen, wish, good_passed=good_passed)
     assert manifest.gate is not None
     with_bound = manifest.gate.model_copy(update={"bound": bound})
     return Calibrated(
         manifest=manifest.model_copy(update={"gate": with_bound}),
         gate=gate,
         left_out=left_out,
+        another_day=document(
+            None
+            if cross.within is None
+            else foretell((cross.scores, parts.folds), cross.within, sessions, wish),
+            several=cross.within is not None,
+        ),
         good_passed=good_passed,
         held=parts_at_the_threshold(cross, gate),
         doubts=doubtful_labels(manifest, cross),

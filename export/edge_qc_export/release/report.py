@@ -50,6 +50,7 @@ def report_bytes(
             },
             "at_the_threshold": [one.as_json() for one in calibrated.held],
             "doubtful_labels": [one.as_json() for one in calibrated.doubts],
+            "another_day": calibrated.another_day,
             "trade_off": _trade_off(cross, calibrated),
         },
         "padim": {
@@ -69,7 +70,7 @@ def report_bytes(
         },
         "temperature": manifest.temperature,
         "cross_fitted_scores": {
-            "padim": _summary(cross.padim),
+            "padim": _summary(cross.scores.padim),
             "embedding": _summary(cross.scores.embedding_distance),
             "good": _summary(cross.scores.good_distance),
         },

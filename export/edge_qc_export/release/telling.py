@@ -29,6 +29,7 @@ def document_of(released: Released, run: Path, archive: Path | None) -> dict[str
         "gate": {
             "says": sentences(gate.bound),
             "bound": None if gate.bound is None else gate.bound.model_dump(mode="json"),
+            "another_day": released.calibrated.another_day,
             "good_passed": released.calibrated.good_passed,
             "at_the_threshold": [one.as_json() for one in released.calibrated.held],
             "doubtful_labels": [one.as_json() for one in released.calibrated.doubts],
@@ -61,7 +62,7 @@ def lines_of(document: dict[str, Any]) -> list[str]:
         f"id: {document['id']}{signed}",
         f"PaDiM on GOOD: {padim['channels']} channels on {rows}x{columns}",
         "the gate to GOOD:",
-        *(f"  {sentence}" for sentence in gate["says"]),
+        *(f"  {sentence}" for sentence in [*gate["says"], *gate["another_day"]["says"]]),
     ]
     if gate["bound"] is None:
         lines.append(f"  {gate['good_passed']:.1%} of labelled GOOD parts pass")

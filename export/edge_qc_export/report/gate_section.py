@@ -84,6 +84,9 @@ def gate_section(judged: Judged, pictures: Sequence[Picture]) -> str:
         parts.append(f"<p>What its threshold bounds:</p><ul>{lines}</ul>")
     if pictures:
         parts.append(f'<div class="grid">{"".join(map(image, pictures))}</div>')
+    if day := told.get("another_day"):
+        lines = "".join(f"<li>{escape(line)}</li>" for line in day["says"])
+        parts.append(f"<p>Another day, lot or shift:</p><ul>{lines}</ul>")
     parts.append(
         _parts(
             bundle,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edge_qc.bundle.dies import CHALLENGE_DIES, read_dies
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
-from edge_qc_export.data import splitting
+from edge_qc_export.data import split_file, splitting
 from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples, require_classes
 from edge_qc_export.data.view_store import make_views
 from edge_qc_export.figures.costs import Costs, costs_for, read_costs
@@ -82,11 +82,11 @@ def lay_ground(settings: StudySettings, reporter: Reporter) -> Ground:
     file = settings.out / SPLIT
     if not file.exists():
         held = splitting.split_of(samples, views.hashes, settings.seed, reporter.note)
-        splitting.write_split(file, samples, held)
+        split_file.write_split(file, samples, held)
     if test:
         text = f"{len(test)} test images of known classes; drift left out"
         return Ground(samples, test, text, classes, costs)
-    held_out = splitting.held_out_by(splitting.read_split(file), samples, file)
+    held_out = split_file.held_out_by(split_file.read_split(file), samples, file)
     kept = tuple(s for s, out in zip(samples, held_out, strict=True) if out)
     text = f"{len(kept)} images held out from training; the test part has no truth"
     return Ground(samples, kept, text, classes, costs)

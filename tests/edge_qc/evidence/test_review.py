@@ -342,6 +342,7 @@ def test_only_what_is_labelled_is_exported_and_drift_goes_to_the_test_part(
         (f"{given['GOOD']}.png", "Die01", "GOOD"),
         (f"{given['Missing']}.png", "Die02", "Missing"),
     ]
+    assert {row["session"] for row in rows} == {NOW.date().isoformat()}
     image = cv2.imread(str(tmp_path / "set" / "input_train" / rows[0]["filename"]), -1)
     assert np.array_equal(image, picture(1))
     for part, names in (("input_train", ("GOOD", "Missing")), ("input_test", ("DRIFT",))):

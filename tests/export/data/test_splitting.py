@@ -18,14 +18,8 @@ from numpy.typing import NDArray
 from edge_qc.bundle.dies import read_dies
 from edge_qc.errors import DataError
 from edge_qc_export.data.dataset import Sample, read_samples
-from edge_qc_export.data.splitting import (
-    held_out_by,
-    near_groups,
-    read_split,
-    split,
-    split_of,
-    write_split,
-)
+from edge_qc_export.data.split_file import held_out_by, read_split, write_split
+from edge_qc_export.data.splitting import near_groups, split, split_of
 from edge_qc_export.data.view_store import make_views
 from tests.rig.pictures import DIES, write_challenge, write_picture
 from tests.rig.real_images import deeppcb

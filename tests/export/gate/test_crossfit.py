@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from edge_qc.errors import DataError
@@ -30,18 +31,15 @@ def parts_of(counts: dict[str, int], size: int = 8, apart: float = 4.0, seed: in
         values[row, list(counts).index(label)] += apart
     groups = np.arange(len(labels))
     return Labelled(
-        values.astype(np.float32),
         labels,
         ("Die01",) * len(labels),
         tuple(f"{row}.png" for row in range(len(labels))),
-        assign_folds(labels, groups, 5),
         np.zeros(len(labels), np.bool_),
         tuple(counts),
+        values.astype(np.float32),
+        assign_folds(labels, groups, 5),
+        np.random.default_rng(1).chisquare(10, len(labels)),
     )
-
-
-def noise(parts: Labelled, seed: int = 1) -> NDArray[np.float64]:
-    return np.random.default_rng(seed).chisquare(10, len(parts))
 
 
 def test_near_duplicates_share_a_fold_and_classes_are_spread() -> None:
@@ -109,9 +107,8 @@ def test_a_defect_that_is_left_out_is_never_said_and_lies_far_from_all() -> None
 def test_each_defect_left_out_is_counted() -> None:
     """A defect that PaDiM sees is stopped unseen; one that nothing sees passes."""
     parts = parts_of({GOOD: 120, "flat": 60, "missing": 60}, apart=0.0)
-    padim = noise(parts)
-    padim[parts.is_class("missing")] += 200
-    found = leave_each_out(parts, padim, WISH, directions=16)
+    parts.padim[parts.is_class("missing")] += 200
+    found = leave_each_out(parts, WISH, directions=16)
     assert set(found) == {"flat", "missing"}
     assert found["missing"].passed == 0
     assert found["flat"].passed > 30
@@ -121,7 +118,7 @@ def test_each_defect_left_out_is_counted() -> None:
 
 def test_good_alone_sets_the_gate_by_a_share_of_good() -> None:
     parts = parts_of({GOOD: 200})
-    gate = fit_gate(parts, noise(parts), cross_fit(parts, 16), Wish(0.01, 0.95, alpha=0.1))
+    gate = fit_gate(cross_fit(parts, 16), Wish(0.01, 0.95, alpha=0.1))
     assert gate.choice is None
     assert gate.evidence is None
     assert "classifier" not in gate.tails
@@ -131,17 +128,10 @@ def test_good_alone_sets_the_gate_by_a_share_of_good() -> None:
 def test_bad_parts_that_the_trunk_never_saw_set_the_threshold() -> None:
     """Those that it learned from are far off; the others are what new ones will be like."""
     parts = parts_of({GOOD: 120, "flat": 60}, apart=0.0)
-    padim = noise(parts)
-    seen = np.zeros(len(parts), np.bool_)
-    seen[120:160] = True
-    padim[120:160] += 500
-    padim[160:] += 15
-    gate = fit_gate(
-        Labelled(**{**{n: getattr(parts, n) for n in parts.__slots__}, "seen": seen}),
-        padim,
-        cross_fit(parts, 16),
-        WISH,
-    )
+    parts.seen[120:160] = True
+    parts.padim[120:160] += 500
+    parts.padim[160:] += 15
+    gate = fit_gate(cross_fit(parts, 16), WISH)
     assert gate.choice is not None
     assert gate.threshold["*"] <= gate.scores[160:].min()
 
@@ -149,18 +139,17 @@ def test_bad_parts_that_the_trunk_never_saw_set_the_threshold() -> None:
 def test_scores_that_are_all_equal_are_refused() -> None:
     parts = parts_of({GOOD: 60, "flat": 60})
     with pytest.raises(DataError, match="degenerate"):
-        fit_gate(parts, np.ones(len(parts)), cross_fit(parts, 16), WISH)
+        fit_gate(cross_fit(replace(parts, padim=np.ones(len(parts))), 16), WISH)
 
 
 def test_scores_that_are_not_numbers_are_refused() -> None:
     parts = parts_of({GOOD: 60, "flat": 60})
-    padim = noise(parts)
-    padim[3] = np.nan
+    parts.padim[3] = np.nan
     with pytest.raises(DataError, match="not finite"):
-        fit_gate(parts, padim, cross_fit(parts, 16), WISH)
+        fit_gate(cross_fit(parts, 16), WISH)
 
 
 def test_too_few_good_parts_are_refused_with_the_number() -> None:
     parts = parts_of({GOOD: 20, "flat": 60})
     with pytest.raises(DataError, match="20 labelled images, wanted at least 30"):
-        fit_gate(parts, noise(parts), cross_fit(parts, 16), WISH)
+        fit_gate(cross_fit(parts, 16), WISH)

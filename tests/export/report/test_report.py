@@ -141,8 +141,11 @@ def test_a_bundle_s_figures_come_first_in_words_that_say_what_passes(report: Rep
     assert material.judged.bundle.manifest.gate is not None
     for line in sentences(material.judged.bundle.manifest.gate.bound):
         assert escape(line) in page
-    doubtful = json.loads((bundle.path / "report/export.json").read_text())["gate"]
-    for one in doubtful["doubtful_labels"]:
+    told_of = json.loads((bundle.path / "report/export.json").read_text())["gate"]
+    (unknown,) = told_of["another_day"]["says"]
+    assert unknown.endswith("not known, the images name no session, or one alone")
+    assert escape(unknown) in page
+    for one in told_of["doubtful_labels"]:
         assert escape(f"labelled {one['label']}, looks like {one['said']}") in page
 
 
