@@ -87,13 +87,30 @@ class Frame:
         object.__setattr__(self, "pixels", _frozen(pixels))
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the part was found in its frame, against where parts lie on average: right_px and
+    down_px at the crop's centre, turn_deg counter-clockwise about it. residual: 0 where its edges
+    are those of GOOD parts, 1 where they have nothing in common; above ``limit`` nothing is taken
+    to be the part. fault: why it may not be judged, in words; "" where it may."""
+
+    right_px: float
+    down_px: float
+    turn_deg: float
+    residual: float
+    limit: float
+    fault: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """What the network sees: a uint8 crop (1, H, W), and the 2 x 3 affine that takes a point
-    (x, y) of the crop back to the frame's pixels."""
+    (x, y) of the crop back to the frame's pixels. placement: where the part was looked for and
+    found; with a fault the view was cut as if it lay in its place. None if nobody looked."""
 
     pixels: NDArray[np.uint8]
     to_frame: NDArray[np.float64]
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[0] != 1:
@@ -182,7 +199,8 @@ class Verdict:
 
     label: a class of the bundle, DRIFT or NOT_JUDGED. probabilities: by class name.
     expected_cost: by label. Both are empty, and drift is None, if nothing was judged; gate is
-    None as well where the bundle has none (schema 1).
+    None as well where the bundle has none (schema 1). placement: None where the bundle does not
+    look for the part.
     latency_ms: by stage. detail says in words what ``reason`` says in one.
     """
 
@@ -193,6 +211,7 @@ class Verdict:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     drift: DriftFinding | None = None
     gate: GateFinding | None = None
+    placement: Placement | None = None
     expected_cost: Mapping[str, float] = field(default_factory=dict)
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     detail: str = ""

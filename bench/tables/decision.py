@@ -88,16 +88,17 @@ def row(options: argparse.Namespace, data: Path) -> dict[str, str]:
                 f"{images[GOOD]} + {sum(images.values()) - images[GOOD]}",
                 f"{labelled['gate']['good_passed']:.1%}",
                 "not bounded" if bound is None else f"{bound.bad.at_most:.2%}",
-                _counted(sum(counts[name].get(GOOD, 0) for name in known), bad),
-                _counted(drift.get(GOOD, 0), sum(drift.values())),
-                _counted(sum(good.values()) - good.get(GOOD, 0), sum(good.values())),
+                counted(sum(counts[name].get(GOOD, 0) for name in known), bad),
+                counted(drift.get(GOOD, 0), sum(drift.values())),
+                counted(sum(good.values()) - good.get(GOOD, 0), sum(good.values())),
             ),
             strict=True,
         )
     )
 
 
-def _counted(count: int, of: int) -> str:
+def counted(count: int, of: int) -> str:
+    """A count of so many, with its exact interval."""
     found = share(count, of)
     if of == 0:
         return "–"
@@ -106,9 +107,16 @@ def _counted(count: int, of: int) -> str:
 
 def markdown(rows: list[dict[str, str]]) -> str:
     """The table."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
     lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def write_table(page: Path, begin: str, end: str, table: str) -> None:
+    """Put the table into a page, between its marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> int:
@@ -132,9 +140,7 @@ def main() -> int:
     table = markdown(rows)
     print(table)
     if options.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+        write_table(PAGE, BEGIN, END, table)
     return 0
 
 

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from edge_qc.bundle.alignment import ALIGNMENT, Alignment
 from edge_qc.bundle.calibration import DriftCalibration, Facts, GateCalibration, Positive
 from edge_qc.bundle.dies import Die
 from edge_qc.parts import DRIFT, GOOD, Disposition
 
-SCHEMA_VERSION = 2
-"""What an export writes. A station also reads 1: there no gate stands before GOOD."""
-READABLE = (1, 2)
+SCHEMA_VERSION, ALIGNED_VERSION = 2, 3
+"""What an export writes; the second where parts are found before views are cut, so that a station
+that does not know how refuses the bundle. A station also reads 1: there no gate stands before
+GOOD."""
+READABLE = (1, SCHEMA_VERSION, ALIGNED_VERSION)
 NAME_LIMIT = 100
 MANIFEST, DIGEST, SIGNATURE = "manifest.json", "manifest.sha256", "manifest.sig"
 MODEL, GOLDEN = "model.onnx", "golden.npz"
@@ -92,6 +95,7 @@ class Manifest(Facts):
     network: str
     classes: tuple[str, ...] = Field(min_length=1)
     dies: Mapping[str, Die] = Field(min_length=1)
+    alignment: Alignment | None = None
     input: InputSpec
     precision: Literal["fp32", "fp16"]
     opset: int
@@ -112,7 +116,11 @@ class Manifest(Facts):
             raise ValueError(f"classes must hold {GOOD} and not {DRIFT}, got {list(self.classes)}")
         labels = {*self.classes, DRIFT}
         if (self.gate is None) is (self.schema_version > 1):
-            raise ValueError("schema version 2 has a gate, version 1 has none")
+            raise ValueError("schema versions 2 and 3 have a gate, version 1 has none")
+        if (self.alignment is None) is (self.schema_version == ALIGNED_VERSION):
+            raise ValueError("schema version 3 has an alignment, versions 1 and 2 have none")
+        if self.alignment is not None and set(self.alignment.dies) != set(self.dies):
+            raise ValueError(f"alignment: must name the dies {sorted(self.dies)}")
         if self.gate is None and len(self.classes) < 2:
             raise ValueError("without a gate there must be a defect beside GOOD")
         if self.gate is not None and set(self.gate.mix) != labels:
@@ -124,7 +132,7 @@ class Manifest(Facts):
         for label, disposition in self.decision.dispositions.items():
             if disposition is Disposition.PASS and label != GOOD:
                 raise ValueError(f"disposition PASS for {label!r}: only GOOD may pass")
-        for name in (MODEL, GOLDEN):
+        for name in (MODEL, GOLDEN, *((ALIGNMENT,) if self.alignment is not None else ())):
             if name not in self.files:
                 raise ValueError(f"files do not name {name}")
         return self

@@ -7,6 +7,7 @@ A bundle is a folder, or the same folder as a ``.tar.zst``:
     manifest.sig      Ed25519 signature of manifest.json, 64 bytes (optional)
     model.onnx        the graph: normalisation, trunk, classifier, PaDiM in one pass
     golden.npz        views, and the reference answers that an engine must reproduce
+    alignment.npz     what each die's part is found by (only of schema 3)
     report/           what people read about it
 
 Verification goes outside in: digest, signature, schema, then every file by size and hash. Only the
@@ -21,10 +22,10 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from edge_qc.bundle.alignment import ALIGNMENT, Edges, read_edges
+from edge_qc.bundle.golden import Golden, read_golden
 from edge_qc.bundle.manifest import (
     DIGEST,
     GOLDEN,
@@ -35,39 +36,9 @@ from edge_qc.bundle.manifest import (
     Manifest,
 )
 from edge_qc.errors import BundleError
-from edge_qc.parts import Reading
 
 _MANIFEST_LIMIT = 16 * 2**20
 _UNPACKED_LIMIT = 8 * 2**30
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Golden:
-    """Views and the answers that torch gave in FP32: n views of every die and class, and drift.
-
-    views: (n, 1, H, W) uint8; labels and dies: n names; logits (n, C), distances (n, gh, gw),
-    drift (n,), embedding_distance (n,), good_distance (n,) float32; the last is empty in bundles of
-    schema 1.
-    """
-
-    views: NDArray[np.uint8]
-    labels: tuple[str, ...]
-    dies: tuple[str, ...]
-    logits: NDArray[np.float32]
-    distances: NDArray[np.float32]
-    drift: NDArray[np.float32]
-    embedding_distance: NDArray[np.float32]
-    good_distance: NDArray[np.float32]
-
-    def reading(self, index: int) -> Reading:
-        """The reference answers of one view."""
-        return Reading(
-            logits=self.logits[index],
-            distances=self.distances[index],
-            drift=float(self.drift[index]),
-            embedding_distance=float(self.embedding_distance[index]),
-            good_distance=float(self.good_distance[index]) if len(self.good_distance) else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,40 +56,14 @@ class Bundle:
 
     def golden(self) -> Golden:
         """The golden views and answers. Raises BundleError if their shapes are wrong."""
-        manifest = self.manifest
-        try:
-            with np.load(self.path / GOLDEN, allow_pickle=False) as arrays:
-                golden = Golden(
-                    views=arrays["views"],
-                    labels=tuple(str(label) for label in arrays["labels"]),
-                    dies=tuple(str(die) for die in arrays["dies"]),
-                    logits=arrays["logits"],
-                    distances=arrays["distances"],
-                    drift=arrays["drift"],
-                    embedding_distance=arrays["embedding_distance"],
-                    good_distance=np.empty(0, np.float32)
-                    if manifest.gate is None
-                    else arrays["good_distance"],
-                )
-        except (OSError, ValueError, KeyError) as error:
-            raise BundleError(
-                f"{self.path / GOLDEN}: not a set of golden answers: {error}"
-            ) from error
-        count = len(golden.labels)
-        wanted = {
-            "views": (count, 1, manifest.input.height, manifest.input.width),
-            "dies": (count,),
-            "logits": (count, len(manifest.classes)),
-            "distances": (count, *manifest.padim.grid),
-            "drift": (count,),
-            "embedding_distance": (count,),
-            "good_distance": (0 if manifest.gate is None else count,),
-        }
-        for name, shape in wanted.items():
-            seen = np.shape(getattr(golden, name))
-            if seen != shape or count == 0:
-                raise BundleError(f"{self.path / GOLDEN}: {name} has shape {seen}, wanted {shape}")
-        return golden
+        return read_golden(self.path / GOLDEN, self.manifest)
+
+    def edges(self) -> dict[str, Edges]:
+        """What each die's part is found by; empty where parts are taken to lie in their place.
+        Raises BundleError if the file is not of this bundle's dies."""
+        if self.manifest.alignment is None:
+            return {}
+        return read_edges(self.path / ALIGNMENT, self.manifest.alignment)
 
 
 def open_bundle(path: Path, public_key: Path | None = None) -> Bundle:

@@ -10,7 +10,8 @@ import click
 from edge_qc.cli.options import json_option
 
 if TYPE_CHECKING:
-    from edge_qc.bundle.verification import Bundle, Golden
+    from edge_qc.bundle.golden import Golden
+    from edge_qc.bundle.verification import Bundle
 
 
 @click.command("inspect")
@@ -82,6 +83,10 @@ def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
             + (f"box {list(die.box)}" if die.box else f"center {list(die.center or ())}")
             for name, die in manifest.dies.items()
         },
+        "alignment": "none: parts are taken to lie in their place"
+        if manifest.alignment is None
+        else f"parts are found within {100 * manifest.alignment.shift:.3g}% of the photograph and "
+        f"{manifest.alignment.turn:g} degrees of their place",
         "PaDiM": f"{padim.fit}, {padim.channels} channels of {', '.join(padim.layers)} on "
         f"{padim.grid[0]}x{padim.grid[1]}, score {padim.score}",
         "gate to GOOD": "none: a bundle of schema 1"

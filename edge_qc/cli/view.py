@@ -10,7 +10,7 @@ import click
 from edge_qc.cli.options import ViewSize, json_option
 
 if TYPE_CHECKING:
-    from edge_qc.parts import View
+    from edge_qc.parts import Placement, View
 
 
 class _SizeOrFull(ViewSize):
@@ -33,6 +33,12 @@ class _SizeOrFull(ViewSize):
     help="Die table (JSON); by default the challenge's.",
 )
 @click.option(
+    "--bundle",
+    "bundle_path",
+    type=click.Path(path_type=Path),
+    help="Take the die table from a bundle, and find the part as it does.",
+)
+@click.option(
     "--nearest", is_flag=True, help="Use the benchmark's nearest-neighbour pixels, not averages."
 )
 @click.option(
@@ -51,6 +57,7 @@ def command(
     images: tuple[Path, ...],
     die: str,
     dies_file: Path | None,
+    bundle_path: Path | None,
     nearest: bool,
     size: tuple[int, int] | None,
     out: Path,
@@ -58,21 +65,33 @@ def command(
 ) -> None:
     """Write the view that the network sees of IMAGES of one die, as IMAGE.DIE.png in a folder.
 
-    Reports how much of a view lies outside the photograph. An image that cannot be read is skipped
+    Reports how much of a view lies outside the photograph, and with a bundle that finds its parts
+    where the part lies. An image that cannot be read is skipped
     and named at the end, with exit status 1.
     """
+    import dataclasses
     import json
 
     import cv2
 
     from edge_qc.bundle.dies import CHALLENGE_DIES, read_dies
+    from edge_qc.bundle.verification import open_bundle
     from edge_qc.camera import read_image
     from edge_qc.errors import DataError, UsageError
+    from edge_qc.inspection.alignment import templates_of
     from edge_qc.inspection.view import view
 
-    table = CHALLENGE_DIES if dies_file is None else read_dies(dies_file)
+    template = None
+    if bundle_path is not None:
+        if dies_file is not None:
+            raise UsageError("--bundle and --dies: give one of them, a bundle has its own table")
+        bundle = open_bundle(bundle_path)
+        table = bundle.manifest.dies
+        template = templates_of(bundle.manifest.alignment, bundle.edges()).get(die)
+    else:
+        table = CHALLENGE_DIES if dies_file is None else read_dies(dies_file)
     if die not in table:
-        where = "the challenge's table" if dies_file is None else str(dies_file)
+        where = str(bundle_path or dies_file or "the challenge's table")
         raise UsageError(f"--die {die}: not in {where}, which has {', '.join(table)}")
     files = [out / f"{image.stem}.{_file_name(die)}.png" for image in images]
     for file in files:
@@ -93,7 +112,7 @@ def command(
         except DataError as error:
             faults.append(str(error))
             continue
-        seen = view(pixels, table[die], size, "nearest" if nearest else "area")
+        seen = view(pixels, table[die], size, "nearest" if nearest else "area", template)
         if not cv2.imwrite(str(file), seen.pixels[0]):
             raise DataError(
                 f"--out {out}: {file.name} cannot be written. Check that the folder is writable"
@@ -110,10 +129,13 @@ def command(
                     "height": rows,
                     "outside": round(outside, 4),
                     "to_frame": seen.to_frame.tolist(),
+                    "placement": seen.placement and dataclasses.asdict(seen.placement),
                 }
             )
         else:
-            click.echo(file)
+            click.echo(file if seen.placement is None else f"{file}  {_lies(seen.placement)}")
+        if seen.placement is not None and seen.placement.fault:
+            click.echo(f"{image}: {seen.placement.fault}", err=True)
         if outside >= 0.01:
             click.echo(f"{image}: {outside:.0%} of the view of {die} lies outside it", err=True)
     if as_json:
@@ -124,6 +146,13 @@ def command(
 
 def _file_name(die: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in die)
+
+
+def _lies(placement: Placement) -> str:
+    return (
+        f"{placement.right_px:+.1f} px right  {placement.down_px:+.1f} px down  "
+        f"{placement.turn_deg:+.2f}°  residual {placement.residual:.2f} of {placement.limit:.2f}"
+    )
 
 
 def _outside(seen: View, width: int, height: int) -> float:

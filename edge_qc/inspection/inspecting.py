@@ -20,6 +20,7 @@ from edge_qc.engine import DeviceOptions, Engine, open_engine
 from edge_qc.engine.acceptance import AcceptanceReport, accept
 from edge_qc.errors import EngineError
 from edge_qc.inspection import decision
+from edge_qc.inspection.alignment import templates_of
 from edge_qc.inspection.view import view
 from edge_qc.parts import Frame, Reading, Reason, Verdict, View
 
@@ -38,7 +39,8 @@ class Inspected:
 
 
 class Inspection:
-    """A bundle, an engine accepted for it, and the maximum age of a frame."""
+    """A bundle, an engine accepted for it, and the maximum age of a frame. Raises BundleError where
+    the bundle's parts cannot be found by what it holds."""
 
     def __init__(
         self, bundle: Bundle, engine: Engine, acceptance: AcceptanceReport, max_frame_age_s: float
@@ -47,6 +49,7 @@ class Inspection:
         self.engine = engine
         self.acceptance = acceptance
         self._max_frame_age_s = max_frame_age_s
+        self._templates = templates_of(bundle.manifest.alignment, bundle.edges())
 
     def judge(self, frames: Sequence[Frame], running: bool = True) -> list[Verdict]:
         """A verdict for each frame, in order; see ``inspect``."""
@@ -75,9 +78,15 @@ class Inspection:
                 continue
             began = time.perf_counter()
             try:
-                cut = view(frame.pixels, die, size, manifest.input.interpolation)
+                template = self._templates.get(frame.die)
+                cut = view(frame.pixels, die, size, manifest.input.interpolation, template)
             except Exception as error:
                 found[index] = self._failed(Reason.FRAME, "the view cannot be cut", error)
+                continue
+            if cut.placement is not None and cut.placement.fault:
+                detail = f"{frame.image or 'frame'}: {cut.placement.fault}"
+                misplaced = decision.not_judged(self.bundle.id, Reason.FRAME, detail)
+                found[index] = Inspected(_placed(misplaced, cut), cut)
                 continue
             views.append((index, cut, _ms_since(began)))
         batch = manifest.input.batch
@@ -120,7 +129,7 @@ class Inspection:
                 found[index] = self._failed(Reason.ENGINE, "the decision failed", error, cut)
                 continue
             verdict = dataclasses.replace(
-                verdict,
+                _placed(verdict, cut),
                 latency_ms={
                     "view": view_ms,
                     "engine": engine_ms,
@@ -164,6 +173,11 @@ def open_inspection(
         opened.close()
         raise
     return Inspection(bundle, opened, acceptance, max_frame_age_s)
+
+
+def _placed(verdict: Verdict, cut: View) -> Verdict:
+    """The verdict with where its part was found."""
+    return dataclasses.replace(verdict, placement=cut.placement)
 
 
 def _ms_since(began: float) -> float:

@@ -1,8 +1,9 @@
 """Frame to view: one affine warp composed of the die's rotation, canvas, crop and resize.
 
-Training, export, acceptance and the station all call ``view``. Coordinates are continuous: pixel
-(i, j) covers [j, j + 1) x [i, i + 1), so that its centre is (j + 0.5, i + 0.5), as in PIL; the
-canvas of a turned picture is PIL's ``rotate(angle, expand=True)``. Nothing here reads a file.
+Training, export, acceptance and the station all call ``view``. Where a template is given, the part
+is found first (``alignment``) and the crop moves and turns with it. Coordinates are continuous:
+pixel (i, j) covers [j, j + 1) x [i, i + 1), so that its centre is (j + 0.5, i + 0.5), as in PIL;
+the canvas of a turned picture is PIL's ``rotate(angle, expand=True)``. Nothing here reads a file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.bundle.dies import Die
-from edge_qc.parts import View
+from edge_qc.inspection.alignment import Template, turning
+from edge_qc.parts import Placement, View
 
 Interpolation = Literal["area", "nearest"]
 
@@ -79,12 +81,18 @@ def _affine(die: Die, width: int, height: int, columns: int, rows: int) -> NDArr
     return np.asarray(to_picture @ to_canvas, np.float64)
 
 
+def crop_centre(die: Die, width: int, height: int) -> tuple[float, float]:
+    """(right, down): where the middle of the die's crop lies in a picture of this size."""
+    right, down, _ = _affine(die, width, height, 1, 1) @ (0.5, 0.5, 1.0)
+    return float(right), float(down)
+
+
 @functools.lru_cache(maxsize=256)
 def _plan(
     die: Die, width: int, height: int, size: tuple[int, int] | None, interpolation: Interpolation
 ) -> tuple[NDArray[np.float64], tuple[int, int], tuple[int, int], NDArray[np.float64]]:
-    """The warp for OpenCV (between pixel centres), the size it makes, the view's (both width,
-    height), and the view-to-frame affine."""
+    """The warp's affine to the frame and the size it makes, the view's size (both width, height)
+    and its affine to the frame; 3 x 3, for a part that lies in its place."""
     left, upper, right, lower = crop_box(die, width, height)
     rows, columns = size if size is not None else (lower - upper, right - left)
     reduce_x = reduce_y = 1
@@ -92,15 +100,21 @@ def _plan(
         reduce_x = max(1, math.ceil((right - left) / columns / _REACH))
         reduce_y = max(1, math.ceil((lower - upper) / rows / _REACH))
     warp_size = columns * reduce_x, rows * reduce_y
-    continuous = _affine(die, width, height, *warp_size)
-    between_centres = continuous[:2].copy()
-    between_centres[:, 2] += continuous[:2, :2] @ (0.5, 0.5) - 0.5
     return (
-        between_centres,
+        _affine(die, width, height, *warp_size),
         warp_size,
         (columns, rows),
-        _affine(die, width, height, columns, rows)[:2].copy(),
+        _affine(die, width, height, columns, rows),
     )
+
+
+def _moved(placement: Placement, centre: tuple[float, float]) -> NDArray[np.float64]:
+    """3 x 3: where a point of the frame lies once the part is moved from its place."""
+    matrix = np.eye(3)
+    matrix[:2, :2] = turning(-math.radians(placement.turn_deg))
+    matrix[:2, 2] = centre - matrix[:2, :2] @ centre
+    matrix[:2, 2] += placement.right_px, placement.down_px
+    return matrix
 
 
 def view(
@@ -108,17 +122,29 @@ def view(
     die: Die,
     size: tuple[int, int] | None,
     interpolation: Interpolation = "area",
+    template: Template | None = None,
 ) -> View:
     """The upright band of one die.
 
     pixels: uint8, (H, W) or (H, W, 3) BGR (turned to grey first). size: (rows, columns) of the
     view, None for the crop as it is. ``nearest`` gives the benchmark's own pixels; ``area`` takes
     linear samples and averages them where the view is smaller than the crop. Where the box leaves
-    the picture the view is 0, as PIL fills it.
+    the picture the view is 0, as PIL fills it. template: finds the part first; the caller looks at
+    the placement's ``fault`` before it judges the view.
     """
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
     height, width = grey.shape
-    affine, warp_size, view_size, to_frame = _plan(die, width, height, size, interpolation)
+    to_picture, warp_size, view_size, to_frame = _plan(die, width, height, size, interpolation)
+    placement = None
+    if template is not None:
+        centre = crop_centre(die, width, height)
+        placement = template.find(np.asarray(grey, np.uint8), centre)
+        if not placement.fault:
+            moved = _moved(placement, centre)
+            to_picture, to_frame = moved @ to_picture, moved @ to_frame
+    # OpenCV's coordinates lie between pixel centres.
+    affine = to_picture[:2].copy()
+    affine[:, 2] += to_picture[:2, :2] @ (0.5, 0.5) - 0.5
     flags = cv2.INTER_NEAREST if interpolation == "nearest" else cv2.INTER_LINEAR
     warped = cv2.warpAffine(
         grey,
@@ -133,4 +159,5 @@ def view(
         warped = cv2.addWeighted(warped[0::2], 0.5, warped[1::2], 0.5, 0.0)
     elif warp_size != view_size:
         warped = cv2.resize(warped, view_size, interpolation=cv2.INTER_AREA)
-    return View(pixels=np.asarray(warped, np.uint8)[np.newaxis], to_frame=to_frame)
+    seen = np.asarray(warped, np.uint8)[np.newaxis]
+    return View(pixels=seen, to_frame=to_frame[:2].copy(), placement=placement)

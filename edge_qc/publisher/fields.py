@@ -1,4 +1,4 @@
-"""The types of the messages' fields, and the parts of a heartbeat."""
+"""The types of the messages' fields, where a verdict's part lay, and the parts of a heartbeat."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ class Model(BaseModel):
     """What every message and each of its parts is."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True)
+
+
+class PlacementFields(Model):
+    """See ``parts.Placement``: where the part lay against where parts lie on average."""
+
+    right_px: Finite
+    down_px: Finite
+    turn_deg: Finite
+    residual: Probability
+    limit: Probability
 
 
 class CameraHealth(Model):

@@ -28,6 +28,7 @@ from edge_qc.publisher.fields import (
     Model,
     OutboxHealth,
     OutputHealth,
+    PlacementFields,
     Probability,
 )
 from edge_qc.system.state import State
@@ -100,6 +101,7 @@ class VerdictContent(Model):
     probabilities: Mapping[str, Probability] = {}
     drift: DriftFields | None = None
     gate: GateFields | None = None
+    placement: PlacementFields | None = None
     expected_cost: Mapping[str, Finite] = {}
     bundle: BundleRef | None = None
     engine: str | None = None

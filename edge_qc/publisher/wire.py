@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from edge_qc.errors import PublishError
 from edge_qc.parts import PartVerdict, Verdict
+from edge_qc.publisher.fields import PlacementFields
 from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
     MESSAGES,
@@ -74,6 +75,15 @@ def verdict_content(
                 score=verdict.gate.score,
                 threshold=verdict.gate.threshold,
                 witnesses=dict(verdict.gate.witnesses),
+            ),
+            placement=None
+            if verdict.placement is None
+            else PlacementFields(
+                right_px=verdict.placement.right_px,
+                down_px=verdict.placement.down_px,
+                turn_deg=verdict.placement.turn_deg,
+                residual=verdict.placement.residual,
+                limit=verdict.placement.limit,
             ),
             expected_cost=dict(verdict.expected_cost),
             bundle=BundleRef(id=verdict.bundle_id, version=bundle_version)

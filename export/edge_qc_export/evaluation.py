@@ -20,6 +20,7 @@ from edge_qc.engine import open_engine
 from edge_qc.engine.acceptance import accept
 from edge_qc.errors import DataError
 from edge_qc.inspection import decision
+from edge_qc.inspection.alignment import templates_of
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
 from edge_qc_export.data.split_file import held_out_by, read_split
@@ -43,7 +44,8 @@ class Evaluation:
 
     labels: the truth, DRIFT among them. predicted: n labels. probabilities: (n, C) of the classes,
     or (n, C + 1) with DRIFT last from a bundle. logits: (n, C); embeddings: (n, E), empty from a
-    bundle. drift_scores: (n,), higher is more unusual; None if not computed.
+    bundle. drift_scores: (n,), higher is more unusual; None if not computed. placed: (n,) bool,
+    False where the part was not found within the bounds, so that a station does not judge it.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +56,7 @@ class Evaluation:
     probabilities: NDArray[np.float64]
     logits: NDArray[np.float32]
     embeddings: NDArray[np.float32]
+    placed: NDArray[np.bool_]
     drift_scores: NDArray[np.float64] | None = None
 
     def score(self, costs: Costs, chosen: Sequence[bool] | None = None) -> Scores:
@@ -104,13 +107,16 @@ def evaluate(
     device: str | None = None,
     advance: Advance = lambda _: None,
 ) -> Evaluation:
-    """The run's classifier on samples, by the most probable class.
+    """The run's classifier on samples, by the most probable class. A part that was not found is
+    seen where the die table says.
 
     advance: called with the number of images done since. Raises DataError for pictures at fault.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = run.load_network().to(place)
-    views = make_views(run.data, samples, run.dies, run.size, run.interpolation)
+    views = make_views(
+        run.data, samples, run.dies, run.size, run.interpolation, templates=run.templates()
+    )
     logits = np.empty((len(samples), len(run.classes)), np.float32)
     embeddings = np.empty((len(samples), network.embedding_size), np.float32)
     for start in range(0, len(samples), _BATCH):
@@ -131,6 +137,7 @@ def evaluate(
         probabilities=exponentials / exponentials.sum(1, keepdims=True),
         logits=logits,
         embeddings=embeddings,
+        placed=views.placed,
     )
 
 
@@ -148,14 +155,22 @@ def embedding_drift(learnt: Evaluation, asked: Evaluation) -> NDArray[np.float64
 def judge(
     bundle: Bundle, root: Path, samples: Sequence[Sample], *, advance: Advance = lambda _: None
 ) -> Evaluation:
-    """The verdicts of a station with this bundle on samples: ONNX Runtime and the decision.
+    """The verdicts of a station with this bundle on samples: ONNX Runtime and the decision. A part
+    that was not found, and so is not judged, counts as DRIFT with the highest score.
 
     Raises DataError for pictures at fault, AcceptanceError if the engine does not reproduce the
     bundle's golden answers.
     """
     manifest = bundle.manifest
     size = manifest.input.height, manifest.input.width
-    views = make_views(root, samples, manifest.dies, size, manifest.input.interpolation)
+    views = make_views(
+        root,
+        samples,
+        manifest.dies,
+        size,
+        manifest.input.interpolation,
+        templates=templates_of(manifest.alignment, bundle.edges()),
+    )
     engine = open_engine(bundle)
     fresh = decision.Circumstances(
         frame_age_s=0.0, max_frame_age_s=1.0, accepted=True, running=True
@@ -176,6 +191,11 @@ def judge(
             advance(len(part))
     finally:
         engine.close()
+    highest = max(drift) + 1.0
+    for row in np.flatnonzero(~views.placed):
+        predicted[row] = DRIFT
+        probabilities[row] = [float(name == DRIFT) for name in manifest.labels]
+        drift[row] = highest
     return Evaluation(
         classes=manifest.classes,
         filenames=tuple(sample.filename for sample in samples),
@@ -185,5 +205,6 @@ def judge(
         probabilities=np.array(probabilities),
         logits=np.stack(logits),
         embeddings=np.empty((len(samples), 0), np.float32),
+        placed=views.placed,
         drift_scores=np.array(drift),
     )

@@ -108,6 +108,12 @@ def _measured(by: str, split: str, evaluation: Evaluation, costs: Costs) -> Meas
             "a run's classifier never predicts Drift, so all drift images count as errors. A "
             "bundle's verdicts include Drift; 'known' leaves drift images out"
         )
+    if lost := int((~evaluation.placed).sum()):
+        treated = "count as Drift" if by == "bundle" else "were cut where the die table says"
+        notes.append(
+            f"{lost} of {len(evaluation.placed)} parts were not found within the bounds of the "
+            f"alignment: a station does not judge them; here they {treated}"
+        )
     if scores.collapsed:
         notes.append("COLLAPSED: all images get one label, whatever the PWA")
     return Measurement(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from edge_qc.cli.options import Share
+
 
 @click.command("synth")
 @click.argument("out", type=click.Path(path_type=Path), required=False)
@@ -27,6 +29,17 @@ import click
     show_default=True,
     help="The challenge's proportions of the classes, or the same number of each.",
 )
+@click.option(
+    "--shift",
+    type=Share(),
+    help="Parts lie aside by up to so much of the photograph's width and height, such as 6%.",
+)
+@click.option(
+    "--turn",
+    type=click.FloatRange(0, 45),
+    default=0.0,
+    help="Parts are turned by up to so many degrees to either side.",
+)
 @click.option("--processes", type=click.IntRange(min=1), help="Default: one per core.")
 @click.option("--force", is_flag=True, help="Replace an earlier data set in OUT.")
 @click.option(
@@ -43,6 +56,8 @@ def command(
     seed: int,
     size: str,
     balance: str,
+    shift: float | None,
+    turn: float,
     processes: int | None,
     force: bool,
     sheet: Path | None,
@@ -67,7 +82,12 @@ def command(
             size, (synthetic.SMALL, synthetic.LARGE)
         )
         training, testing = synthetic.plan(
-            train, test, seed, sizes, "even" if balance == "even" else "challenge"
+            train,
+            test,
+            seed,
+            sizes,
+            "even" if balance == "even" else "challenge",
+            synthetic.Aside(shift or 0.0, turn),
         )
         synthetic.prepare(out, force)
         with Progress(

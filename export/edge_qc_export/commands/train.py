@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_qc.cli.options import ViewSize
+from edge_qc.cli.options import Share, ViewSize
 
 _FILE = click.Path(path_type=Path)
 
@@ -74,6 +74,22 @@ _FILE = click.Path(path_type=Path)
     type=_FILE,
     help="Keep views and activations here.  [default: in the run folder, until done]",
 )
+@click.option(
+    "--align",
+    is_flag=True,
+    help="Find each part before its view is cut: what it is found by is learned from GOOD images, "
+    "and a part beyond the bounds is not judged.",
+)
+@click.option(
+    "--align-shift",
+    type=Share(),
+    default="8%",
+    show_default=True,
+    help="Bound: how far a part may lie aside, of the photograph's width and height.",
+)
+@click.option(
+    "--align-turn", default=5.0, show_default=True, help="Bound: degrees that it may be turned."
+)
 @click.option("--split", type=_FILE, help="Reuse a split.csv.")
 @click.option(
     "--session",
@@ -91,6 +107,9 @@ def command(
     out: Path | None,
     patience: int,
     no_cache: bool,
+    align: bool,
+    align_shift: float,
+    align_turn: float,
     as_json: bool,
     network: str,
     **options: object,
@@ -104,6 +123,7 @@ def command(
     from datetime import datetime
 
     from edge_qc.errors import UsageError
+    from edge_qc_export.learn.alignment import Bounds
     from edge_qc_export.learn.training import TrainingConfig, train
     from edge_qc_export.progress import ConsoleReporter, Reporter
 
@@ -115,6 +135,7 @@ def command(
         network=network,
         patience=patience or None,
         cache=not no_cache,
+        align=Bounds(align_shift, align_turn) if align else None,
         **options,  # type: ignore[arg-type]
     )
     if os.environ.get("RANK", "0") != "0":

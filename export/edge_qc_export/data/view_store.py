@@ -24,6 +24,7 @@ from PIL import Image
 from edge_qc.bundle.dies import Die
 from edge_qc.camera.images import read_image
 from edge_qc.errors import DataError, EdgeQCError
+from edge_qc.inspection.alignment import Template
 from edge_qc.inspection.view import Interpolation, view
 from edge_qc_export.data.dataset import Sample
 from edge_qc_export.data.mapped import make_mapped
@@ -32,19 +33,32 @@ from edge_qc_export.data.tables import Fault, raise_faults
 HASH_SIDE = 16
 """The perceptual hash has 16 x 16 bits: at 8 x 8, different parts of one kind collide."""
 
+_KEPT = "views", "hashes", "sizes", "placed"
+
 Progress = Callable[[int], None]
 _Names = tuple[Path, ...]
-"""Where pixels, hashes and frame sizes are kept."""
+"""Where pixels, hashes, frame sizes and who was placed are kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewStore:
     """pixels: (n, H, W) uint8; hashes: (n, 256) bool; frame_sizes: (n, 2) int32, width and height
-    of each picture. Rows are in the samples' order."""
+    of each picture; placed: (n,) bool, False where the part was looked for and may not be judged,
+    and its view is cut as if it lay in its place. Rows are in the samples' order."""
 
     pixels: NDArray[np.uint8]
     hashes: NDArray[np.bool_]
     frame_sizes: NDArray[np.int32]
+    placed: NDArray[np.bool_]
+
+    def of_placed(self) -> ViewStore:
+        """Those whose parts may be judged."""
+        if self.placed.all():
+            return self
+        kept = self.placed
+        return ViewStore(
+            self.pixels[kept], self.hashes[kept], self.frame_sizes[kept], self.placed[kept]
+        )
 
 
 def make_views(
@@ -54,26 +68,30 @@ def make_views(
     size: tuple[int, int],
     interpolation: Interpolation = "area",
     *,
+    templates: Mapping[str, Template] | None = None,
     folder: Path | None = None,
     faults: Sequence[Fault] = (),
     advance: Progress = lambda _: None,
 ) -> ViewStore:
     """The views of ``samples`` at ``size`` (rows, columns).
 
-    folder: where the array is kept, and found again while pictures, die table and size are the
-    same; None keeps it in memory. faults: those of the tables, raised together with those of the
-    pictures as one DataError. advance: called with the number of views made since.
+    templates: by die, what finds its part first. folder: where the array is kept, and found again
+    while pictures, die table, size and templates are the same; None keeps it in memory. faults:
+    those of the tables, raised together with those of the pictures as one DataError. advance:
+    called with the number of views made since.
     """
-    key = _key(samples, dies, size, interpolation)
+    templates = templates or {}
+    key = _key(samples, dies, size, interpolation, templates)
     names: _Names | None = None
     if folder is not None:
-        names = tuple(folder / f"{what}-{key}.npy" for what in ("views", "hashes", "sizes"))
+        names = tuple(folder / f"{what}-{key}.npy" for what in _KEPT)
     if names is not None and not faults and all(name.exists() for name in names):
         advance(len(samples))
-        return ViewStore(np.load(names[0], mmap_mode="r"), np.load(names[1]), np.load(names[2]))
+        return ViewStore(np.load(names[0], mmap_mode="r"), *map(np.load, names[1:]))
     pixels, partial = _room(len(samples), size, names)
     hashes = np.zeros((len(samples), HASH_SIDE**2), np.bool_)
     sizes = np.zeros((len(samples), 2), np.int32)
+    placed = np.ones(len(samples), np.bool_)
 
     def make(index: int) -> Fault | None:
         sample = samples[index]
@@ -82,7 +100,9 @@ def make_views(
         except DataError as error:
             return Fault(sample.table, sample.line, str(error))
         height, width = picture.shape[:2]
-        made = view(picture, dies[sample.die], size, interpolation).pixels[0]
+        cut = view(picture, dies[sample.die], size, interpolation, templates.get(sample.die))
+        made = cut.pixels[0]
+        placed[index] = cut.placement is None or not cut.placement.fault
         if not made.any() and picture.any():
             text = f"of {width}x{height} pixels lies wholly outside the box of {sample.die}"
             return Fault(
@@ -102,24 +122,23 @@ def make_views(
                     found.append(fault)
         raise_faults(root, sorted(found, key=lambda fault: (str(fault.file), fault.line)))
         if names is not None and partial is not None:
-            pixels = _kept(pixels, hashes, sizes, partial, names)
+            pixels = _kept(pixels, (hashes, sizes, placed), partial, names)
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
-    return ViewStore(pixels, hashes, sizes)
+    return ViewStore(pixels, hashes, sizes, placed)
 
 
 def _kept(
     pixels: NDArray[np.uint8],
-    hashes: NDArray[np.bool_],
-    sizes: NDArray[np.int32],
+    others: tuple[NDArray[np.generic], ...],
     partial: Path,
     names: _Names,
 ) -> NDArray[np.uint8]:
     try:
         pixels.flush()  # type: ignore[attr-defined]
-        np.save(names[1], hashes)
-        np.save(names[2], sizes)
+        for name, kept_beside in zip(names[1:], others, strict=True):
+            np.save(name, kept_beside)
         os.replace(partial, names[0])
         kept: NDArray[np.uint8] = np.load(names[0], mmap_mode="r")
     except OSError as error:
@@ -148,10 +167,12 @@ def _key(
     dies: Mapping[str, Die],
     size: tuple[int, int],
     interpolation: Interpolation,
+    templates: Mapping[str, Template],
 ) -> str:
     digest = hashlib.sha256()
     table = {name: die.model_dump() for name, die in sorted(dies.items())}
-    digest.update(json.dumps([table, size, interpolation]).encode())
+    sought = {name: template.key for name, template in sorted(templates.items())}
+    digest.update(json.dumps([table, size, interpolation, sought]).encode())
     for sample in samples:
         try:
             status = sample.file.stat()

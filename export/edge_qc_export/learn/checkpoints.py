@@ -1,6 +1,7 @@
 """The run folder: what training leaves for evaluation, report and export.
 
     run.json            the facts of the run (``Run``)
+    alignment.npz       what each die's part is found by, if the run aligns
     model.safetensors   the network's state of the best epoch
     split.csv           which training pictures were held out
     log.csv             one row an epoch
@@ -23,8 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from edge_qc.bundle.alignment import ALIGNMENT, Alignment, Edges, read_edges
 from edge_qc.bundle.dies import Die
 from edge_qc.errors import DataError, UsageError
+from edge_qc.inspection.alignment import Template, templates_of
 from edge_qc.inspection.view import Interpolation
 from edge_qc_export.learn.network import Network
 from edge_qc_export.learn.networks import build_network
@@ -37,7 +40,8 @@ RUN, MODEL, SPLIT, LOG, RESUME = (
     "log.csv",
     "resume.safetensors",
 )
-SCHEMA_VERSION = 1
+SCHEMA_VERSION, ALIGNED_VERSION = 1, 2
+"""Of ``run.json``: the second where parts are found before views are cut."""
 
 
 class Run(BaseModel):
@@ -59,6 +63,7 @@ class Run(BaseModel):
     costs: dict[str, dict[str, float]]
     size: tuple[int, int]
     interpolation: Interpolation
+    alignment: Alignment | None = None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     unfreeze: int | None
@@ -73,6 +78,15 @@ class Run(BaseModel):
     collapsed: bool
     held_out: dict[str, float | None]
     settings: dict[str, Any] = {}
+
+    def edges(self) -> dict[str, Edges]:
+        """What each die's part is found by; empty where parts are taken to lie in their place.
+        Raises BundleError if the file is missing or damaged."""
+        return {} if self.alignment is None else read_edges(self.folder / ALIGNMENT, self.alignment)
+
+    def templates(self) -> dict[str, Template]:
+        """By die, what finds its part."""
+        return templates_of(self.alignment, self.edges())
 
     def load_network(self) -> Network:
         """The trained network, in evaluation mode. Raises DataError if its file is damaged or
@@ -111,8 +125,10 @@ def load_run(folder: Path) -> Run:
     except (OSError, ValueError) as error:
         raise DataError(f"run {folder}: {RUN} cannot be read as JSON ({error})") from error
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
-        raise DataError(f"run {folder}: schema version {version}, wanted {SCHEMA_VERSION}")
+    if version not in (SCHEMA_VERSION, ALIGNED_VERSION):
+        raise DataError(
+            f"run {folder}: schema version {version}, wanted {SCHEMA_VERSION} or {ALIGNED_VERSION}"
+        )
     try:
         return Run.model_validate({**document, "folder": folder})
     except ValidationError as error:
@@ -137,6 +153,8 @@ def write_run(run: Run) -> None:
     for die in document["dies"].values():
         for place in [name for name in ("box", "center", "frame_sizes") if die[name] is None]:
             del die[place]
+    if run.alignment is None:
+        del document["alignment"]
     write_whole(run.folder / RUN, (json.dumps(document, indent=1) + "\n").encode())
 
 

@@ -16,6 +16,7 @@ from edge_qc.inspection.view import Interpolation
 from edge_qc_export.data.sessions import RULES, Rule
 from edge_qc_export.data.view_size import size_of_crops
 from edge_qc_export.learn import checkpoints
+from edge_qc_export.learn.alignment import Bounds
 from edge_qc_export.learn.losses import LOSSES
 from edge_qc_export.learn.networks import DEFAULT_NETWORK, NETWORKS, TRUNKS, build_network
 
@@ -29,11 +30,12 @@ class TrainingConfig:
     """The settings of a training.
 
     data: the data set; out: the run folder. dies, costs, loss_costs: JSON files; None takes the
-    challenge's dies and pattern of costs, and ``costs`` for the cost loss. size: (rows, columns) of
-    the view; None for that of the dies' crops (``view_size``). split: a file to reuse. session:
-    where a picture's is read from. unfreeze, dropout, weights: see ``build_network``; weights None
-    is imagenet for a trunk and none for a CNN; unfreeze None is 0 for an EfficientNet that starts
-    from weights. patience: epochs
+    challenge's dies and pattern of costs, and ``costs`` for the cost loss. align: parts are found
+    first, within these bounds; None takes them to lie where the die table says. size: (rows,
+    columns) of the view; None for that of the dies' crops (``view_size``). split: a file to reuse.
+    session: where a picture's is read from. unfreeze, dropout, weights: see ``build_network``;
+    weights None is imagenet for a trunk and none for a CNN; unfreeze None is 0 for an EfficientNet
+    that starts from weights. patience: epochs
     without a better one (see ``epochs``) before training stops; None never. augment: alter views at
     random (``augmentation``); the frozen trunk is then run every epoch. cache: keep a frozen
     trunk's activations for later epochs. cache_folder: where these are, and where views are kept
@@ -47,6 +49,7 @@ class TrainingConfig:
     dies: Path | None = None
     costs: Path | None = None
     loss_costs: Path | None = None
+    align: Bounds | None = None
     size: tuple[int, int] | None = None
     interpolation: Interpolation = "area"
     split: Path | None = None

@@ -18,6 +18,7 @@ from edge_qc_export.data.sessions import session_groups, several_sessions
 from edge_qc_export.data.split_file import as_split, held_out_by, read_split
 from edge_qc_export.data.splitting import near_groups
 from edge_qc_export.data.view_store import make_views
+from edge_qc_export.learn.alignment import left_out
 from edge_qc_export.learn.checkpoints import SPLIT, Run
 from edge_qc_export.progress import Reporter
 
@@ -84,8 +85,8 @@ def views_of_run(run: Run, reporter: Reporter) -> RunViews:
     held_out = held_out_by(read_split(split_file), samples, split_file)
     if held_out.all() or not held_out.any():
         raise DataError(f"split {split_file}: wants images on both sides. Train again")
-    known = _make(run, samples, reporter)
-    return RunViews(known, held_out, _test_part(run, reporter))
+    known, placed = _make(run, samples, reporter, "left out")
+    return RunViews(known, held_out[placed], _test_part(run, reporter))
 
 
 def _test_part(run: Run, reporter: Reporter) -> LabelledViews | None:
@@ -96,17 +97,30 @@ def _test_part(run: Run, reporter: Reporter) -> LabelledViews | None:
     for note in notes:
         reporter.note(note)
     samples = [sample for sample in known if sample.label is not None]
-    return _make(run, samples, reporter) if samples else None
+    return _make(run, samples, reporter, "left out of the figures")[0] if samples else None
 
 
-def _make(run: Run, samples: Sequence[Sample], reporter: Reporter) -> LabelledViews:
+def _make(
+    run: Run, samples: Sequence[Sample], reporter: Reporter, what: str
+) -> tuple[LabelledViews, NDArray[np.bool_]]:
+    """The views of those whose parts were found, and who they are (n,) of the samples."""
     reporter.begin("views", len(samples))
-    store = make_views(
-        run.data, samples, run.dies, run.size, run.interpolation, advance=reporter.advance
+    whole = make_views(
+        run.data,
+        samples,
+        run.dies,
+        run.size,
+        run.interpolation,
+        templates=run.templates(),
+        advance=reporter.advance,
     )
+    if lost := left_out(samples, whole.placed, what):
+        reporter.note(lost)
+        samples = [s for s, is_in in zip(samples, whole.placed, strict=True) if is_in]
+    store = whole.of_placed()
     groups = near_groups(samples, store.hashes)
     several = several_sessions(samples)
-    return LabelledViews(
+    views = LabelledViews(
         pixels=store.pixels[:, np.newaxis],
         labels=tuple(str(sample.label) for sample in samples),
         dies=tuple(sample.die for sample in samples),
@@ -116,6 +130,7 @@ def _make(run: Run, samples: Sequence[Sample], reporter: Reporter) -> LabelledVi
         sessions=tuple(str(sample.session) for sample in samples) if several else (),
         apart=session_groups(samples) if several else groups,
     )
+    return views, whole.placed
 
 
 def chosen_views(views: LabelledViews, chosen: NDArray[np.bool_]) -> LabelledViews:

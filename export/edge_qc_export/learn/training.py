@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 import numpy as np
 import torch
 
+from edge_qc.bundle.alignment import ALIGNMENT, alignment_bytes
 from edge_qc.errors import EdgeQCError, UsageError
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.learn import checkpoints, pretrained
@@ -30,6 +31,7 @@ from edge_qc_export.learn.processes import Processes, joined_processes
 from edge_qc_export.learn.resuming import Outcome
 from edge_qc_export.learn.trunk_cache import CachedSource, PlainSource, Source
 from edge_qc_export.progress import Reporter
+from edge_qc_export.whole_file import write_whole
 
 __all__ = ["Reporter", "Run", "TrainingConfig", "load_run", "train"]
 
@@ -110,6 +112,8 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
     if processes.first:
         network.load_state_dict(outcome.best_state, strict=False)
         checkpoints.write_tensors(config.out / checkpoints.MODEL, network.state_dict())
+        if data.edges:
+            write_whole(config.out / ALIGNMENT, alignment_bytes(data.edges))
         checkpoints.write_run(run)
         (config.out / checkpoints.RESUME).unlink(missing_ok=True)
         shutil.rmtree(config.own_cache, ignore_errors=True)
@@ -161,12 +165,16 @@ def _run(
     figures = [name for name in best if name.startswith("held_out_")]
     return Run(
         folder=config.out,
+        schema_version=checkpoints.SCHEMA_VERSION
+        if data.alignment is None
+        else checkpoints.ALIGNED_VERSION,
         network=config.network,
         classes=data.classes,
         dies=dict(data.dies),
         costs={true: dict(row) for true, row in data.costs.items()},
         size=config.view_size,
         interpolation=config.interpolation,
+        alignment=data.alignment,
         mean=mean,
         std=std,
         unfreeze=config.unfreeze,

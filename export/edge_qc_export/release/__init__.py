@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_qc.bundle.manifest import GOLDEN, MODEL, NAME_LIMIT
+from edge_qc.bundle.alignment import ALIGNMENT, alignment_bytes
+from edge_qc.bundle.manifest import GOLDEN, MODEL, NAME_LIMIT, Manifest
 from edge_qc.bundle.verification import Bundle
 from edge_qc.engine import open_engine
 from edge_qc.engine.acceptance import AcceptanceReport, accept
@@ -150,6 +151,7 @@ def release(
         {
             MODEL: graph.SerializeToString(deterministic=True),
             GOLDEN: golden_bytes(golden),
+            **_alignment_file(run, manifest),
             **pictures_of(views.known, calibrated.held, calibrated.doubts),
             REPORT: report_bytes(
                 manifest, calibrated, fitted, views, cross, test, half, report_of(graph, asked)
@@ -159,6 +161,13 @@ def release(
         lambda written: reports.append(_prove(written)),
     )
     return Released(bundle, fitted, calibrated, reports[0], half, asked)
+
+
+def _alignment_file(run: Run, manifest: Manifest) -> dict[str, bytes]:
+    if manifest.alignment is None:
+        return {}
+    edges = run.edges()
+    return {ALIGNMENT: alignment_bytes({name: edges[name] for name in manifest.alignment.dies})}
 
 
 def _prove(bundle: Bundle) -> AcceptanceReport:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from edge_qc.bundle.verification import Bundle, Golden
+from edge_qc.bundle.golden import Golden
+from edge_qc.bundle.verification import Bundle
 from edge_qc.errors import DataError
 from edge_qc.inspection.decision import label_of
 from edge_qc.parts import DRIFT, Reading

@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from edge_qc import __version__
+from edge_qc.bundle.alignment import ALIGNMENT, Alignment
 from edge_qc.bundle.calibration import GateCalibration
 from edge_qc.bundle.dies import Die
 from edge_qc.bundle.manifest import (
+    ALIGNED_VERSION,
     GOLDEN,
     MODEL,
     NAME_LIMIT,
@@ -167,7 +169,7 @@ def manifest_from_run(
     left_out = leave_each_out(parts, wish, directions=settings.fit.directions, start=fitted.head)
     has_defects = len(run.classes) > 1
     manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
+        schema_version=SCHEMA_VERSION if run.alignment is None else ALIGNED_VERSION,
         version=version,
         name=settings.name or run.folder.resolve().name[:NAME_LIMIT],
         created=run.created,
@@ -175,6 +177,7 @@ def manifest_from_run(
         network=run.network,
         classes=run.classes,
         dies=dies,
+        alignment=_alignment(run, dies),
         input=InputSpec(
             height=run.size[0],
             width=run.size[1],
@@ -218,7 +221,9 @@ def manifest_from_run(
         ),
         costs={true: {name: run.costs[true][name] for name in labels} for true in labels},
         tolerances=_tolerances(cross.answers()),
-        files={MODEL: _LATER, GOLDEN: _LATER},
+        files=dict.fromkeys(
+            (MODEL, GOLDEN, *((ALIGNMENT,) if run.alignment is not None else ())), _LATER
+        ),
     )
     good_passed = share_passed(manifest, cross)
     unseen = {name: one.passed / one.images for name, one in left_out.items()}
@@ -239,6 +244,14 @@ def manifest_from_run(
         held=parts_at_the_threshold(cross, gate),
         doubts=doubtful_labels(manifest, cross),
     )
+
+
+def _alignment(run: Run, dies: Mapping[str, Die]) -> Alignment | None:
+    """The run's, of the dies that the bundle knows."""
+    if run.alignment is None:
+        return None
+    known = {name: run.alignment.dies[name] for name in dies}
+    return run.alignment.model_copy(update={"dies": known})
 
 
 def share_passed(manifest: Manifest, cross: CrossFitted) -> float:

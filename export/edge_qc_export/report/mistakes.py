@@ -53,12 +53,15 @@ def costliest(
         rows.append((costs[true][said], confidence, row))
     rows.sort(key=lambda found: (-found[0], -found[1], found[2]))
     mistakes = []
+    templates = run.templates()
     for cost, confidence, row in rows[:shown]:
         sample = samples[row]
         picture = cv2.imread(str(sample.file), cv2.IMREAD_GRAYSCALE)
         if picture is None:
             raise DataError(f"{sample.file}: cannot be read any more. Was it moved just now?")
-        band = view(np.asarray(picture, np.uint8), run.dies[sample.die], None).pixels[0]
+        pixels = np.asarray(picture, np.uint8)
+        template = templates.get(sample.die)
+        band = view(pixels, run.dies[sample.die], None, template=template).pixels[0]
         mistakes.append(
             Mistake(
                 filename=sample.filename,

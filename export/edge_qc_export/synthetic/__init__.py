@@ -12,7 +12,7 @@ from edge_qc_export.synthetic.drift import DRIFTS
 from edge_qc_export.synthetic.folder import prepare, write
 from edge_qc_export.synthetic.items import Item, class_counts, plan
 from edge_qc_export.synthetic.layout import LARGE, LAYOUTS, SMALL, Resolution
-from edge_qc_export.synthetic.photograph import render
+from edge_qc_export.synthetic.photograph import Aside, render
 from edge_qc_export.synthetic.sheet import contact_sheet
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "DRIFT_KINDS",
     "LARGE",
     "SMALL",
+    "Aside",
     "Item",
     "Resolution",
     "class_counts",

@@ -93,7 +93,7 @@ def _results(jobs: Sequence[tuple[Item, Path]], processes: int) -> Iterator[str]
 def _make(job: tuple[Item, Path]) -> str:
     """Draw and write one image; answers what went wrong, or nothing."""
     item, folder = job
-    pixels = render(item.kind, item.die, item.resolution, item.seed)
+    pixels = render(item.kind, item.die, item.resolution, item.seed, item.aside)
     encoded, data = cv2.imencode(".png", pixels, _PNG)
     if not encoded:
         return f"{item.filename}: OpenCV could not encode it as PNG"

@@ -17,6 +17,7 @@ from edge_qc.parts import DRIFT
 from edge_qc_export.synthetic.bond import BONDS
 from edge_qc_export.synthetic.drift import DRIFTS
 from edge_qc_export.synthetic.layout import LARGE, LAYOUTS, SMALL, Resolution
+from edge_qc_export.synthetic.photograph import NOT_ASIDE, Aside
 
 Balance = Literal["challenge", "even"]
 
@@ -43,7 +44,8 @@ the images are small, as in the challenge."""
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image to be made. kind: the class, or the kind of drift; label: what the tables say."""
+    """One image to be made. kind: the class, or the kind of drift; label: what the tables say;
+    aside: how far the part may lie from its place."""
 
     filename: str
     label: str
@@ -52,6 +54,7 @@ class Item:
     window: int
     resolution: Resolution
     seed: tuple[int, int, int]
+    aside: Aside = NOT_ASIDE
 
 
 def class_counts(images: int, balance: Balance = "challenge") -> dict[str, int]:
@@ -83,6 +86,7 @@ def plan(
     seed: int = 0,
     sizes: Sequence[Resolution] = (SMALL, LARGE),
     balance: Balance = "challenge",
+    aside: Aside = NOT_ASIDE,
 ) -> tuple[list[Item], list[Item]]:
     """The images of the training and of the test part.
 
@@ -102,14 +106,19 @@ def plan(
         kind: drifting // len(kinds) + (place < drifting % len(kinds))
         for place, kind in enumerate(kinds)
     }
-    training = _items(class_counts(train, balance), 0, 0, seed, sizes)
+    training = _items(class_counts(train, balance), 0, 0, seed, sizes, aside)
     return training, _items(
-        {**class_counts(test - drifting, balance), **drift_kinds}, 1, train, seed, sizes
+        {**class_counts(test - drifting, balance), **drift_kinds}, 1, train, seed, sizes, aside
     )
 
 
 def _items(
-    counts: Mapping[str, int], part: int, first: int, seed: int, sizes: Sequence[Resolution]
+    counts: Mapping[str, int],
+    part: int,
+    first: int,
+    seed: int,
+    sizes: Sequence[Resolution],
+    aside: Aside,
 ) -> list[Item]:
     rng = np.random.default_rng([seed, part])
     dies = tuple(LAYOUTS)
@@ -133,6 +142,7 @@ def _items(
             window=window,
             resolution=resolution,
             seed=(seed, part, place),
+            aside=aside,
         )
         for place, (kind, die, window, resolution) in enumerate(
             made[int(index)] for index in rng.permutation(len(made))

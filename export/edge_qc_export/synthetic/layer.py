@@ -64,9 +64,9 @@ class Layer:
         self.colour[window] *= 1.0 - shade
         self.through[window] *= 1.0 - shade
 
-    def warped(self, scene: Geometry, shift: float = 0.0) -> Decal | None:
-        """The sheet as it lies in the photograph, or None if it is clear or outside; shift: pixels
-        across the band."""
+    def warped(self, scene: Geometry, shift: float = 0.0, reach: int = REACH) -> Decal | None:
+        """The sheet as it lies in the photograph and ``reach`` pixels around it, or None if it is
+        clear or outside; shift: pixels across the band."""
         rows, columns = (np.flatnonzero((self.through < 0.995).any(axis=axis)) for axis in (1, 0))
         if not rows.size:
             return None
@@ -79,9 +79,9 @@ class Layer:
         part = slice(top, bottom), slice(left, right)
         height, width = self.colour[part].shape
         corners = affine @ np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]])
-        reach = np.array(scene.resolution) + REACH
-        low = np.maximum(np.floor(corners.min(axis=1)).astype(int), -REACH)
-        high = np.minimum(np.ceil(corners.max(axis=1)).astype(int) + 1, reach)
+        beyond = np.array(scene.resolution) + reach
+        low = np.maximum(np.floor(corners.min(axis=1)).astype(int), -reach)
+        high = np.minimum(np.ceil(corners.max(axis=1)).astype(int) + 1, beyond)
         if (high <= low).any():
             return None
         affine[:, 2] -= low

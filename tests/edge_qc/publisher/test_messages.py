@@ -23,7 +23,16 @@ jsonschema = pytest.importorskip("jsonschema")
 FIELDS = [
     *("schema", "verdict_id", "epoch", "seq", "site", "station"),
     *("camera", "die", "part_id", "trigger_id", "time", "label", "disposition", "reason"),
-    *("probabilities", "drift", "gate", "expected_cost", "bundle", "engine", "latency_ms"),
+    *(
+        "probabilities",
+        "drift",
+        "gate",
+        "placement",
+        "expected_cost",
+        "bundle",
+        "engine",
+        "latency_ms",
+    ),
     *("image", "detail", "late", "lot", "serial", "historical"),
 ]
 

@@ -17,13 +17,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_qc.bundle.alignment import Alignment, DieTemplate
 from edge_qc.bundle.dies import CHALLENGE_DIES
 from edge_qc.errors import DataError, UsageError
-from edge_qc.inspection.view import view
+from edge_qc.inspection.alignment import Template, edges_of, reduced
+from edge_qc.inspection.view import crop_centre, view
 from edge_qc_export import synthetic
 from edge_qc_export.commands.synth import command
 from edge_qc_export.data.dataset import CHALLENGE_CLASSES, read_samples
-from edge_qc_export.synthetic import DIES, DRIFT_KINDS, LARGE, SMALL, class_counts, plan, render
+from edge_qc_export.synthetic import (
+    DIES,
+    DRIFT_KINDS,
+    LARGE,
+    SMALL,
+    Aside,
+    class_counts,
+    plan,
+    render,
+)
 from edge_qc_export.synthetic.items import CHALLENGE_COUNTS
 from edge_qc_export.synthetic.layout import LAYOUTS
 
@@ -300,3 +311,38 @@ def test_a_file_in_the_way_and_no_place_to_write_are_said(tmp_path: Path) -> Non
 def test_render_names_what_there_is(label: str, die: str, resolution: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match=r"there are .*(GOOD|Die01|540)"):
         synthetic.render(label, die, resolution, 0)
+
+
+def test_parts_lie_aside_as_far_as_asked_for(tmp_path: Path) -> None:
+    """By where the bond's feet and the chip are found, against those of parts in their place."""
+    die, die_row = "Die04", CHALLENGE_DIES["Die04"]
+    step, (right, down) = 4, crop_centre(die_row, *SMALL)
+    seen = [edges_of(reduced(render("GOOD", die, SMALL, (1, n)), step)) for n in range(10)]
+    facts = DieTemplate(step=step, anchor=(right / step - 0.5, down / step - 0.5), limit=0.9)
+    edges = np.moveaxis(np.round(127 * np.mean(seen, axis=0)), -1, 0).astype(np.int8)
+    bounds = Alignment(shift=0.15, turn=10, dies={die: facts})
+    template = Template(die, facts, edges, bounds)
+
+    def placed(aside: Aside) -> NDArray[np.float64]:
+        pictures = [render("GOOD", die, SMALL, (2, n), aside) for n in range(12)]
+        found = [template.find(pixels, (right, down)) for pixels in pictures]
+        return np.abs([[one.right_px, one.down_px, one.turn_deg] for one in found])
+
+    usual, askew = placed(Aside()), placed(Aside(shift=0.1, turn=6.0))
+    slack = np.array([16, 16, 4])
+    assert (usual < slack).all()
+    assert (askew < np.array([54, 63, 6]) + slack).all()
+    assert (askew.max(axis=0) > np.array([27, 31, 3])).all()
+
+
+def test_synth_draws_parts_askew_on_request(tmp_path: Path) -> None:
+    for name, more in (("still", []), ("askew", ["--shift", "6%", "--turn", "4"])):
+        done = synth(str(tmp_path / name), "--train", "2", "--test", "0", *more)
+        assert done.exit_code == 0, done.output
+    still, askew = (
+        cv2.imread(str(tmp_path / name / "input_train" / "bond_000000.png"), 0)
+        for name in ("still", "askew")
+    )
+    assert still.shape == askew.shape
+    assert np.abs(still.astype(int) - askew).mean() > 5
+    assert synth(str(tmp_path / "no"), "--train", "2", "--shift", "120%").exit_code == 2

@@ -1,0 +1,248 @@
+"""Finds the part in its photograph, by the edges that GOOD parts share.
+
+An edge is the picture's gradient, brought to a length near one, so that light and contrast hardly
+count. A template holds the mean edge of GOOD parts around the crop: what they all have, such as the
+die and its substrate, is long there, and what differs from part to part, such as dirt, is short.
+The part is looked for in three steps, each from what the one before found:
+
+1. At every shift and turn in question, on edges averaged over 3 x 3 pixels: a correlation in the
+   frequency domain.
+2. From the likeliest places down to fractions of a pixel, on edges averaged over 2 x 2: the
+   template is moved along its own gradient (Baker and Matthews 2004, inverse compositional).
+3. The best of those again on the edges as they are.
+
+What is left is the residual: 1 minus the cosine between the template's strongest edges and the
+picture's, 0 for a part that looks as GOOD do on average, 1 for nothing in common. OpenCV and small
+products only: nothing here starts a thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_qc.bundle.alignment import Alignment, DieTemplate, Edges
+from edge_qc.inspection.edge_points import EdgePoints, Floats
+from edge_qc.parts import Placement
+
+MIDDLE, COARSE = 2, 3
+"""Pixels of the template that the steps before the last average along an axis."""
+_POINTS = {1: 2000, MIDDLE: 700}
+"""How many of a template's strongest edges are looked at."""
+_TURN_STEP = 2.0
+"""Degrees between the turns that are tried first."""
+_TRIED, _KEPT = 8, 2
+"""Places that the second step starts from, and that the last one does."""
+
+
+def reduced(grey: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """The photograph with ``step`` x ``step`` pixels averaged to one; what is over is left out."""
+    rows, columns = grey.shape[0] // step, grey.shape[1] // step
+    whole = grey[: rows * step, : columns * step]
+    made = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(made, np.uint8)
+
+
+def edges_of(small: NDArray[np.uint8]) -> Floats:
+    """(H, W, 2): the gradient to the right and down, of a length below one."""
+    right = cv2.Sobel(small, cv2.CV_32F, 1, 0, ksize=3)
+    down = cv2.Sobel(small, cv2.CV_32F, 0, 1, ksize=3)
+    squares = right * right + down * down
+    # A picture without any edge has none of length one either.
+    scale = 1 / np.sqrt(squares + np.float32(cv2.mean(squares)[0] + 1.0))
+    return np.asarray(cv2.merge([right * scale, down * scale]), np.float32)
+
+
+def turning(radians: float) -> NDArray[np.float64]:
+    """2 x 2, clockwise in pictures, whose second axis points down."""
+    cosine, sine = math.cos(radians), math.sin(radians)
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def _averaged(edges: Floats, by: int) -> Floats:
+    rows, columns = edges.shape[:2]
+    whole = cv2.copyMakeBorder(edges, 0, -rows % by, 0, -columns % by, cv2.BORDER_CONSTANT, value=0)
+    size = whole.shape[1] // by, whole.shape[0] // by
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """The first step for photographs of one size. reach: shifts to either side, in averaged pixels.
+    spectra: by turn, of the right and the down edges; footprint: of how much each place counts."""
+
+    reach: tuple[int, int]
+    size: tuple[int, int]
+    turns: NDArray[np.float64]
+    spectra: list[tuple[Floats, Floats]]
+    footprint: Floats
+
+
+class Template:
+    """Finds one die. What is not found is said in the placement's ``fault``. key: the same for the
+    same template."""
+
+    def __init__(self, die: str, facts: DieTemplate, edges: Edges, bounds: Alignment) -> None:
+        self.die = die
+        self.step = facts.step
+        told = f"{facts.model_dump_json()} {bounds.shift} {bounds.turn}"
+        self.key = hashlib.sha256(told.encode() + np.ascontiguousarray(edges).tobytes()).hexdigest()
+        self._limit = facts.limit
+        self._shift, self._turn = bounds.shift, bounds.turn
+        self._anchor = np.array(facts.anchor)
+        whole = np.moveaxis(edges, 0, -1).astype(np.float32) / np.float32(127)
+        self._edges: Floats = np.ascontiguousarray(whole, np.float32)
+        self._fine = EdgePoints(self._edges, self._anchor, _POINTS[1])
+        middle = (self._anchor + 0.5) / MIDDLE - 0.5
+        self._middle = EdgePoints(_averaged(self._edges, MIDDLE), middle, _POINTS[MIDDLE])
+        self._search_of = functools.lru_cache(maxsize=32)(self._make_search)
+
+    def find(self, grey: NDArray[np.uint8], centre: tuple[float, float]) -> Placement:
+        """Where the part lies in a photograph (H, W); centre: of the crop, (right, down) in pixels,
+        were the part to lie where the die table says."""
+        height, width = grey.shape
+        most = self._shift * width, self._shift * height
+        edges = edges_of(reduced(grey, self.step))
+        pose, likeness = self.look(edges, centre, most)
+        right, down = (float(shift) * self.step for shift in pose[:2])
+        turn = -math.degrees(pose[2])
+        residual = min(1.0, max(0.0, 1.0 - likeness))
+        return Placement(
+            right_px=right,
+            down_px=down,
+            turn_deg=turn,
+            residual=residual,
+            limit=self._limit,
+            fault=self._fault(right, down, turn, residual, most),
+        )
+
+    def look(
+        self, edges: Floats, centre: tuple[float, float], most: tuple[float, float]
+    ) -> tuple[NDArray[np.float64], float]:
+        """The likeliest pose (right, down in reduced pixels, radians clockwise) and its cosine.
+        edges: of the reduced photograph; most: photograph pixels that the part may lie aside."""
+        anchor = np.array(centre) / self.step - 0.5
+        starts = self._starts(edges, anchor, most)
+        starts[:, :2] /= MIDDLE
+        middle = (anchor + 0.5) / MIDDLE - 0.5
+        poses, likeness = self._middle.refine(_averaged(edges, MIDDLE), middle, starts)
+        poses = poses[np.argsort(-likeness)[:_KEPT]]
+        poses[:, :2] *= MIDDLE
+        poses, likeness = self._fine.refine(edges, anchor, poses)
+        best = int(likeness.argmax())
+        return poses[best], float(likeness[best])
+
+    def _starts(
+        self, edges: Floats, anchor: NDArray[np.float64], most: tuple[float, float]
+    ) -> NDArray[np.float64]:
+        """(k, 3): the places of the template that correlate best, of neighbours the best alone."""
+        unit = COARSE * self.step
+        search = self._search_of((math.ceil(most[0] / unit), math.ceil(most[1] / unit)))
+        origin = np.floor(anchor - self._anchor + 0.5)
+        reach = np.array(search.reach)
+        wanted = self._patch(edges, origin.astype(int) - reach * COARSE, search)
+        right, down = (_spectrum(np.ascontiguousarray(wanted[..., i])) for i in (0, 1))
+        energy = _spectrum((wanted * wanted).sum(2))
+        power = _correlated(search, [(energy, search.footprint)])
+        scores = np.stack(
+            [_correlated(search, [(right, own[0]), (down, own[1])]) for own in search.spectra]
+        ) / np.sqrt(np.maximum(power, 1e-3 * power.max() + 1e-9))
+        best = scores.max(0)
+        peaks = np.where(best >= cv2.dilate(best, np.ones((3, 3), np.uint8)), best, -np.inf)
+        order = np.argsort(-peaks, axis=None)[: min(_TRIED, int(np.isfinite(peaks).sum()))]
+        rows, columns = np.divmod(order, peaks.shape[1])
+        shifts = (np.stack([columns, rows], axis=1) - reach) * COARSE + origin
+        shifts += self._anchor - anchor
+        turns = search.turns[scores.argmax(0).ravel()[order]]
+        return np.column_stack([shifts, turns])
+
+    def _patch(self, edges: Floats, corner: NDArray[np.intp], search: _Search) -> Floats:
+        """The averaged edges from ``corner`` on, of the search's size; 0 beyond the picture."""
+        columns, rows = (side * COARSE for side in search.size)
+        whole = np.zeros((rows, columns, 2), np.float32)
+        left, upper = (int(side) for side in corner)
+        shown = edges[max(0, upper) : max(0, upper + rows), max(0, left) : max(0, left + columns)]
+        down, right = max(0, -upper), max(0, -left)
+        whole[down : down + shown.shape[0], right : right + shown.shape[1]] = shown
+        return _averaged(whole, COARSE)
+
+    def _make_search(self, reach: tuple[int, int]) -> _Search:
+        rows, columns = self._edges.shape[:2]
+        size = tuple(
+            cv2.getOptimalDFTSize(math.ceil(side / COARSE) + 2 * far)
+            for side, far in zip((columns, rows), reach, strict=True)
+        )
+        count = math.ceil(self._turn / _TURN_STEP)
+        turns = np.radians(np.arange(-count, count + 1) * _TURN_STEP)
+
+        def spectrum(sheet: Floats) -> Floats:
+            padded = np.zeros(size[::-1], np.float32)
+            padded[: sheet.shape[0], : sheet.shape[1]] = sheet
+            return _spectrum(padded)
+
+        spectra = []
+        for turn in turns:
+            made = _averaged(turned_edges(self._edges, self._anchor, turn), COARSE)
+            made /= np.float32(max(1e-6, float(np.linalg.norm(made))))
+            spectra.append((spectrum(made[..., 0]), spectrum(made[..., 1])))
+        strength = _averaged(self._edges, COARSE)
+        footprint = spectrum(np.asarray(np.hypot(strength[..., 0], strength[..., 1]), np.float32))
+        return _Search(reach, (size[0], size[1]), turns, spectra, footprint)
+
+    def _fault(
+        self, right: float, down: float, turn: float, residual: float, most: tuple[float, float]
+    ) -> str:
+        allowed = f"{most[0]:.0f} px aside, {most[1]:.0f} px up or down and {self._turn:g}°"
+        if residual > self._limit:
+            return (
+                f"no part like {self.die} was found within {allowed} of its place: what is most "
+                f"like it has a residual of {residual:.2f}, wanted at most {self._limit:.2f}. Is "
+                "this the die, whole, lit and in focus? Show it with 'edge-qc view'"
+            )
+        if abs(right) > most[0] or abs(down) > most[1] or abs(turn) > self._turn:
+            return (
+                f"the part lies {right:+.0f} px to the right, {down:+.0f} px down and "
+                f"{turn:+.1f}° counter-clockwise of where {self.die} lies, wanted within "
+                f"{allowed}. Check what holds the part and the camera, or train with wider bounds"
+            )
+        return ""
+
+
+def turned_edges(edges: Floats, anchor: NDArray[np.float64], radians: float) -> Floats:
+    """The same edges (h, w, 2) on a part that is turned clockwise about ``anchor``."""
+    turn = turning(radians)
+    back = np.hstack([turn.T, (anchor - turn.T @ anchor)[:, None]])
+    size = edges.shape[1], edges.shape[0]
+    moved = cv2.warpAffine(edges, back, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return np.asarray(moved @ turn.T.astype(np.float32), np.float32)
+
+
+def _spectrum(sheet: Floats) -> Floats:
+    return np.asarray(cv2.dft(sheet), np.float32)
+
+
+def _correlated(search: _Search, pairs: list[tuple[Floats, Floats]]) -> Floats:
+    """The sum of the pairs' correlations at each shift of the search, (down, right)."""
+    product = np.zeros_like(search.footprint)
+    for seen, own in pairs:
+        product += cv2.mulSpectrums(seen, own, 0, conjB=True)
+    found = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+    right, down = search.reach
+    return np.asarray(found[: 2 * down + 1, : 2 * right + 1], np.float32)
+
+
+def templates_of(alignment: Alignment | None, edges: Mapping[str, Edges]) -> dict[str, Template]:
+    """By die, what finds it; empty where parts are taken to lie in their place."""
+    if alignment is None:
+        return {}
+    return {
+        name: Template(name, facts, edges[name], alignment)
+        for name, facts in alignment.dies.items()
+    }
