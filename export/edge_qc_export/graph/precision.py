@@ -203,11 +203,13 @@ class EmulatedBody(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class PrecisionReport:
-    """What half changed. views: compared; flips: labels that changed; auroc: of drift against known
-    parts, FP32 then half, None if no drift is known; native_views: run in torch's own half."""
+    """What half changed. views: compared; flips: labels that changed; escapes: bad parts that FP32
+    stops and half passes; auroc: of drift against known parts, FP32 then half, None if no drift is
+    known; native_views: run in torch's own half."""
 
     views: int
     flips: int
+    escapes: int
     auroc: tuple[float, float] | None
     largest_logit_difference: float
     largest_drift_difference: float
@@ -216,9 +218,15 @@ class PrecisionReport:
 
 
 def check_precision(report: PrecisionReport) -> None:
-    """Raise EdgeQCError where half changes more than it may."""
+    """Raise EdgeQCError where half changes more than it may: no bad part may pass by it, and of
+    few views one decision may change that stood at its limit."""
+    if report.escapes:
+        raise EdgeQCError(
+            f"precision fp16: {report.escapes} of {report.views} parts are bad, stopped in FP32, "
+            "and would pass. Export without --fp16"
+        )
     share = report.flips / report.views
-    if share > MOST_FLIPS:
+    if report.flips > 1 and share > MOST_FLIPS:
         raise EdgeQCError(
             f"precision fp16: {report.flips} of {report.views} decisions change against FP32 "
             f"({share:.2%}, at most {MOST_FLIPS:.1%} may). Export without --fp16"

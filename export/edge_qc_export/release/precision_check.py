@@ -16,6 +16,7 @@ from torch import fx, nn
 
 from edge_qc.bundle.manifest import Manifest, Tolerances
 from edge_qc.errors import EdgeQCError
+from edge_qc.parts import GOOD
 from edge_qc_export.drift import whitening
 from edge_qc_export.drift.whitening import Score
 from edge_qc_export.graph import Features, OnePass
@@ -93,16 +94,17 @@ def check_half(
             f"rounding every layer gives, at most {MOST_NATIVE_DIFFERENCE:.0%} may. Export without "
             "--fp16"
         )
+    before = labels_from_answers(manifest, views.dies, reference)
+    after = labels_from_answers(manifest, views.dies, emulated)
+    flipped = [
+        (truth, half)
+        for truth, whole, half in zip(views.labels, before, after, strict=True)
+        if whole != half
+    ]
     report = PrecisionReport(
         views=len(views),
-        flips=sum(
-            one != other
-            for one, other in zip(
-                labels_from_answers(manifest, views.dies, reference),
-                labels_from_answers(manifest, views.dies, emulated),
-                strict=True,
-            )
-        ),
+        flips=len(flipped),
+        escapes=sum(half == GOOD != truth for truth, half in flipped),
         auroc=_aurocs(manifest, views.labels, views.dies, reference, emulated),
         largest_logit_difference=float(np.abs(emulated.logits - reference.logits).max()),
         largest_drift_difference=_relative(emulated.drift, reference.drift),

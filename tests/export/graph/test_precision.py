@@ -173,12 +173,18 @@ def test_a_node_that_is_not_there_is_refused_with_the_nearest() -> None:
         plan_half(traced, {}, ["block1_33"])
 
 
-def report(views: int = 1000, flips: int = 0, auroc: tuple[float, float] | None = None) -> Any:
-    return PrecisionReport(views, flips, auroc, 0.0, 0.0, 0, 0.0)
+def report(
+    views: int = 1000,
+    flips: int = 0,
+    auroc: tuple[float, float] | None = None,
+    escapes: int = 0,
+) -> Any:
+    return PrecisionReport(views, flips, escapes, auroc, 0.0, 0.0, 0, 0.0)
 
 
 def test_the_gate_lets_one_flip_in_a_thousand_pass() -> None:
     check_precision(report(flips=1))
+    check_precision(report(views=480, flips=1))
     check_precision(report(auroc=(0.95, 0.949)))
     check_precision(report(auroc=(0.95, 0.99)))
 
@@ -186,6 +192,13 @@ def test_the_gate_lets_one_flip_in_a_thousand_pass() -> None:
 def test_the_gate_refuses_more_flips_and_says_how_many() -> None:
     with pytest.raises(EdgeQCError, match="2 of 1000 decisions change"):
         check_precision(report(flips=2))
+
+
+def test_the_gate_refuses_two_flips_of_few_views_and_one_that_lets_a_bad_part_pass() -> None:
+    with pytest.raises(EdgeQCError, match="2 of 480 decisions change"):
+        check_precision(report(views=480, flips=2))
+    with pytest.raises(EdgeQCError, match="1 of 5000 parts are bad, stopped in FP32"):
+        check_precision(report(views=5000, flips=1, escapes=1))
 
 
 def test_the_gate_refuses_a_fall_of_the_auroc() -> None:

@@ -196,6 +196,19 @@ def test_a_check_that_fails_leaves_no_bundle(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bad_part_that_only_half_lets_pass_leaves_no_bundle(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it would be if rounding opened the gate to every part, and that to GOOD alone is right."""
+    asked = iter((DRIFT, GOOD))
+    monkeypatch.setattr(
+        precision_check, "labels_from_answers", lambda _, dies, __: [next(asked)] * len(dies)
+    )
+    with pytest.raises(EdgeQCError, match="are bad, stopped in FP32, and would pass"):
+        release(run, tmp_path / "b", ReleaseSettings(fit=SETTINGS.fit, fp16=True))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_graph_that_does_not_reproduce_torch_is_not_released(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
