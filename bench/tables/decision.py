@@ -130,7 +130,7 @@ def main() -> int:
     parser.add_argument("--dies", type=Path)
     parser.add_argument("--work", type=Path, default=Path("decision-table"))
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--train-options", default="--unfreeze 0")
+    parser.add_argument("--train-options", default="")
     parser.add_argument("--export-options", default="")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()

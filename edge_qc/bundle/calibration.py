@@ -106,7 +106,8 @@ class GateBound(Facts):
     and by_class each defect. needed: how many more bad parts, of which none may pass, the wish
     takes; 0 if it is met. seen: further bad parts that the network's trunk had learned from, so
     that they set the threshold and are not counted; seen_passed: how many of them pass. good:
-    labelled GOOD parts; good_passed: the share of them that passes gate and costs.
+    labelled GOOD parts, without those that the trunk had learned from if there are others;
+    good_passed: the share of them that passes gate and costs.
     """
 
     max_escape: Fraction

@@ -49,7 +49,8 @@ _FILE = click.Path(path_type=Path)
     type=int,
     help="How much of the trunk learns. 0: the head alone, in seconds. N: EfficientNet-Lite0, the "
     "last N of 16 blocks and all behind them (17: everything); ResNets, the last N layers, counted "
-    "as Keras does.  [default: 0 in EfficientNet-Lite0, all in ResNets]",
+    "as Keras does.  [default: 5 in EfficientNet-Lite0, 0 if there is nothing but GOOD; all in "
+    "ResNets]",
 )
 @click.option(
     "--dropout", type=float, help="Before the last layer.  [default: 0.5 in CNNs, else 0]"

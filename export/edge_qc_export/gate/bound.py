@@ -23,7 +23,8 @@ def bound_of(
 ) -> GateBound | None:
     """Counted over the bad parts that neither trunk nor head had learned from; None where there
     was no defect. left_out: by defect, the share that would pass had it never been seen.
-    good_passed: the share of GOOD parts that passes."""
+    good_passed: the share of GOOD parts that passes, of those that the trunk had not learned from
+    if there are any."""
     if gate.choice is None:
         return None
     bad, fresh = ~parts.good, ~parts.seen
@@ -53,6 +54,6 @@ def bound_of(
         needed=max(0, needed - whole.images),
         seen=int(seen.sum()),
         seen_passed=int((seen & passes).sum()),
-        good=int(parts.good.sum()),
+        good=int((parts.good & fresh).sum() or parts.good.sum()),
         good_passed=good_passed,
     )

@@ -20,6 +20,10 @@ from edge_qc_export.learn.alignment import Bounds
 from edge_qc_export.learn.losses import LOSSES
 from edge_qc_export.learn.networks import DEFAULT_NETWORK, NETWORKS, TRUNKS, build_network
 
+LITE0_BLOCKS = 5
+"""Of EfficientNet-Lite0 that learn unless told otherwise: chosen by table (docs/decision.md). PaDiM
+reads the blocks before them."""
+
 _FREE_TO_CHANGE = frozenset(
     ["out", "epochs", "resume", "threads", "device", "cache", "cache_folder", "patience", "split"]
 )
@@ -34,8 +38,8 @@ class TrainingConfig:
     first, within these bounds; None takes them to lie where the die table says. size: (rows,
     columns) of the view; None for that of the dies' crops (``view_size``). split: a file to reuse.
     session: where a picture's is read from. unfreeze, dropout, weights: see ``build_network``;
-    weights None is imagenet for a trunk and none for a CNN; unfreeze None is 0 for an EfficientNet
-    that starts from weights. patience: epochs
+    weights None is imagenet for a trunk and none for a CNN; unfreeze None is ``LITE0_BLOCKS`` for
+    an EfficientNet that starts from weights, 0 if there is nothing but GOOD. patience: epochs
     without a better one (see ``epochs``) before training stops; None never. augment: alter views at
     random (``augmentation``); the frozen trunk is then run every epoch. cache: keep a frozen
     trunk's activations for later epochs. cache_folder: where these are, and where views are kept
@@ -81,7 +85,7 @@ class TrainingConfig:
         return self.out / "cache"
 
     def checked(self) -> TrainingConfig:
-        """The same with its size, weights and frozen part chosen. Raises UsageError for what cannot
+        """The same with its size and weights chosen. Raises UsageError for what cannot
         be, DataError for a die table that cannot be read."""
         for name, value, least in (
             ("epochs", self.epochs, 1),
@@ -113,12 +117,16 @@ class TrainingConfig:
             dies = CHALLENGE_DIES if self.dies is None else read_dies(self.dies)
             return replace(self, size=size_of_crops(dies)).checked()
         weights = self.weights or ("imagenet" if self.network in TRUNKS else "none")
-        unfreeze = self.unfreeze
-        if unfreeze is None and self.network == DEFAULT_NETWORK and weights != "none":
-            unfreeze = 0
         with torch.device("meta"):  # no numbers, but all that cannot be is found before the images
-            build_network(self.network, 2, self.size, unfreeze=unfreeze, dropout=self.dropout)
-        return replace(self, weights=weights, unfreeze=unfreeze)
+            build_network(self.network, 2, self.size, unfreeze=self.unfreeze, dropout=self.dropout)
+        return replace(self, weights=weights)
+
+    def learning_of(self, classes: int) -> TrainingConfig:
+        """The same with ``unfreeze`` chosen for data of so many classes."""
+        pretrained = self.network == DEFAULT_NETWORK and self.weights != "none"
+        if self.unfreeze is not None or not pretrained:
+            return self
+        return replace(self, unfreeze=LITE0_BLOCKS if classes > 1 else 0)
 
     def fixed_settings(self) -> dict[str, Any]:
         """What must be the same to resume, as it is read back from JSON."""

@@ -65,6 +65,7 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
         return load_run(config.out)
     pretrained.require_weights(config.network, config.weights or "none")
     data = prepare(config, processes, reporter)
+    config = config.learning_of(len(data.classes))
     torch.manual_seed(config.seed)
     network = build_network(
         config.network,

@@ -13,6 +13,7 @@ from torch import nn
 
 from edge_qc.errors import DataError, UsageError
 from edge_qc_export.learn import pretrained
+from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.efficientnet_lite import PARTS
 from edge_qc_export.learn.network import Network, learning_parameters
 from edge_qc_export.learn.networks import build_network
@@ -154,7 +155,7 @@ def test_without_the_package_the_message_says_what_to_install(
         built(weights="imagenet")
 
 
-def test_train_takes_it_by_default_with_its_weights_and_learns_the_head_alone(
+def test_train_takes_it_by_default_with_its_weights_and_learns_its_last_blocks(
     tmp_path: Path,
 ) -> None:
     data = write_challenge(tmp_path / "data")
@@ -162,17 +163,40 @@ def test_train_takes_it_by_default_with_its_weights_and_learns_the_head_alone(
         data, tmp_path / "run", dies=data / "dies.json", size=(64, 32), epochs=3, threads=1
     )
     run = train(config)
-    assert (run.network, run.weights, run.unfreeze) == (NAME, "imagenet", 0)
+    assert (run.network, run.weights, run.unfreeze) == (NAME, "imagenet", 5)
     assert run.mean == (0.498, 0.498, 0.498)
     assert run.std == (0.502, 0.502, 0.502)
-    trunk = run.load_network().get_submodule("trunk").state_dict()
-    whole = built(weights="imagenet").get_submodule("trunk").state_dict()
-    assert [name for name in whole if not torch.equal(trunk[name], whole[name])] == []
+    changed = {name.removeprefix("parts.") for name in changed_of(run)}
+    assert changed
+    first = tuple(f"{part}." for part in PARTS[: PARTS.index("blocks.11")])
+    assert not [name for name in changed if name.startswith(first)]
+
+
+def test_with_the_head_alone_the_trunk_stays_and_the_cache_changes_nothing(tmp_path: Path) -> None:
+    data = write_challenge(tmp_path / "data")
+    config = TrainingConfig(
+        data,
+        tmp_path / "run",
+        dies=data / "dies.json",
+        size=(64, 32),
+        epochs=3,
+        unfreeze=0,
+        threads=1,
+    )
+    run = train(config)
+    assert changed_of(run) == []
     plain = train(replace(config, out=tmp_path / "plain", cache=False))
     torch.testing.assert_close(
         plain.load_network().state_dict()["classifier.weight"],
         run.load_network().state_dict()["classifier.weight"],
     )
+
+
+def changed_of(run: Run) -> list[str]:
+    """The trunk's tensors that are not ImageNet's any more."""
+    trunk = run.load_network().get_submodule("trunk").state_dict()
+    whole = built(weights="imagenet").get_submodule("trunk").state_dict()
+    return [name for name in whole if not torch.equal(trunk[name], whole[name])]
 
 
 @pytest.mark.parametrize("network", [NAME, "resnet18"])
