@@ -87,6 +87,13 @@ def prepare(file: Path) -> sqlite3.Connection:
     return connection
 
 
+def definitions() -> list[tuple[object, ...]]:
+    """The rows of ``sqlite_master`` of a new ledger, where its pages lie among them."""
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(_SCHEMA)
+        return fresh.execute("SELECT * FROM sqlite_master ORDER BY rowid").fetchall()
+
+
 def altered(connection: sqlite3.Connection) -> str | None:
     """The name of a table or index whose definition was altered, which SQLite's own check does not
     detect; None if all are intact."""

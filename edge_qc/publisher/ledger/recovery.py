@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from edge_qc.publisher.ledger.disk import sync_folder
-from edge_qc.publisher.ledger.file import SCHEMA_VERSION, altered, connect, prepare
+from edge_qc.publisher.ledger.file import SCHEMA_VERSION, altered, connect, definitions, prepare
 from edge_qc.publisher.ledger.statements import digest
 
 _LATEST_SCHEMA = 100
@@ -139,7 +140,7 @@ def salvage(aside: Path, into: sqlite3.Connection) -> str:
     Returns how many, in words. Copies keep their epoch and ``seq``; nothing is copied twice."""
     if not aside.exists():
         return "nothing, the file is gone"
-    with closing(connect(aside, read_only=True)) as source:
+    with _readable(aside) as source:
         into.execute("BEGIN IMMEDIATE")
         messages = sum(
             into.execute(
@@ -156,6 +157,50 @@ def salvage(aside: Path, into: sqlite3.Connection) -> str:
         )
         into.execute("COMMIT")
     return f"{messages} undelivered messages and {triggers} triggers"
+
+
+@contextmanager
+def _readable(aside: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to read a corrupt file by: itself, or, where its table of tables is damaged, a
+    copy with a sound one. A single flipped bit in a table's name would otherwise hide whole pages
+    of messages."""
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(connect(aside, read_only=True)))
+        try:
+            damaged = altered(source) is not None
+        except _UNREADABLE:
+            damaged = True
+        if damaged:
+            # The same name each time, so that a start that was killed leaves nothing for good.
+            folder = aside.with_name("outbox.salvage")
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            with suppress(*_UNREADABLE, OSError):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                repaired = stack.enter_context(closing(_with_sound_tables(aside, folder)))
+                repaired.execute("SELECT 1 FROM message LIMIT 1")
+                source = repaired
+        yield source
+
+
+def _with_sound_tables(aside: Path, folder: Path) -> sqlite3.Connection:
+    """A copy whose table of tables says what that of a new ledger says: both were made alike."""
+    for suffix in ("", "-wal"):
+        part = aside.with_name(aside.name + suffix)
+        if part.exists():
+            shutil.copy(part, folder / f"copy{suffix}")
+    connection = sqlite3.connect(folder / "copy", isolation_level=None)
+    connection.text_factory = lambda text: text.decode("utf-8", "replace")
+    try:
+        # Before anything else: otherwise SQLite reads the tables, and refuses.
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("DELETE FROM sqlite_master")
+        connection.executemany("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", definitions())
+        connection.execute("PRAGMA writable_schema=RESET")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _readable_messages(source: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:

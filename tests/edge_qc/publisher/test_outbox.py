@@ -355,6 +355,25 @@ def test_a_schema_that_was_altered_is_set_aside_and_the_station_starts(
         judge(outbox, 1)
 
 
+@pytest.mark.parametrize("table", ["ledger", "epoch", "trigger", "message"])
+def test_a_table_whose_name_was_altered_costs_no_message(tmp_path: Path, table: str) -> None:
+    """SQLite then refuses the whole file, or says that there is no such table; its pages are
+    whole."""
+    with open_outbox(tmp_path) as outbox:
+        ids = judge(outbox, 30)
+        outbox.trigger("open", record()).result(10)
+    file = tmp_path / "outbox.sqlite"
+    data = bytearray(file.read_bytes())
+    name = f"table{table}{table}".encode()
+    data[data.index(name, 0, 4096) + len("table")] ^= 1
+    file.write_bytes(data)
+    with open_outbox(tmp_path) as outbox:
+        (gap,) = events(outbox)
+        assert "salvaged from it: 30 undelivered messages and 1 triggers" in gap["detail"]
+        assert {*ids, "open"} == {m["verdict_id"] for m in sent(outbox) if "verdict_id" in m}
+    assert not (tmp_path / "outbox.salvage").exists()
+
+
 def test_a_file_format_that_is_none_is_set_aside(tmp_path: Path) -> None:
     """SQLite would say that the file may not be written."""
     with open_outbox(tmp_path) as outbox:
