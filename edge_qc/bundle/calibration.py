@@ -7,11 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge_qc.parts import DRIFT, GOOD
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ANY_DIE = "*"
 WEAK = 0.1
@@ -28,7 +34,15 @@ Count = Annotated[int, Field(ge=0)]
 class Facts(BaseModel):
     """Facts about a model: frozen, and nothing that is not named here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built with the manifest, of which they all are parts, and not one by one at every start.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without what the original had worked out of its own values."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in copy.__dict__.keys() - type(self).model_fields.keys():
+            del copy.__dict__[name]
+        return copy
 
 
 class ScoreTail(Facts):
@@ -53,6 +67,11 @@ class ScoreTail(Facts):
         if any(b >= a for a, b in zip(self.survival, self.survival[1:], strict=False)):
             raise ValueError("survival does not descend")
         return self
+
+    @cached_property
+    def knots(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """``scores``, and the logarithm of ``survival``, as arrays: each verdict reads them."""
+        return np.array(self.scores), np.log(self.survival)
 
 
 class DriftCalibration(Facts):

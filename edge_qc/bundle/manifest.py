@@ -7,6 +7,7 @@ How a bundle is verified and read lives in ``bundle``; what the calibration mean
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
@@ -137,7 +138,7 @@ class Manifest(Facts):
                 raise ValueError(f"files do not name {name}")
         return self
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """The classes in the graph's order, then DRIFT."""
         return (*self.classes, DRIFT)
@@ -147,6 +148,7 @@ class Manifest(Facts):
         """What the graph answers, by name."""
         return OUTPUTS[:-1] if self.gate is None else OUTPUTS
 
+    @cached_property
     def cost_matrix(self) -> NDArray[np.float64]:
         """(C + 1, C + 1): cost[true, predicted] in the order of ``labels``."""
         return np.array([[self.costs[t][p] for p in self.labels] for t in self.labels], np.float64)

@@ -112,7 +112,7 @@ def least_p_to_pass(manifest: Manifest) -> float | None:
     """The p-value of drift below which no view is GOOD, were its class ever so certain; None where
     none is at any. Of bundles of schema 1, which have no gate."""
     certain = np.array([float(name == GOOD) for name in manifest.classes])
-    costs = manifest.cost_matrix()
+    costs = manifest.cost_matrix
 
     def passes(p: float) -> bool:
         if manifest.decision.policy == "threshold":
@@ -180,7 +180,7 @@ def _decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
     gate = find_gate(manifest, die, reading)
     drift = find_drift(manifest.drift, die, reading)
     posterior = posterior_of(manifest, reading, gate, drift)
-    costs = posterior @ manifest.cost_matrix()
+    costs = posterior @ manifest.cost_matrix
     label = _label(manifest, gate, drift, posterior, costs)
     disposition = manifest.decision.dispositions[label]
     if disposition is not Disposition.REVIEW and _close(manifest, label, costs):

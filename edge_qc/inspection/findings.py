@@ -36,15 +36,16 @@ def p_value(tail: ScoreTail, score: float) -> float:
     if score >= tail.scores[-1]:
         log_p = math.log(tail.survival[-1]) - (score - tail.scores[-1]) / tail.scale
         return max(_SMALLEST_P, math.exp(max(log_p, -700.0)))
-    return float(np.exp(np.interp(score, tail.scores, np.log(tail.survival))))
+    scores, log_survival = tail.knots
+    return float(np.exp(np.interp(score, scores, log_survival)))
 
 
 def threshold_at(tail: ScoreTail, alpha: float) -> float:
     """The score at which ``p_value`` is ``alpha``."""
     if alpha <= tail.survival[-1]:
         return tail.scores[-1] + tail.scale * math.log(tail.survival[-1] / alpha)
-    log_survival = np.log(tail.survival)
-    return float(np.interp(-math.log(alpha), -log_survival, tail.scores))
+    scores, log_survival = tail.knots
+    return float(np.interp(-math.log(alpha), -log_survival, scores))
 
 
 def combined_score(rule: str, p_padim: float, p_embedding: float) -> float:

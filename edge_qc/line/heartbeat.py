@@ -95,10 +95,11 @@ class Heartbeat:
         if self._outputs is not None:
             faults += self._outputs.faults()
             troubles += self._outputs.troubles()
-        lost = [camera.name for camera in self._cameras if camera.stats.state in _LOST]
+        states = {camera.name: camera.stats.state for camera in self._cameras}
+        lost = [name for name, state in states.items() if state in _LOST]
         if lost:
             troubles.append(f"no picture from {', '.join(lost)}")
-        ended = [c.name for c in self._cameras if c.stats.state is CameraState.ENDED]
+        ended = [name for name, state in states.items() if state is CameraState.ENDED]
         if ended:
             troubles.append(f"at its end, no more pictures will come: {', '.join(ended)}")
         if status.space is Space.LOW:

@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from edge_qc.publisher.messages import Kind
@@ -19,9 +19,6 @@ from edge_qc.publisher.messages import Kind
 WAITING, DELIVERED, DAMAGED = 0, 1, 2
 
 _SEAL = "seal"
-
-
-_LATER = ("lot", "serial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +35,20 @@ class TriggerRecord:
     serial: str | None = None
 
     def to_json(self) -> str:
-        fields = {**asdict(self), "time": self.time.isoformat()}
+        fields = {
+            "camera": self.camera,
+            "die": self.die,
+            "trigger_id": self.trigger_id,
+            "part_id": self.part_id,
+            "time": self.time.isoformat(),
+            "image": self.image,
+        }
         # Not there rather than null: a version that does not know them can read the rest.
-        return json.dumps(
-            {key: value for key, value in fields.items() if key not in _LATER or value is not None}
-        )
+        if self.lot is not None:
+            fields["lot"] = self.lot
+        if self.serial is not None:
+            fields["serial"] = self.serial
+        return json.dumps(fields)
 
     @classmethod
     def from_json(cls, text: str) -> TriggerRecord:
