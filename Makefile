@@ -44,11 +44,16 @@ SECONDS ?= 60
 demo-plant: venv
 	$(BIN)/python deploy/demo/plant.py demo --seconds $(SECONDS)
 
+# Two for each core: most tests wait for a process, a disk or a moment.
+WORKERS ?= $$((2 * $$(nproc)))
+
 # The played camera loses pictures where others take its processor: first, by itself. What was skipped
-# stands at the end.
+# stands at the end. Compiled modules are kept, whatever the environment says: hundreds of processes
+# start, and each would compile edge-qc anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: venv
 	@$(BIN)/python -m pytest -m aravis tests/edge_qc/camera/test_camera_aravis.py; alone=$$?; \
-	$(BIN)/python -m pytest -n 2 --dist loadgroup && exit $$alone
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup && exit $$alone
 
 # The same distances as anomalib's, which stands beside .venv.
 peer: .venv-bench/.ready

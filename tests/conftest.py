@@ -10,6 +10,8 @@ import pytest
 # Before torch is imported: workers side by side, and what they start, would wait for each other's
 # threads by spinning, five times as long as they compute.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import edge_qc  # noqa: F401 - before any test imports ONNX Runtime
 from tests.rig.brokers import KINDS, running_broker
@@ -19,6 +21,7 @@ pytest_plugins = [
     "tests.rig.trained",
     "tests.rig.database_fixtures",
     "tests.rig.compilers",
+    "tests.rig.sharing",
 ]
 
 

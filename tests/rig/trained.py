@@ -1,5 +1,5 @@
-"""A small data set, run and bundle, made once for all tests and workers by the README's own
-commands."""
+"""Runs that many tests start from, made once for all tests and workers: a small data set, run and
+bundle by the README's own commands, and a run of seconds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.rig.pictures import write_challenge
+
+if TYPE_CHECKING:
+    from edge_qc_export.learn.checkpoints import Run
 
 ROOT = Path(__file__).parents[2]
 EDGE_QC = (sys.executable, "-m", "edge_qc.cli")
@@ -50,16 +58,49 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """What the README's synth, train and export make."""
+@contextmanager
+def _once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """The run of the tests' own folder, for one worker at a time."""
     pytest.importorskip("torch", reason="needs torch: pip install ./export")
     root = tmp_path_factory.getbasetemp()
     if root.name.startswith("popen-"):  # a worker of pytest-xdist
         root = root.parent
-    made = Trained(root / "data", root / "run", root / "bundle")
-    with (root / "trained.lock").open("w") as lock:
+    with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield root
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A CNN that learnt three shapes for a few seconds."""
+    with _once(tmp_path_factory, "quick") as root:
+        from edge_qc_export.learn.training import TrainingConfig, load_run, train
+
+        out = root / "quick" / "run"
+        if (out / "run.json").exists():
+            return load_run(out)
+        data = write_challenge(
+            root / "quick" / "data",
+            {"GOOD": 60, "Boucle plate": 60, "Missing": 80},
+            {"GOOD": 6, "Boucle plate": 6, "Missing": 6, "Drift": 8},
+        )
+        return train(
+            TrainingConfig(
+                network="cnn-basic",
+                data=data,
+                out=out,
+                dies=data / "dies.json",
+                size=(32, 32),
+                epochs=4,
+            )
+        )
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What the README's synth, train and export make."""
+    with _once(tmp_path_factory, "trained") as root:
+        made = Trained(root / "data", root / "run", root / "bundle")
         if not (made.bundle / "manifest.sha256").exists():
             for command in readme_commands()[0]:
                 if command.split()[:2] in (

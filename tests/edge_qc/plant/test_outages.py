@@ -48,8 +48,15 @@ class Plant:
         self._settings = settings
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, what: str) -> float:
-        """Start the broker, station or recorder; when it was there."""
+    def start(self, *names: str) -> float:
+        """Start of broker, station and recorder these, side by side; when they were there."""
+        for what in names:
+            self._launch(what)
+        for what in names:
+            self._await(what)
+        return time.time()
+
+    def _launch(self, what: str) -> None:
         address = ("127.0.0.1", str(self.port))
         commands: dict[str, list[Any]] = {
             "broker": [find("mosquitto"), "-c", self._settings],
@@ -61,8 +68,10 @@ class Plant:
         }  # fmt: skip
         said = subprocess.PIPE if what == "station" else subprocess.DEVNULL
         heard = subprocess.PIPE if what == "recorder" else subprocess.DEVNULL
-        process = subprocess.Popen(commands[what], stdout=said, stderr=heard, cwd=ROOT)
-        self.running[what] = process
+        self.running[what] = subprocess.Popen(commands[what], stdout=said, stderr=heard, cwd=ROOT)
+
+    def _await(self, what: str) -> None:
+        process = self.running[what]
         if what == "broker":
             wait_until(lambda: _listens(self.port))
         elif what == "station":
@@ -71,7 +80,6 @@ class Plant:
         else:
             assert process.stderr is not None
             assert b"recording" in process.stderr.readline()
-        return time.time()
 
     def end(self, what: str, how: int = signal.SIGKILL) -> float:
         process = self.running.pop(what)
@@ -101,8 +109,8 @@ def plant(tmp_path: Path, database: str) -> Iterator[Plant]:
         plant = Plant(tmp_path, database)
         stack.callback(plant.close)
         open_database(database).dispose()
-        for what in ("broker", "recorder", "station"):
-            plant.start(what)
+        plant.start("broker")
+        plant.start("recorder", "station")
         yield plant
 
 

@@ -23,12 +23,10 @@ from edge_qc.parts import DRIFT, GOOD, Disposition
 from edge_qc_export.commands.export import command as export
 from edge_qc_export.commands.keygen import command as keygen
 from edge_qc_export.learn.checkpoints import Run, load_run
-from edge_qc_export.learn.training import TrainingConfig, train
 from edge_qc_export.release import Released, golden, precision_check, release
 from edge_qc_export.release.bundle_folder import pack_bundle
 from edge_qc_export.release.fitting import Answers, FitSettings, answers
 from edge_qc_export.release.manifest import ReleaseSettings, version_from_time
-from tests.rig.pictures import write_challenge
 
 pytestmark = pytest.mark.torch
 
@@ -36,33 +34,12 @@ CLASSES = ("GOOD", "Boucle plate", "Missing")
 SETTINGS = ReleaseSettings(fit=FitSettings(channels=24, grid=8))
 
 
-@pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A CNN that learnt three shapes for a few seconds."""
-    folder = tmp_path_factory.mktemp("release")
-    data = write_challenge(
-        folder / "data",
-        {"GOOD": 60, "Boucle plate": 60, "Missing": 80},
-        {"GOOD": 6, "Boucle plate": 6, "Missing": 6, "Drift": 8},
-    )
-    return train(
-        TrainingConfig(
-            network="cnn-basic",
-            data=data,
-            out=folder / "run",
-            dies=data / "dies.json",
-            size=(32, 32),
-            epochs=4,
-        )
-    )
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def released(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Released:
     return release(run, tmp_path_factory.mktemp("bundles") / "fp32", SETTINGS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def halved(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Released:
     settings = ReleaseSettings(fit=SETTINGS.fit, fp16=True)
     return release(run, tmp_path_factory.mktemp("bundles") / "fp16", settings)

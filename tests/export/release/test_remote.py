@@ -22,10 +22,11 @@ TESTS = Path(__file__).parents[2]
 
 from edge_qc import cli  # noqa: E402
 from edge_qc.errors import AcceptanceError, BundleError, DeviceError, EngineError, UsageError  # noqa: E402
+from edge_qc_export.learn.checkpoints import Run  # noqa: E402
 from edge_qc_export.release.remote import RemoteRelease, release_on  # noqa: E402
 from tests.rig.programs import need  # noqa: E402
 from tests.rig.tiny_bundle import make_bundle  # noqa: E402
-from tests.rig.trained import EDGE_QC, Trained  # noqa: E402
+from tests.rig.trained import EDGE_QC  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def test_what_is_no_bundle_never_leaves(tmp_path: Path) -> None:
 @pytest.mark.torch
 def test_export_on_a_station(
     station: Station,
-    trained: Trained,
+    run: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -191,7 +192,7 @@ def test_export_on_a_station(
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{client.parent}:{os.environ['PATH']}")
     out = tmp_path / "bundle"
-    asked = [str(trained.run), "--out", str(out), "--on", station.target]
+    asked = [str(run.folder), "--out", str(out), "--on", station.target]
     asked += ["--engine", "onnxruntime", "--json", "--station-command"]
 
     monkeypatch.setattr(sys, "argv", ["edge-qc", "export", *asked, "/nowhere/edge-qc"])
@@ -219,13 +220,13 @@ def test_export_on_a_station(
 
 @pytest.mark.torch
 def test_export_accepts_here_where_it_is_asked_to(
-    trained: Trained,
+    run: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "b"
-    asked = ["edge-qc", "export", str(trained.run), "--out", str(out), "--engine", "onnxruntime"]
+    asked = ["edge-qc", "export", str(run.folder), "--out", str(out), "--engine", "onnxruntime"]
     monkeypatch.setattr(sys, "argv", asked)
     with pytest.raises(SystemExit) as left:
         cli.main()
