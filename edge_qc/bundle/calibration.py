@@ -126,7 +126,8 @@ class GateBound(Facts):
     takes; 0 if it is met. seen: further bad parts that the network's trunk had learned from, so
     that they set the threshold and are not counted; seen_passed: how many of them pass. good:
     labelled GOOD parts, without those that the trunk had learned from if there are others;
-    good_passed: the share of them that passes gate and costs.
+    good_passed: the share of them that passes gate and costs. added: those of ``bad`` that
+    calibrations brought; None if there was none.
     """
 
     max_escape: Fraction
@@ -138,6 +139,7 @@ class GateBound(Facts):
     seen_passed: Count = 0
     good: int = Field(gt=0)
     good_passed: Share
+    added: Passed | None = None
 
     @property
     def met(self) -> bool:
@@ -192,6 +194,43 @@ class GateCalibration(Facts):
         return self
 
 
+class Calibrated(Facts):
+    """One calibration: the same network, with thresholds that more labelled parts set.
+
+    id, version: of the bundle that it began with. time: RFC 3339, UTC. source: the station or
+    folder that the parts came from; sessions: their days, lots or shifts, none if they are not
+    known. good, bad: how many parts were added. passed_before, passed_after: the share of the added
+    GOOD parts that passes, by the rule before and by this one; None without such a part.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    version: int = Field(gt=0)
+    time: str
+    source: str = Field(min_length=1)
+    sessions: tuple[str, ...]
+    good: Count
+    bad: Count
+    passed_before: Share | None = None
+    passed_after: Share | None = None
+
+    @property
+    def sentence(self) -> str:
+        """For whoever decides whether to install the bundle."""
+        when = f", {self.sessions[0]}" if self.sessions else ""
+        if len(self.sessions) > 1:
+            when += f" to {self.sessions[-1]}"
+        said = (
+            f"from version {self.version} ({self.id[:12]}) on {self.time} with {self.good} {GOOD} "
+            f"and {self.bad} bad parts of {self.source}{when}"
+        )
+        if self.passed_before is not None and self.passed_after is not None:
+            said += (
+                f": of these {GOOD} parts {self.passed_before:.1%} passed before, "
+                f"{self.passed_after:.1%} pass now"
+            )
+        return said
+
+
 def sentences(bound: GateBound | None) -> list[str]:
     """What a gate bounds, in the words of whoever decides whether to install it."""
     if bound is None:
@@ -206,6 +245,11 @@ def sentences(bound: GateBound | None) -> list[str]:
         if bad.images
         else "escapes are not bounded: the network's trunk learned from every bad part"
     ]
+    if bound.added is not None:
+        said.append(
+            f"{bound.added.images} of these bad parts came with a calibration, from a station: "
+            f"{bound.added.passed} of them pass"
+        )
     if not bound.met:
         said.append(
             f"not the {bound.max_escape:.2%} that was wished: {bound.needed} more bad images "

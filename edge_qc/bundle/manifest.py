@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from edge_qc.bundle.alignment import ALIGNMENT, Alignment
-from edge_qc.bundle.calibration import DriftCalibration, Facts, GateCalibration, Positive
+from edge_qc.bundle.calibration import (
+    Calibrated,
+    DriftCalibration,
+    Facts,
+    GateCalibration,
+    Positive,
+)
 from edge_qc.bundle.dies import Die
 from edge_qc.parts import DRIFT, GOOD, Disposition
 
@@ -26,7 +32,7 @@ GOOD."""
 READABLE = (1, SCHEMA_VERSION, ALIGNED_VERSION)
 NAME_LIMIT = 100
 MANIFEST, DIGEST, SIGNATURE = "manifest.json", "manifest.sha256", "manifest.sig"
-MODEL, GOLDEN = "model.onnx", "golden.npz"
+MODEL, GOLDEN, PARTS = "model.onnx", "golden.npz", "parts.npz"
 OUTPUTS = ("logits", "distances", "drift", "embedding_distance", "good_distance")
 """What the graph answers; in bundles of schema 1 without the last."""
 
@@ -86,7 +92,8 @@ class FileEntry(Facts):
 
 
 class Manifest(Facts):
-    """All facts about a model. version is monotonic: a station refuses to go back by accident."""
+    """All facts about a model. version is monotonic: a station refuses to go back by accident.
+    calibrated: the calibrations since the export, the first one first; None without one."""
 
     schema_version: int
     version: int = Field(gt=0)
@@ -108,6 +115,7 @@ class Manifest(Facts):
     costs: Mapping[str, Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]]
     tolerances: Tolerances
     files: Mapping[str, FileEntry]
+    calibrated: Annotated[tuple[Calibrated, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:

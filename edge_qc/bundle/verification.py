@@ -8,6 +8,7 @@ A bundle is a folder, or the same folder as a ``.tar.zst``:
     model.onnx        the graph: normalisation, trunk, classifier, PaDiM in one pass
     golden.npz        views, and the reference answers that an engine must reproduce
     alignment.npz     what each die's part is found by (only of schema 3)
+    parts.npz         scores of the labelled parts, for a calibration (optional)
     report/           what people read about it
 
 Verification goes outside in: digest, signature, schema, then every file by size and hash. Only the

@@ -69,6 +69,7 @@ _WORKSTATION = {
     "report": "Draw a run as one HTML page.",
     "study": "Run every configuration of the report and the constant prediction.",
     "export": "Export a run as one bundle.",
+    "calibrate": "New thresholds for a bundle, from parts verified at a station.",
     "qualify": "Measure escapes and overkill of a bundle, as a signed page.",
     "keygen": "Make a key pair to sign bundles with.",
 }

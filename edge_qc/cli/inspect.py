@@ -75,6 +75,10 @@ def _summary(bundle: Bundle, golden: Golden, checked: bool) -> dict[str, Any]:
         "created": manifest.created,
         "producer": manifest.producer,
         "signature": signature,
+        "calibrated": {
+            str(number): one.sentence for number, one in enumerate(manifest.calibrated or (), 1)
+        }
+        or "not since the export",
         "network": f"{manifest.network}, {manifest.precision}, opset {manifest.opset}",
         "view": f"{view.height}x{view.width} uint8, batch {view.batch}, {view.interpolation}",
         "classes": {label: rule.dispositions[label].value for label in manifest.labels},

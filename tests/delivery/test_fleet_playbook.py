@@ -106,7 +106,7 @@ class Fleet:
 
     def bundle(self, version: int, seed: int, shift: float = 0.0) -> str:
         """A packed bundle."""
-        from edge_qc_export.release.bundle_folder import pack_bundle
+        from edge_qc_export.packing.bundle_folder import pack_bundle
 
         folder = make_bundle(
             self.folder / "bundles" / str(version), version=version, seed=seed, shift=shift

@@ -202,9 +202,9 @@ def command(
     from edge_qc.errors import UsageError
     from edge_qc_export.gate.mix import read_mix
     from edge_qc_export.learn.checkpoints import load_run, newest_run
+    from edge_qc_export.packing.bundle_folder import pack_bundle
     from edge_qc_export.progress import ConsoleReporter
     from edge_qc_export.release import release
-    from edge_qc_export.release.bundle_folder import pack_bundle
     from edge_qc_export.release.fitting import FitSettings
     from edge_qc_export.release.manifest import ReleaseSettings
     from edge_qc_export.release.telling import document_of, lines_of

@@ -19,7 +19,7 @@ def command(out: Path, as_json: bool) -> None:
     """
     import json
 
-    from edge_qc_export.release.signing import make_key_pair
+    from edge_qc_export.packing.signing import make_key_pair
 
     public = make_key_pair(out)
     if as_json:

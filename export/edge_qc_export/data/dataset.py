@@ -72,6 +72,8 @@ def read_samples(
     faults: list[Fault] | None = None,
     notes: list[str] | None = None,
     sessions: Rule = "column",
+    *,
+    any_label: bool = False,
 ) -> tuple[Sample, ...]:
     """The samples of one part of a data set, in the tables' order.
 
@@ -79,6 +81,7 @@ def read_samples(
     challenge's where one of its defects occurs, else any. With a list of faults, faults are
     appended to it and their rows left out; without, DataError lists all of them. notes: what a
     user should know of how the set was read is appended. sessions: where they are read from.
+    any_label: others than the challenge's may occur beside those.
 
     Where the test part is folders, a class that is not in ``labels`` was never learned: its
     pictures are drift.
@@ -111,7 +114,7 @@ def read_samples(
         samples = [replace(s, group=groups.get(s.filename, (0, ""))[1] or None) for s in samples]
     samples = with_sessions(samples, sessions, found)
     _check_spellings(samples, found, said)
-    samples = _known_samples(samples, part, dies, labels, found)
+    samples = _known_samples(samples, part, dies, labels, found, any_label)
     if notes is not None:
         notes.extend(said)
     if not samples and not found:
@@ -193,9 +196,10 @@ def _known_samples(
     dies: Collection[str],
     labels: Collection[str] | None,
     faults: list[Fault],
+    any_label: bool,
 ) -> list[Sample]:
     """The samples whose label, die and file are as they should be."""
-    if labels is None and {s.label for s in samples} & set(CHALLENGE_CLASSES[1:]):
+    if labels is None and not any_label and {s.label for s in samples} & set(CHALLENGE_CLASSES[1:]):
         labels = CHALLENGE_CLASSES
     known = []
     for sample in samples:

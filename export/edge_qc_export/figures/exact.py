@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.stats import beta
+from scipy.special import betainc, betaincinv
 
 CONFIDENCE = 0.95
 
@@ -36,8 +36,8 @@ def share(count: int, of: int, confidence: float = CONFIDENCE) -> Share:
     if of == 0:
         return Share(0, 0, math.nan, math.nan)
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, count, of - count + 1)) if count else 0.0
-    high = float(beta.ppf(1 - tail, count + 1, of - count)) if count < of else 1.0
+    low = float(betaincinv(count, of - count + 1, tail)) if count else 0.0
+    high = float(betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
     return Share(count, of, low, high)
 
 
@@ -45,7 +45,7 @@ def upper_bound(count: int, of: int, confidence: float = CONFIDENCE) -> float:
     """The share that is not exceeded with this confidence (one-sided); 1 where ``of`` is 0."""
     if count >= of:
         return 1.0
-    return float(beta.ppf(confidence, count + 1, of - count))
+    return float(betaincinv(count + 1, of - count, confidence))
 
 
 def parts_needed(bound: float, count: int = 0, confidence: float = CONFIDENCE) -> int:
@@ -67,3 +67,13 @@ def parts_needed(bound: float, count: int = 0, confidence: float = CONFIDENCE) -
             )
         )
     return high
+
+
+def most_by_chance(of: int, bound: float, confidence: float = CONFIDENCE) -> int:
+    """The most of ``of`` parts that may pass before it is certain, with this confidence, that more
+    than the share ``bound`` of such parts does."""
+    count = 0
+    # betainc: the chance of so many or more.
+    while count < of and betainc(count + 1, of - count, bound) >= 1 - confidence:
+        count += 1
+    return count

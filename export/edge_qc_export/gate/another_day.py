@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.errors import DataError
-from edge_qc.inspection.findings import of_die
-from edge_qc_export.gate.calibration import GateFit, Wish, fit_gate, scores_by
+from edge_qc_export.gate.calibration import below, fit_gate, scores_by
 from edge_qc_export.gate.scored import Scored
+from edge_qc_export.gate.threshold import Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ def judged_by_others(
             gate = fit_gate(parts.chosen(np.flatnonzero(folds != fold)), wish)
         except DataError:
             return None
-        passes[rows] = _passes(gate, parts.chosen(rows))
+        own = parts.chosen(rows)
+        passes[rows] = below(gate.threshold, own.dies, scores_by(gate.tails, own))
     return passes
 
 
@@ -119,8 +120,3 @@ def _sentences(found: AnotherDay | None, several: bool) -> list[str]:
 def _told(one: Foretold) -> str:
     stopped = f"{one.overkill:.1%} of {one.good} GOOD parts stopped"
     return f"{stopped}, {one.passed} of {one.bad} bad parts pass" if one.bad else stopped
-
-
-def _passes(gate: GateFit, parts: Scored) -> NDArray[np.bool_]:
-    limits = np.array([of_die(gate.threshold, die) for die in parts.dies])
-    return np.asarray(scores_by(gate.tails, parts) < limits)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from edge_qc.inspection.findings import of_die
 from edge_qc.parts import GOOD
-from edge_qc_export.gate.calibration import Wish, fit_gate
+from edge_qc_export.gate.calibration import fit_gate
 from edge_qc_export.gate.crossfit import Labelled, cross_fit
 from edge_qc_export.gate.head import Head
+from edge_qc_export.gate.threshold import Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,9 @@ def leave_each_out(
             continue
         scores = cross_fit(parts, directions, start, left_out=name)
         gate = fit_gate(scores, wish, left_out=name)
-        limits = np.array([of_die(gate.threshold, die) for die in parts.dies])
         found[name] = LeftOut(
             images=int(odd.sum()),
-            passed=int((gate.scores < limits)[odd].sum()),
+            passed=int(gate.open[odd].sum()),
             auroc=float(roc_auc_score(odd, scores.embedding_distance)),
         )
         advance(1)

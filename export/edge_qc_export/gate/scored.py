@@ -57,3 +57,17 @@ class Scored(Parts):
                     else tuple(value[row] for row in rows)
                 )
         return replace(self, **changes)
+
+
+def both(one: Scored, other: Scored) -> Scored:
+    """The parts of one, then those of the other, which knows the same classes."""
+    changes: dict[str, Any] = {}
+    for field in fields(one):
+        first, second = getattr(one, field.name), getattr(other, field.name)
+        if field.name != "classes":
+            changes[field.name] = (
+                np.concatenate([first, second])
+                if isinstance(first, np.ndarray)
+                else (*first, *second)
+            )
+    return replace(one, **changes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,16 @@ WORTH = 0.1
 
 SHOWN = 5
 """How many of the bad parts that look most like GOOD are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """At most ``max_escape`` of bad parts may pass, with ``confidence``. alpha: the share of GOOD
+    parts that is stopped if there is no defect to set a threshold by."""
+
+    max_escape: float
+    confidence: float
+    alpha: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,23 @@ def choose_threshold(
     )
 
 
+def tightened(choice: Choice, threshold: float, bad: NDArray[np.floating], wish: Wish) -> Choice:
+    """The same with a threshold that is not looser. bad: (n,) scores of the bad parts that it
+    counts."""
+    if threshold >= choice.threshold:
+        return choice
+    below = int((bad < threshold).sum())
+    at_most = upper_bound(below, len(bad), wish.confidence)
+    return replace(
+        choice,
+        threshold=threshold,
+        passed=below,
+        at_most=at_most,
+        met=at_most <= wish.max_escape,
+        needed=max(0, parts_needed(wish.max_escape, below, wish.confidence) - len(bad)),
+    )
+
+
 def trade_off(scores: NDArray[np.floating], good: NDArray[np.bool_]) -> list[tuple[int, float]]:
     """What each threshold would let pass, from the strictest on: how many bad parts, and the share
     of GOOD parts that is stopped. One point for each share; some of the parts (n,) are bad."""
@@ -117,3 +145,16 @@ def trade_off(scores: NDArray[np.floating], good: NDArray[np.bool_]) -> list[tup
     stopped = 1.0 - np.searchsorted(fine, bad, side="left") / max(1, len(fine))
     points = [(k, float(share)) for k, share in enumerate(stopped)] + [(len(bad), 0.0)]
     return [point for k, point in enumerate(points) if k == 0 or point[1] < points[k - 1][1]]
+
+
+def traded(
+    scores: NDArray[np.floating], good: NDArray[np.bool_], passes: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """``trade_off`` and the threshold that was chosen, as a bundle's report holds them. passes:
+    (n,), what the chosen one lets pass."""
+    return {
+        "good": int(good.sum()),
+        "bad": int((~good).sum()),
+        "chosen": [int((passes & ~good).sum()), float((~passes & good).sum() / good.sum())],
+        "points": [list(point) for point in trade_off(scores, good)],
+    }

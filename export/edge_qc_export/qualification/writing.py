@@ -19,6 +19,7 @@ from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import Sample, read_samples
 from edge_qc_export.evaluation import labelled
 from edge_qc_export.figures.exact import Share
+from edge_qc_export.packing.signing import read_private_key
 from edge_qc_export.progress import Reporter
 from edge_qc_export.qualification.counting import (
     Counts,
@@ -35,7 +36,6 @@ from edge_qc_export.qualification.repeatability import (
     photographed_again,
     planned,
 )
-from edge_qc_export.release.signing import read_private_key
 from edge_qc_export.whole_file import write_whole
 
 SCHEMA = "edge-qc/qualification/1"

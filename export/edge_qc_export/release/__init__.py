@@ -13,23 +13,33 @@ from pathlib import Path
 import numpy as np
 
 from edge_qc.bundle.alignment import ALIGNMENT, alignment_bytes
-from edge_qc.bundle.manifest import GOLDEN, MODEL, NAME_LIMIT, Manifest
+from edge_qc.bundle.manifest import GOLDEN, MODEL, NAME_LIMIT, PARTS, Manifest
 from edge_qc.bundle.verification import Bundle
-from edge_qc.engine import open_engine
-from edge_qc.engine.acceptance import AcceptanceReport, accept
+from edge_qc.engine.acceptance import AcceptanceReport
 from edge_qc.errors import UsageError
-from edge_qc.inspection.decision import label_of
 from edge_qc.parts import GOOD
+from edge_qc_export.gate.parts_file import KeptParts, parts_bytes, view_digest
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
 from edge_qc_export.graph.in_engine import FeaturesInEngine
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.network import trunk_learns
-from edge_qc_export.learn.run_views import chosen_views, joined, views_of_run
+from edge_qc_export.learn.run_views import LabelledViews, chosen_views, joined, views_of_run
+from edge_qc_export.packing.bundle_folder import require_free, write_bundle
+from edge_qc_export.packing.golden_file import golden_bytes
+from edge_qc_export.packing.proof import prove
+from edge_qc_export.packing.signing import read_private_key
 from edge_qc_export.preflight import PreflightReport, preflight, report_of, require_compiler
 from edge_qc_export.progress import Reporter
-from edge_qc_export.release.bundle_folder import require_free, write_bundle
-from edge_qc_export.release.fitting import BATCH, Answers, Fitted, answers, fit_views, head_layer
-from edge_qc_export.release.golden import choose_golden, golden_bytes
+from edge_qc_export.release.fitting import (
+    BATCH,
+    Answers,
+    CrossFitted,
+    Fitted,
+    answers,
+    fit_views,
+    head_layer,
+)
+from edge_qc_export.release.golden import choose_golden
 from edge_qc_export.release.manifest import (
     Calibrated,
     ReleaseSettings,
@@ -39,7 +49,6 @@ from edge_qc_export.release.manifest import (
 from edge_qc_export.release.named_parts import pictures_of
 from edge_qc_export.release.precision_check import Half, check_half
 from edge_qc_export.release.report import REPORT, report_bytes
-from edge_qc_export.release.signing import read_private_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +161,14 @@ def release(
             MODEL: graph.SerializeToString(deterministic=True),
             GOLDEN: golden_bytes(golden),
             **_alignment_file(run, manifest),
+            PARTS: parts_bytes(_kept(views.known, cross)),
             **pictures_of(views.known, calibrated.held, calibrated.doubts),
             REPORT: report_bytes(
                 manifest, calibrated, fitted, views, cross, test, half, report_of(graph, asked)
             ),
         },
         key,
-        lambda written: reports.append(_prove(written)),
+        lambda written: reports.append(prove(written)),
     )
     return Released(bundle, fitted, calibrated, reports[0], half, asked)
 
@@ -170,9 +180,11 @@ def _alignment_file(run: Run, manifest: Manifest) -> dict[str, bytes]:
     return {ALIGNMENT: alignment_bytes({name: edges[name] for name in manifest.alignment.dies})}
 
 
-def _prove(bundle: Bundle) -> AcceptanceReport:
-    engine = open_engine(bundle, "onnxruntime", threads=2)
-    try:
-        return accept(bundle, engine, label_of)
-    finally:
-        engine.close()
+def _kept(views: LabelledViews, cross: CrossFitted) -> KeptParts:
+    """What a calibration wants of the labelled parts."""
+    return KeptParts(
+        cross.scores,
+        tuple(view_digest(view) for view in views.pixels),
+        views.sessions or ("",) * len(views),
+        np.zeros(len(views), np.int32),
+    )

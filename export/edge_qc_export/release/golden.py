@@ -7,7 +7,6 @@ passed over.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,10 +15,11 @@ from torch import nn
 from edge_qc.bundle.golden import Golden
 from edge_qc.bundle.verification import Bundle
 from edge_qc.errors import DataError
-from edge_qc.inspection.decision import label_of
-from edge_qc.parts import DRIFT, Reading
+from edge_qc.parts import DRIFT
 from edge_qc_export.learn.run_views import LabelledViews
-from edge_qc_export.release.fitting import Answers, answers
+from edge_qc_export.packing.golden_file import is_steady
+from edge_qc_export.release.fitting import answers
+from edge_qc_export.release.rule import readings_from_answers
 
 DRIFTS_OF_A_DIE = 2
 _CANDIDATES = 12
@@ -66,23 +66,6 @@ def choose_golden(
     )
 
 
-def golden_bytes(golden: Golden) -> bytes:
-    """The npz, the same bytes for the same answers."""
-    stream = io.BytesIO()
-    np.savez_compressed(
-        stream,
-        views=golden.views,
-        labels=np.array(golden.labels),
-        dies=np.array(golden.dies),
-        logits=golden.logits,
-        distances=golden.distances,
-        drift=golden.drift,
-        embedding_distance=golden.embedding_distance,
-        good_distance=golden.good_distance,
-    )
-    return stream.getvalue()
-
-
 def _robust(
     bundle: Bundle,
     module: nn.Module,
@@ -102,38 +85,14 @@ def _robust(
         steady: list[tuple[LabelledViews, int]] = []
         for start in range(0, len(rows), _TRIED):
             tried = rows[start : start + _TRIED]
-            made = answers(module, source.pixels[tried])
+            made = readings_from_answers(bundle.manifest, answers(module, source.pixels[tried]))
             steady += [
-                (source, i) for place, i in enumerate(tried) if is_steady(bundle, die, made, place)
+                (source, i)
+                for i, seen in zip(tried, made, strict=True)
+                if is_steady(bundle, die, seen)
             ]
             if len(steady) >= wanted:
                 break
         if steady:
             return steady[:wanted]
     return []
-
-
-def is_steady(bundle: Bundle, die: str, made: Answers, row: int) -> bool:
-    """Whether the label stays the same when each answer moves by its tolerance, and as the engine
-    and the reference may move apart, by twice that."""
-    tolerances = bundle.manifest.tolerances
-    logits = made.logits[row]
-    nearer = np.zeros_like(logits)
-    if len(logits) > 1:
-        top, second = np.argsort(logits)[::-1][:2]
-        nearer[top], nearer[second] = -1.0, 1.0
-    labels = set()
-    for sign in (-2.0, 0.0, 2.0):
-        for logit_sign in (-2.0, 0.0, 2.0):
-            drift, embedding = float(made.drift[row]), float(made.embedding_distance[row])
-            good = float(made.good_distance[row])
-            reading = Reading(
-                logits=np.asarray(logits + logit_sign * tolerances.logits * nearer, np.float32),
-                distances=np.zeros(bundle.manifest.padim.grid, np.float32),
-                drift=drift + sign * tolerances.drift * max(1.0, abs(drift)),
-                embedding_distance=embedding
-                + sign * tolerances.embedding_distance * max(1.0, abs(embedding)),
-                good_distance=good + sign * tolerances.embedding_distance * max(1.0, abs(good)),
-            )
-            labels.add(label_of(bundle, die, reading))
-    return len(labels) == 1

@@ -34,20 +34,17 @@ from edge_qc_export.figures.calibration import Combine, calibrate_drift, fit_tem
 from edge_qc_export.figures.exact import CONFIDENCE
 from edge_qc_export.gate.another_day import document, foretell
 from edge_qc_export.gate.bound import bound_of
-from edge_qc_export.gate.calibration import WEIGHTS, GateFit, Wish, fit_gate
+from edge_qc_export.gate.calibration import WEIGHTS, GateFit, fit_gate
 from edge_qc_export.gate.head import NEVER
+from edge_qc_export.gate.held import Held, parts_at_the_threshold
 from edge_qc_export.gate.left_out import LeftOut, leave_each_out, told_apart
 from edge_qc_export.gate.mix import learned_shares, line_mix
+from edge_qc_export.gate.threshold import Wish
 from edge_qc_export.graph import OPSET
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.run_views import LabelledViews
 from edge_qc_export.release.fitting import Answers, CrossFitted, FitSettings, Fitted
-from edge_qc_export.release.named_parts import (
-    Doubt,
-    Held,
-    doubtful_labels,
-    parts_at_the_threshold,
-)
+from edge_qc_export.release.named_parts import Doubt, doubtful_labels
 from edge_qc_export.release.rule import labels_from_answers
 
 _LATER = FileEntry(sha256="0" * 64, size=0)
@@ -227,7 +224,7 @@ def manifest_from_run(
     )
     good_passed = share_passed(manifest, cross)
     unseen = {name: one.passed / one.images for name, one in left_out.items()}
-    bound = bound_of(cross.scores, gate, unseen, wish, good_passed=good_passed)
+    bound = bound_of(cross.scores, gate.open, unseen, wish, good_passed=good_passed)
     assert manifest.gate is not None
     with_bound = manifest.gate.model_copy(update={"bound": bound})
     return Calibrated(
@@ -241,7 +238,7 @@ def manifest_from_run(
             several=cross.within is not None,
         ),
         good_passed=good_passed,
-        held=parts_at_the_threshold(cross, gate),
+        held=parts_at_the_threshold(parts, gate.choice),
         doubts=doubtful_labels(manifest, cross),
     )
 

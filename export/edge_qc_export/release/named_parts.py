@@ -17,7 +17,7 @@ import cv2
 from edge_qc.bundle.manifest import Manifest
 from edge_qc.bundle.verification import Bundle
 from edge_qc.inspection.decision import Circumstances, judge
-from edge_qc_export.gate.calibration import GateFit
+from edge_qc_export.gate.held import Held
 from edge_qc_export.learn.run_views import LabelledViews
 from edge_qc_export.release.fitting import CrossFitted
 from edge_qc_export.release.rule import readings_from_answers
@@ -27,30 +27,6 @@ DOUBTFUL = 0.2
 SHOWN = 12
 
 _FRESH = Circumstances(frame_age_s=0.0, max_frame_age_s=1.0, accepted=True, running=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A bad part that looks like GOOD. passes: whether the gate lets it. With the threshold at this
-    part, ``yield_`` of GOOD parts score below, and escapes are bounded by ``at_most``."""
-
-    row: int
-    image: str
-    die: str
-    label: str
-    passes: bool
-    yield_: float
-    at_most: float
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "image": self.image,
-            "die": self.die,
-            "label": self.label,
-            "passes": self.passes,
-            "good_passed_with_the_threshold_here": self.yield_,
-            "escapes_at_most": self.at_most,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +48,6 @@ class Doubt:
             "said": self.said,
             "probability_of_its_label": self.probability,
         }
-
-
-def parts_at_the_threshold(cross: CrossFitted, gate: GateFit) -> list[Held]:
-    """The bad parts most like GOOD, in that order; none if there was no defect."""
-    if gate.choice is None:
-        return []
-    parts = cross.parts
-    return [
-        Held(
-            row=step.row,
-            image=parts.names[step.row],
-            die=parts.dies[step.row],
-            label=parts.labels[step.row],
-            passes=step.score < gate.choice.threshold,
-            yield_=step.yield_,
-            at_most=step.at_most,
-        )
-        for step in gate.choice.steps
-    ]
 
 
 def doubtful_labels(manifest: Manifest, cross: CrossFitted) -> list[Doubt]:

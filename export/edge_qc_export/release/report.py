@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.bundle.calibration import ANY_DIE, sentences
+from edge_qc.bundle.calibration import sentences
 from edge_qc.bundle.manifest import Manifest
-from edge_qc_export.gate.threshold import trade_off
+from edge_qc_export.gate.threshold import traded
 from edge_qc_export.learn.run_views import LabelledViews, RunViews
 from edge_qc_export.release.fitting import Answers, CrossFitted, Fitted
 from edge_qc_export.release.manifest import Calibrated
@@ -51,7 +51,9 @@ def report_bytes(
             "at_the_threshold": [one.as_json() for one in calibrated.held],
             "doubtful_labels": [one.as_json() for one in calibrated.doubts],
             "another_day": calibrated.another_day,
-            "trade_off": _trade_off(cross, calibrated),
+            "trade_off": None
+            if calibrated.gate.choice is None
+            else traded(calibrated.gate.scores, cross.parts.good, calibrated.gate.open),
         },
         "padim": {
             "fit": manifest.padim.fit,
@@ -91,20 +93,6 @@ def report_bytes(
         },
     }
     return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
-
-
-def _trade_off(cross: CrossFitted, calibrated: Calibrated) -> dict[str, Any] | None:
-    """Overkill against escapes over all thresholds, and the one that was chosen."""
-    gate, good = calibrated.gate, cross.parts.good
-    if gate.choice is None:
-        return None
-    passes = gate.scores < gate.threshold[ANY_DIE]
-    return {
-        "good": int(good.sum()),
-        "bad": int((~good).sum()),
-        "chosen": [int((passes & ~good).sum()), float((~passes & good).sum() / good.sum())],
-        "points": [list(point) for point in trade_off(gate.scores, good)],
-    }
 
 
 def _measured(

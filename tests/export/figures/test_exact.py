@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy.stats import binom
 
-from edge_qc_export.figures.exact import parts_needed, share, upper_bound
+from edge_qc_export.figures.exact import most_by_chance, parts_needed, share, upper_bound
 
 
 @pytest.mark.parametrize(("bound", "parts"), [(0.01, 299), (0.003, 998), (0.001, 2995)])
@@ -44,3 +45,13 @@ def test_nothing_counted_proves_nothing() -> None:
 def test_an_impossible_count_is_refused() -> None:
     with pytest.raises(ValueError, match="3 of 2"):
         share(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("of", "most"), [(0, 0), (1, 0), (5, 0), (6, 1), (35, 1), (36, 2), (200, 5), (1000, 15)]
+)
+def test_so_many_may_pass_before_chance_is_ruled_out(of: int, most: int) -> None:
+    """By the binomial's own sum: so many or more have a chance of 5 %, one more has not."""
+    assert most_by_chance(of, 0.01) == most
+    assert of == most or binom.sf(most, of, 0.01) < 0.05
+    assert most == 0 or binom.sf(most - 1, of, 0.01) >= 0.05

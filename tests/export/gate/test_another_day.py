@@ -14,8 +14,8 @@ from edge_qc.parts import GOOD
 from edge_qc_export.commands.export import command as export
 from edge_qc_export.commands.train import command as train
 from edge_qc_export.gate.another_day import document, foretell
-from edge_qc_export.gate.calibration import Wish
 from edge_qc_export.gate.scored import Scored
+from edge_qc_export.gate.threshold import Wish
 from tests.rig.pictures import write_challenge
 
 WISH = Wish(max_escape=0.05, confidence=0.95, alpha=0.01)

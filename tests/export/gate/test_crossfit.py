@@ -10,11 +10,12 @@ from sklearn.linear_model import LogisticRegression
 
 from edge_qc.errors import DataError
 from edge_qc.parts import GOOD
-from edge_qc_export.gate.calibration import Wish, fit_gate
+from edge_qc_export.gate.calibration import fit_gate
 from edge_qc_export.gate.crossfit import Labelled, cross_fit
 from edge_qc_export.gate.folds import assign_folds
 from edge_qc_export.gate.head import fit_head
 from edge_qc_export.gate.left_out import leave_each_out, told_apart
+from edge_qc_export.gate.threshold import Wish
 
 pytestmark = pytest.mark.torch
 

@@ -22,10 +22,10 @@ from edge_qc.errors import UsageError
 from edge_qc.parts import GOOD, Disposition, DriftFinding, Reason, Verdict
 from edge_qc_export.commands.qualify import command
 from edge_qc_export.data.dataset import Sample
+from edge_qc_export.packing.signing import make_key_pair
 from edge_qc_export.qualification import counting, qualify
 from edge_qc_export.qualification.judging import Judged, judge_samples, opened
 from edge_qc_export.qualification.repeatability import disturb, photographed_again
-from edge_qc_export.release.signing import make_key_pair
 from tests.rig.tiny_bundle import CLASSES, SIDE, make_bundle
 from tests.rig.trained import Trained
 

@@ -19,12 +19,13 @@ from edge_qc.engine import open_engine
 from edge_qc.errors import BundleError, DataError, EdgeQCError, UsageError
 from edge_qc.inspection.decision import label_of
 from edge_qc.inspection.view import view
-from edge_qc.parts import DRIFT, GOOD, Disposition
+from edge_qc.parts import DRIFT, GOOD, Disposition, Reading
 from edge_qc_export.commands.export import command as export
 from edge_qc_export.commands.keygen import command as keygen
 from edge_qc_export.learn.checkpoints import Run, load_run
+from edge_qc_export.packing.bundle_folder import pack_bundle
+from edge_qc_export.packing.golden_file import is_steady
 from edge_qc_export.release import Released, golden, precision_check, release
-from edge_qc_export.release.bundle_folder import pack_bundle
 from edge_qc_export.release.fitting import Answers, FitSettings, answers
 from edge_qc_export.release.manifest import ReleaseSettings, version_from_time
 
@@ -320,14 +321,9 @@ def test_a_view_whose_label_hangs_on_rounding_is_not_golden(
         released.bundle, manifest=manifest.model_copy(update={"decision": rule})
     )
     low = [tails["*"].scores[0] for tails in (manifest.drift.padim, manifest.drift.embedding)]
-    made = Answers(
-        np.array([[-20.0, 1.0, second]], np.float32),
-        np.array(low[:1], np.float32),
-        np.array(low[1:], np.float32),
-        np.array([0.0], np.float32),
-        None,
-    )
-    assert golden.is_steady(bundle, "Die01", made, 0) is steady
+    logits = np.array([-20.0, 1.0, second], np.float32)
+    reading = Reading(logits, np.zeros(manifest.padim.grid, np.float32), *low, 0.0)
+    assert is_steady(bundle, "Die01", reading) is steady
 
 
 def test_an_archive_carries_the_same_bundle(released: Released, tmp_path: Path) -> None:

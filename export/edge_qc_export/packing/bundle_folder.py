@@ -43,7 +43,7 @@ def write_bundle(
     manifest: Manifest,
     files: Mapping[str, bytes],
     key: Ed25519PrivateKey | None,
-    prove: Callable[[Bundle], None],
+    prove: Callable[[Bundle], object],
 ) -> Bundle:
     """Write the bundle folder ``out`` and return it verified.
 
