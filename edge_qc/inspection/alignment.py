@@ -29,16 +29,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.bundle.alignment import Alignment, DieTemplate, Edges
-from edge_qc.inspection.edge_points import EdgePoints, Floats
+from edge_qc.inspection.edge_points import EdgePoints, Floats, sampled_picture
 from edge_qc.parts import Placement
+
+Spectra = NDArray[np.complex64]
 
 MIDDLE, COARSE = 2, 3
 """Pixels of the template that the steps before the last average along an axis."""
-_POINTS = {1: 2000, MIDDLE: 700}
-"""How many of a template's strongest edges are looked at."""
+_POINTS, _ROUNDS = {1: 1500, MIDDLE: 500}, {1: 2, MIDDLE: 3}
+"""How many of a template's strongest edges the fine steps look at, and how often they move it."""
 _TURN_STEP = 2.0
 """Degrees between the turns that are tried first."""
-_TRIED, _KEPT = 8, 2
+_TRIED, _KEPT = 8, 3
 """Places that the second step starts from, and that the last one does."""
 
 
@@ -46,6 +48,9 @@ def reduced(grey: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
     """The photograph with ``step`` x ``step`` pixels averaged to one; what is over is left out."""
     rows, columns = grey.shape[0] // step, grey.shape[1] // step
     whole = grey[: rows * step, : columns * step]
+    if step % 2 == 0:  # halving first takes half the time, to a grey level
+        half = whole.shape[1] // 2, whole.shape[0] // 2
+        whole = np.asarray(cv2.resize(whole, half, interpolation=cv2.INTER_AREA), np.uint8)
     made = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
     return np.asarray(made, np.uint8)
 
@@ -67,22 +72,31 @@ def turning(radians: float) -> NDArray[np.float64]:
 
 
 def _averaged(edges: Floats, by: int) -> Floats:
-    rows, columns = edges.shape[:2]
-    whole = cv2.copyMakeBorder(edges, 0, -rows % by, 0, -columns % by, cv2.BORDER_CONSTANT, value=0)
+    whole, (over, beside) = edges, (-side % by for side in edges.shape[:2])
+    if over or beside:
+        filled = cv2.copyMakeBorder(edges, 0, over, 0, beside, cv2.BORDER_CONSTANT, value=0)
+        whole = np.asarray(filled, np.float32)
     size = whole.shape[1] // by, whole.shape[0] // by
     return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Search:
-    """The first step for photographs of one size. reach: shifts to either side, in averaged pixels.
-    spectra: by turn, of the right and the down edges; footprint: of how much each place counts."""
+    """The first step for photographs of one size, in averaged pixels. reach: shifts to either side.
+    size: columns and rows that are looked at. spectra: (t + 1, rows, columns), conjugate, of the
+    edges (right + i down) at each of the turns and of how much each place counts. down, right: the
+    inverse transform at the shifts in question alone."""
 
     reach: tuple[int, int]
     size: tuple[int, int]
     turns: NDArray[np.float64]
-    spectra: list[tuple[Floats, Floats]]
-    footprint: Floats
+    spectra: Spectra
+    down: Spectra
+    right: Spectra
+
+    def correlated(self, spectra: Spectra) -> Floats:
+        """(n, down, right): the correlation at each shift, of products (n, rows, columns)."""
+        return np.ascontiguousarray((self.down @ (spectra @ self.right)).real, np.float32)
 
 
 class Template:
@@ -132,10 +146,11 @@ class Template:
         starts = self._starts(edges, anchor, most)
         starts[:, :2] /= MIDDLE
         middle = (anchor + 0.5) / MIDDLE - 0.5
-        poses, likeness = self._middle.refine(_averaged(edges, MIDDLE), middle, starts)
+        small = sampled_picture(_averaged(edges, MIDDLE))
+        poses, likeness = self._middle.refine(small, middle, starts, _ROUNDS[MIDDLE])
         poses = poses[np.argsort(-likeness)[:_KEPT]]
         poses[:, :2] *= MIDDLE
-        poses, likeness = self._fine.refine(edges, anchor, poses)
+        poses, likeness = self._fine.refine(sampled_picture(edges), anchor, poses, _ROUNDS[1])
         best = int(likeness.argmax())
         return poses[best], float(likeness[best])
 
@@ -148,12 +163,14 @@ class Template:
         origin = np.floor(anchor - self._anchor + 0.5)
         reach = np.array(search.reach)
         wanted = self._patch(edges, origin.astype(int) - reach * COARSE, search)
-        right, down = (_spectrum(np.ascontiguousarray(wanted[..., i])) for i in (0, 1))
-        energy = _spectrum((wanted * wanted).sum(2))
-        power = _correlated(search, [(energy, search.footprint)])
-        scores = np.stack(
-            [_correlated(search, [(right, own[0]), (down, own[1])]) for own in search.spectra]
-        ) / np.sqrt(np.maximum(power, 1e-3 * power.max() + 1e-9))
+        energy = np.zeros_like(wanted)
+        energy[..., 0] = (wanted * wanted).sum(2)
+        seen, power = _spectrum(wanted), _spectrum(energy)
+        products = np.empty_like(search.spectra)
+        np.multiply(search.spectra[:-1], seen, out=products[:-1])
+        np.multiply(search.spectra[-1], power, out=products[-1])
+        *scores, counts = search.correlated(products)
+        scores = np.stack(scores) / np.sqrt(np.maximum(counts, 1e-3 * counts.max() + 1e-9))
         best = scores.max(0)
         peaks = np.where(best >= cv2.dilate(best, np.ones((3, 3), np.uint8)), best, -np.inf)
         order = np.argsort(-peaks, axis=None)[: min(_TRIED, int(np.isfinite(peaks).sum()))]
@@ -182,19 +199,20 @@ class Template:
         count = math.ceil(self._turn / _TURN_STEP)
         turns = np.radians(np.arange(-count, count + 1) * _TURN_STEP)
 
-        def spectrum(sheet: Floats) -> Floats:
-            padded = np.zeros(size[::-1], np.float32)
+        def spectrum(sheet: Floats) -> Spectra:
+            padded = np.zeros((size[1], size[0], 2), np.float32)
             padded[: sheet.shape[0], : sheet.shape[1]] = sheet
-            return _spectrum(padded)
+            return np.conj(_spectrum(padded))
 
         spectra = []
         for turn in turns:
             made = _averaged(turned_edges(self._edges, self._anchor, turn), COARSE)
-            made /= np.float32(max(1e-6, float(np.linalg.norm(made))))
-            spectra.append((spectrum(made[..., 0]), spectrum(made[..., 1])))
-        strength = _averaged(self._edges, COARSE)
-        footprint = spectrum(np.asarray(np.hypot(strength[..., 0], strength[..., 1]), np.float32))
-        return _Search(reach, (size[0], size[1]), turns, spectra, footprint)
+            spectra.append(spectrum(made / np.float32(max(1e-6, float(np.linalg.norm(made))))))
+        strength = np.zeros_like(footprint := _averaged(self._edges, COARSE))
+        strength[..., 0] = np.hypot(footprint[..., 0], footprint[..., 1])
+        whole = np.stack([*spectra, spectrum(strength)])
+        right, down = (_inverse(side, 2 * far + 1) for side, far in zip(size, reach, strict=True))
+        return _Search(reach, (size[0], size[1]), turns, whole, down, right.T)
 
     def _fault(
         self, right: float, down: float, turn: float, residual: float, most: tuple[float, float]
@@ -224,18 +242,16 @@ def turned_edges(edges: Floats, anchor: NDArray[np.float64], radians: float) -> 
     return np.asarray(moved @ turn.T.astype(np.float32), np.float32)
 
 
-def _spectrum(sheet: Floats) -> Floats:
-    return np.asarray(cv2.dft(sheet), np.float32)
+def _spectrum(sheet: Floats) -> Spectra:
+    """(H, W) of a complex sheet (H, W, 2)."""
+    made = np.asarray(cv2.dft(sheet), np.float32)
+    return made.view(np.complex64)[..., 0]
 
 
-def _correlated(search: _Search, pairs: list[tuple[Floats, Floats]]) -> Floats:
-    """The sum of the pairs' correlations at each shift of the search, (down, right)."""
-    product = np.zeros_like(search.footprint)
-    for seen, own in pairs:
-        product += cv2.mulSpectrums(seen, own, 0, conjB=True)
-    found = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
-    right, down = search.reach
-    return np.asarray(found[: 2 * down + 1, : 2 * right + 1], np.float32)
+def _inverse(length: int, count: int) -> Spectra:
+    """(count, length): the inverse discrete Fourier transform at the first ``count`` places."""
+    phases = np.outer(np.arange(count), np.arange(length)) * (2j * np.pi / length)
+    return np.ascontiguousarray(np.exp(phases) / length, np.complex64)
 
 
 def templates_of(alignment: Alignment | None, edges: Mapping[str, Edges]) -> dict[str, Template]:

@@ -5,6 +5,7 @@ Poses are (k, 3): right and down in pixels, radians clockwise, about the anchor 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import cv2
@@ -13,11 +14,25 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-_ROUNDS = 3
 _FARTHEST = 2.0
 """Pixels that one round may move the template."""
 _FAINT = 0.2
 """Of a template's contrast; less is taken for this much, so that no round leaps on noise."""
+_INSIDE = np.float32(1 / 1024)
+"""Says that a place lies in the picture, and hardly counts among the sum of the edges' squares."""
+
+
+def sampled_picture(edges: Floats) -> Floats:
+    """(H, W, 4): a picture's edges (H, W, 2) and ``_INSIDE``, which beyond the rim is 0; four
+    channels, since OpenCV samples those faster than three."""
+    return np.asarray(cv2.merge([edges, _rest(*edges.shape[:2])]), np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _rest(rows: int, columns: int) -> Floats:
+    rest = np.zeros((rows, columns, 2), np.float32)
+    rest[..., 0] = _INSIDE
+    return rest
 
 
 class EdgePoints:
@@ -28,68 +43,85 @@ class EdgePoints:
         count = min(count, max(1, strength.size // 4))
         chosen = np.sort(np.argpartition(-strength.ravel(), count - 1)[:count])
         down, right = np.divmod(chosen, strength.shape[1])
-        self._x = (right - anchor[0]).astype(np.float32)
-        self._y = (down - anchor[1]).astype(np.float32)
+        x, y = right - anchor[0], down - anchor[1]
+        self._places = np.stack([x, y, np.ones(count)]).astype(np.float32)
 
-        def at_points(field: NDArray[Any]) -> Floats:
-            return np.ascontiguousarray(field.reshape(-1, 2)[chosen].T)
+        def at_points(field: NDArray[Any]) -> NDArray[np.float64]:
+            return field.reshape(-1, 2)[chosen].astype(np.float64)
 
         own = at_points(edges)
         along_x = at_points(cv2.Sobel(edges, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8))
         along_y = at_points(cv2.Sobel(edges, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8))
         # A turn moves each edge about the anchor, and turns it.
-        turned = along_y * self._x - along_x * self._y - np.stack([-own[1], own[0]])
-        moves = np.stack([along_x.ravel(), along_y.ravel(), turned.ravel()])
-        self._edges = own.ravel()
-        self._moves = np.ascontiguousarray(moves.T)
-        curvature = moves.astype(np.float64) @ moves.T
+        turned = along_y * x[:, None] - along_x * y[:, None] - _quarter(own)
+        moves = np.stack([along_x, along_y, turned])
+        curvature = np.einsum("inc,jnc->ij", moves, moves)
         # Where all edges run one way nothing says how far the part lies along them.
         curvature += 1e-3 * np.diag([*[curvature[:2, :2].trace() / 2] * 2, curvature[2, 2]])
         curvature += 1e-6 * np.eye(3)
         self._solve = np.linalg.inv(curvature)
-        per_point = np.stack([own * own, *(own * moves.reshape(3, 2, -1))])
-        self._seen = np.ascontiguousarray(per_point.sum(1).T)
+        # All sums over the points in one product: of the edges with the template and its moves, as
+        # they are and turned by a quarter, from which every turn follows; and the template's own of
+        # what lies inside.
+        weights = np.zeros((count, 4, 12))
+        for column, field in enumerate([own, *moves]):
+            weights[:, :2, column] = field
+            weights[:, :2, 4 + column] = _quarter(field)
+            weights[:, 2, 8 + column] = (own * field).sum(1) / _INSIDE
+        self._weights = weights.reshape(4 * count, 12).astype(np.float32)
 
     def refine(
-        self, picture: Floats, anchor: NDArray[np.float64], poses: NDArray[np.float64]
+        self,
+        picture: Floats,
+        anchor: NDArray[np.float64],
+        poses: NDArray[np.float64],
+        rounds: int,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The best of ``_ROUNDS`` rounds from each of ``poses``, and the cosines there (k,)."""
-        poses = poses.copy()
+        """The best of so many rounds from each of ``poses``, and the cosines there (k,). picture:
+        ``sampled_picture``."""
+        # Shifts as complex numbers, right + i down: a turn is a product.
+        shift, turn = poses[:, 0] + 1j * poses[:, 1], poses[:, 2].copy()
         best, likeness = poses.copy(), np.full(len(poses), -1.0)
-        for rounds_left in range(_ROUNDS, -1, -1):
-            seen, inside = self._look(picture, anchor, poses)
-            product = (seen @ self._edges).astype(np.float64)
-            # Edges that lie beyond the photograph say nothing.
-            own = (inside @ self._seen).astype(np.float64)
-            length = np.sqrt((seen * seen).sum(1, dtype=np.float64) * own[:, 0] + 1e-12)
-            now = product / length
+        centre = complex(*anchor)
+        for rounds_left in range(rounds, -1, -1):
+            turned = np.exp(1j * turn)
+            seen, own, squares = self._look(picture, shift + centre, turned)
+            inside = own[:, 0] + 1e-12
+            now = seen[:, 0] / np.sqrt(squares * inside + 1e-12)
             better = now > likeness
-            likeness[better], best[better] = now[better], poses[better]
+            likeness[better] = now[better]
+            best[better] = np.column_stack([shift.real, shift.imag, turn])[better]
             if not rounds_left:
                 break
-            contrast = np.maximum(_FAINT, product / np.maximum(own[:, 0], 1e-12))
-            misfit = (seen @ self._moves) / contrast[:, None] - own[:, 1:]
-            step = misfit @ self._solve
-            length = np.hypot(step[:, 0], step[:, 1])
-            step *= np.minimum(1.0, _FARTHEST / np.maximum(length, 1e-12))[:, None]
-            cosine, sine = np.cos(poses[:, 2]), np.sin(poses[:, 2])
-            poses[:, 0] -= cosine * step[:, 0] - sine * step[:, 1]
-            poses[:, 1] -= sine * step[:, 0] + cosine * step[:, 1]
-            poses[:, 2] -= step[:, 2]
+            contrast = np.maximum(_FAINT, seen[:, 0] / inside)
+            step = (seen[:, 1:] / contrast[:, None] - own[:, 1:]) @ self._solve
+            along = step[:, 0] + 1j * step[:, 1]
+            share = np.minimum(1.0, _FARTHEST / np.maximum(np.abs(along), 1e-12))
+            shift -= turned * along * share
+            turn -= step[:, 2] * share
         return best, likeness
 
     def _look(
-        self, picture: Floats, anchor: NDArray[np.float64], poses: NDArray[np.float64]
-    ) -> tuple[Floats, Floats]:
-        """The picture's edges (k, 2 n) where a pose puts the points, turned back, and which of them
-        lie in the picture (k, n)."""
-        cosine = np.cos(poses[:, 2:]).astype(np.float32)
-        sine = np.sin(poses[:, 2:]).astype(np.float32)
-        x = cosine * self._x - sine * self._y + (poses[:, :1] + anchor[0]).astype(np.float32)
-        y = sine * self._x + cosine * self._y + (poses[:, 1:2] + anchor[1]).astype(np.float32)
-        found = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        right, down = found[..., 0], found[..., 1]
-        back = cosine * right + sine * down, cosine * down - sine * right
-        rows, columns = picture.shape[:2]
-        inside = (x > -0.5) & (x < columns - 0.5) & (y > -0.5) & (y < rows - 0.5)
-        return np.concatenate(back, axis=1), inside.astype(np.float32)
+        self, picture: Floats, centres: NDArray[np.complex128], turned: NDArray[np.complex128]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Where a pose puts the points: the picture's edges there, turned back, with the template
+        and its moves (k, 4); the template's own with those, of what lies inside (k, 4); and the
+        sum of the picture's squares (k,)."""
+        count = len(centres)
+        lines = np.empty((2, count, 3), np.float32)
+        lines[0, :, 0] = lines[1, :, 1] = turned.real
+        lines[1, :, 0] = turned.imag
+        lines[0, :, 1] = -turned.imag
+        lines[0, :, 2], lines[1, :, 2] = centres.real, centres.imag
+        x, y = lines @ self._places
+        sampled = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        found = sampled.reshape(count, -1)
+        sums = (found @ self._weights).astype(np.float64)
+        squares = np.einsum("kn,kn->k", found, found).astype(np.float64)
+        seen = turned.real[:, None] * sums[:, :4] + turned.imag[:, None] * sums[:, 4:8]
+        return seen, sums[:, 8:], squares
+
+
+def _quarter(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 2): turned clockwise by a quarter."""
+    return np.stack([-edges[:, 1], edges[:, 0]], axis=1)
