@@ -70,6 +70,7 @@ _WORKSTATION = {
     "study": "Run every configuration of the report and the constant prediction.",
     "export": "Export a run as one bundle.",
     "calibrate": "New thresholds for a bundle, from parts verified at a station.",
+    "tune": "Move a bundle's bound and costs on a page, and see what changes.",
     "qualify": "Measure escapes and overkill of a bundle, as a signed page.",
     "keygen": "Make a key pair to sign bundles with.",
 }

@@ -87,7 +87,7 @@ def choose_threshold(
     """
     bad = np.flatnonzero(~good)
     order = bad[np.argsort(scores[bad], kind="stable")]
-    count = len(order)
+    count, fine = len(order), np.sort(scores[good])
 
     def step(passed: int) -> Step:
         score = float(scores[order[passed]])
@@ -95,7 +95,7 @@ def choose_threshold(
             row=int(order[passed]),
             score=score,
             passed=passed,
-            yield_=float((scores[good] < score).mean()),
+            yield_=float(np.searchsorted(fine, score)) / max(1, len(fine)),
             at_most=upper_bound(passed, count, confidence),
         )
 
