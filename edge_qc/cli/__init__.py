@@ -138,13 +138,15 @@ def app() -> None:
 
 
 def main() -> None:
-    """Run the command line and exit; every deliberate error is one line on standard error."""
-    _leave(_status())
+    """Run the command line and exit."""
+    _leave(status())
 
 
-def _status() -> int:
+def status() -> int:
+    """Run the command line: its exit status. Every deliberate error is one line on standard
+    error."""
     try:
-        status = app(standalone_mode=False)
+        answer = app(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -158,7 +160,7 @@ def _status() -> int:
         # The reader of our output ended (``edge-qc watch | head``), which is no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return status if isinstance(status, int) else 0
+    return answer if isinstance(answer, int) else 0
 
 
 def _leave(status: int) -> NoReturn:

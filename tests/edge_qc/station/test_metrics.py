@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -113,7 +114,10 @@ def test_a_station_writes_it_and_opens_no_port(mosquitto: tuple[str, int], tmp_p
     try:
         wait_until(file.exists, 30)
         wait_until(lambda: 'edge_qc_verdicts_total{site="s"' in file.read_text())
-        sockets = {os.readlink(link) for link in Path(f"/proc/{daemon.pid}/fd").iterdir()}
+        sockets = set()
+        for link in Path(f"/proc/{daemon.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # A file that was closed meanwhile.
+                sockets.add(os.readlink(link))
         for table in ("tcp", "tcp6"):
             for line in Path(f"/proc/{daemon.pid}/net/{table}").read_text().splitlines()[1:]:
                 state, inode = line.split()[3], line.split()[9]

@@ -18,7 +18,7 @@ from edge_qc_export.release import release
 from edge_qc_export.release.manifest import ReleaseSettings
 from edge_qc_export.release.report import REPORT
 from tests.conformance.rtx import VERSION, rtx_site
-from tests.export.release.test_release import SETTINGS, run  # noqa: F401
+from tests.export.release.test_release import SETTINGS
 
 pytestmark = pytest.mark.torch
 
@@ -113,7 +113,7 @@ def test_nvidias_compiler_says_what_it_read_and_built() -> None:
 @pytest.mark.conformance
 @pytest.mark.usefixtures("compiler")
 def test_what_nvidias_compiler_refuses_is_no_bundle(
-    run: Any,  # noqa: F811
+    run: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -132,7 +132,7 @@ def test_what_nvidias_compiler_refuses_is_no_bundle(
 @pytest.mark.conformance
 @pytest.mark.usefixtures("compiler")
 def test_the_bundles_report_tells_and_holds_nothing_of_nvidias(
-    run: Any,  # noqa: F811
+    run: Any,
     tmp_path: Path,
 ) -> None:
     settings = ReleaseSettings(fit=SETTINGS.fit, fp16=True, preflight=True)

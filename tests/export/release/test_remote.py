@@ -196,9 +196,7 @@ def test_export_on_a_station(
     asked += ["--engine", "onnxruntime", "--json", "--station-command"]
 
     monkeypatch.setattr(sys, "argv", ["edge-qc", "export", *asked, "/nowhere/edge-qc"])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 1
+    assert cli.status() == 1
     assert "is edge-qc installed there?" in capsys.readouterr().err
     assert (out / "manifest.sha256").exists()
     shutil.rmtree(out)
@@ -228,8 +226,6 @@ def test_export_accepts_here_where_it_is_asked_to(
     out = tmp_path / "b"
     asked = ["edge-qc", "export", str(run.folder), "--out", str(out), "--engine", "onnxruntime"]
     monkeypatch.setattr(sys, "argv", asked)
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 0
+    assert cli.status() == 0
     assert "accepted: onnxruntime" in capsys.readouterr().out
     assert (tmp_path / "b.acceptance.json").exists()
