@@ -44,7 +44,7 @@ SECONDS ?= 60
 demo-plant: venv
 	$(BIN)/python deploy/demo/plant.py demo --seconds $(SECONDS)
 
-# More than one for each core takes a third less time, and fails where a test waits for a moment.
+# More than one for each core is quicker, but tests that wait for a moment then fail.
 WORKERS ?= 2
 
 # The played camera loses pictures where others take its processor: first, by itself. What was skipped

@@ -19,6 +19,7 @@ from tests.rig.brokers import KINDS, running_broker
 pytest_plugins = [
     "tests.rig.end_of_run",
     "tests.rig.trained",
+    "tests.rig.browsers",
     "tests.rig.database_fixtures",
     "tests.rig.compilers",
     "tests.rig.sharing",

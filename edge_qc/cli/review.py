@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_qc.cli.local_page import port_option, show
 from edge_qc.cli.options import config_option
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def evidence_folder(config: Path, folder: Path | None) -> Path:
 @labels_option
 @click.option("--who", help="Your name, stored with each label; by default your login.")
 @click.option("--label", "labels", multiple=True, help="A class that the station does not know.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="By default any free port.")
+@port_option
 def command(
     config: Path,
     folder: Path | None,
@@ -78,27 +79,13 @@ def command(
     The page is served on 127.0.0.1 only, until Ctrl-C. From another machine: ssh -L
     PORT:127.0.0.1:PORT station, with the same --port.
     """
-    from edge_qc.errors import UsageError
     from edge_qc.evidence import Labels, Store
     from edge_qc.evidence.page import Desk
-    from edge_qc.evidence.serving import LocalServer
 
     store = Store(evidence_folder(config, folder))
     kept = label_store(Labels(store.folder), database)
     desk = Desk(store, who or _login(), labels, kept)
-    try:
-        server = LocalServer(desk, port)
-    except OSError as error:
-        raise UsageError(
-            f"port {port} of 127.0.0.1: {error.strerror}. Choose another --port"
-        ) from error
-    with server:
-        click.echo(server.url)
-        click.echo("Open it in a browser of this machine; Ctrl-C ends it.", err=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            click.echo(err=True)
+    show(desk, port)
 
 
 def _login() -> str:

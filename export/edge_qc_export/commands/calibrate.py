@@ -9,6 +9,12 @@ import click
 
 from edge_qc.cli.options import Share, json_option
 from edge_qc.cli.review import labels_option
+from edge_qc_export.commands.options import (
+    part_option,
+    public_key_option,
+    sign_option,
+    source_option,
+)
 
 _FILE = click.Path(path_type=Path)
 
@@ -24,15 +30,9 @@ _FILE = click.Path(path_type=Path)
     help="Labelled images as 'train' reads them, or a station's evidence folder with its labels.",
 )
 @click.option("--out", type=_FILE, help="Default: BUNDLE's name and the new version, beside it.")
-@click.option(
-    "--part",
-    type=click.Choice(["train", "test"]),
-    help="The part of labelled images.  [default: all of them]",
-)
+@part_option
 @labels_option
-@click.option(
-    "--source", help="Where the parts are from.  [default: their stations, or the folder]"
-)
+@source_option
 @click.option(
     "--max-escape",
     type=Share(),
@@ -48,17 +48,8 @@ _FILE = click.Path(path_type=Path)
     type=click.IntRange(1),
     help="Must grow from bundle to bundle.  [default: BUNDLE's and 1]",
 )
-@click.option(
-    "--sign",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="KEY",
-    help="Sign with this private key ('edge-qc keygen').",
-)
-@click.option(
-    "--public-key",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Refuse BUNDLE unless this key verifies its signature.",
-)
+@sign_option
+@public_key_option
 @json_option
 def command(
     bundle: Path,

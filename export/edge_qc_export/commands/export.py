@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edge_qc.cli.options import Share, json_option
+from edge_qc_export.commands.options import sign_option
 
 
 @click.command("export")
@@ -132,12 +133,7 @@ from edge_qc.cli.options import Share, json_option
     type=click.IntRange(1),
     help="Must grow from bundle to bundle; default: the run's time in seconds.",
 )
-@click.option(
-    "--sign",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="KEY",
-    help="Sign with this private key ('edge-qc keygen').",
-)
+@sign_option
 @click.option(
     "--on",
     "target",

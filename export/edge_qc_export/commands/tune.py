@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
+from edge_qc.cli.local_page import port_option, show
 from edge_qc.cli.review import labels_option
+from edge_qc_export.commands.options import (
+    part_option,
+    public_key_option,
+    sign_option,
+    source_option,
+)
 
 _FILE = click.Path(path_type=Path)
 
@@ -15,32 +22,17 @@ _FILE = click.Path(path_type=Path)
 @click.command("tune", short_help="Move a bundle's bound and costs, and see what changes.")
 @click.argument("bundle", type=_FILE)
 @click.argument("data", type=_FILE)
-@click.option(
-    "--part",
-    type=click.Choice(["train", "test"]),
-    help="The part of labelled images.  [default: all of them]",
-)
+@part_option
 @labels_option
-@click.option(
-    "--source", help="Where the parts are from.  [default: their stations, or the folder]"
-)
+@source_option
 @click.option(
     "--out",
     type=_FILE,
     help="Where saving writes.  [default: BUNDLE's name and the new version, beside it]",
 )
-@click.option(
-    "--sign",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="KEY",
-    help="Sign what is saved with this private key ('edge-qc keygen').",
-)
-@click.option(
-    "--public-key",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Refuse BUNDLE unless this key verifies its signature.",
-)
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="By default any free port.")
+@sign_option
+@public_key_option
+@port_option
 def command(
     bundle: Path,
     data: Path,
@@ -61,9 +53,7 @@ def command(
     """
     from edge_qc.cli.review import label_store
     from edge_qc.engine import open_engine
-    from edge_qc.errors import UsageError
     from edge_qc.evidence import Labels
-    from edge_qc.evidence.serving import LocalServer
     from edge_qc_export.packing.signing import read_private_key
     from edge_qc_export.progress import ConsoleReporter
     from edge_qc_export.recalibration import begin
@@ -85,17 +75,6 @@ def command(
     name = f"{bundle.resolve().name}-{begun.bundle.manifest.version + 1}"
     site = Tuner(begun, engine, out or bundle.resolve().with_name(name), sign)
     try:
-        server = LocalServer(site, port)
-    except OSError as error:
-        raise UsageError(
-            f"port {port} of 127.0.0.1: {error.strerror}. Choose another --port"
-        ) from error
-    with server:
-        click.echo(server.url)
-        click.echo("Open it in a browser of this machine; Ctrl-C ends it.", err=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            click.echo(err=True)
-        finally:
-            engine.close()
+        show(site, port)
+    finally:
+        engine.close()

@@ -25,8 +25,8 @@ from edge_qc.evidence.dataset import export_dataset
 from edge_qc.evidence.page import Desk
 from edge_qc.evidence.pictures import heat_picture
 from edge_qc.evidence.serving import LocalServer
+from tests.rig.browsers import show_as, texts
 from tests.rig.cameras import picture
-from tests.rig.programs import need
 from tests.rig.publishing import wait_until
 from tests.rig.trained import EDGE_QC
 
@@ -411,23 +411,6 @@ def test_a_network_trains_on_what_was_labelled(store: Store, tmp_path: Path) -> 
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    programs = [need("chromium", "chromedriver"), need("chromedriver")]
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
-    yield driver
-    driver.quit()
-
-
 @pytest.mark.xdist_group("browser")
 def test_a_person_labels_by_keyboard(store: Store, browser: Any) -> None:
     """One key labels and goes on; the arrows go back; names that are markup stay text."""
@@ -448,7 +431,7 @@ def test_a_person_labels_by_keyboard(store: Store, browser: Any) -> None:
             )
         )
         assert "0 of 2 labelled" in body.text
-        choices = [b.text for b in browser.find_elements(By.CSS_SELECTOR, "#choices button")]
+        choices = texts(browser, "#choices button")
         assert choices == [
             *("g GOOD", "d DRIFT", "u UNUSABLE", f"i {HOSTILE}", "m Missing"),
         ]
@@ -467,7 +450,7 @@ def test_a_person_labels_by_keyboard(store: Store, browser: Any) -> None:
         browser.find_element(By.ID, "new-label").send_keys("Dust" + Keys.ENTER)
         wait_until(lambda: "2 of 2 labelled" in body.text)
         body.send_keys(Keys.ARROW_LEFT)
-        choices = [b.text for b in browser.find_elements(By.CSS_SELECTOR, "#choices button")]
+        choices = texts(browser, "#choices button")
         assert [choice[0] for choice in choices] == ["g", "d", "u", "i", "m", "s"]
         body.send_keys("d")
         wait_until(lambda: Labels(store.folder).latest()[second].label == "DRIFT")
@@ -490,15 +473,7 @@ def test_one_key_labels_all_that_look_alike(
     other = scratched(store, 36, doubt=0.1)
     known = scratched(store, 36)
     Labels(store.folder).add(known, "Crack", "GOOD", "bert", "seen before")
-    devtools = browser.execute_cdp_cmd
-    devtools(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
-    )
-    devtools(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": theme}]},
-    )
+    show_as(browser, width, 900, theme)
 
     def latest() -> dict[str, tuple[str, str, str]]:
         return {
@@ -521,8 +496,7 @@ def test_one_key_labels_all_that_look_alike(
         why = browser.find_element(By.ID, "why")
         why.send_keys("bent" + Keys.ENTER)
         if folder := os.environ.get("SCREENSHOTS"):
-            devtools("Emulation.setDeviceMetricsOverride", {"width": width, "height": 1900,
-                     "deviceScaleFactor": 1, "mobile": width < 600})  # fmt: skip
+            show_as(browser, width, 1900)
             browser.save_screenshot(f"{folder}/group-{theme}-{width}.png")
         body.send_keys("m")
         wait_until(lambda: "3 of 5 labelled" in body.text)
@@ -541,7 +515,6 @@ def test_one_key_labels_all_that_look_alike(
         assert latest() == {
             **dict.fromkeys(group, ("Missing", "anna", "")), other: ("GOOD", "anna", "")
         }  # fmt: skip
-    devtools("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_command_prints_an_address_that_answers(store: Store) -> None:

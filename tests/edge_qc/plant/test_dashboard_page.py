@@ -19,8 +19,6 @@ import pytest
 
 pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
 
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from edge_qc.publisher import Kind
@@ -30,7 +28,7 @@ from edge_qc.system.state import State
 from tests.edge_qc.cli.test_watch import RUNNING, publish, verdict
 from tests.edge_qc.plant.test_dashboard_server import PASSWORD, dashboard
 from tests.rig.brokers import running_broker
-from tests.rig.programs import need
+from tests.rig.browsers import show_as
 from tests.rig.publishing import content, good
 from tests.rig.tiny_bundle import make_bundle
 from tests.rig.trained import EDGE_QC
@@ -47,10 +45,7 @@ class Page:
         self.driver = driver
 
     def open(self, address: str, width: int = 1280, height: int = 900) -> None:
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
-        )
+        show_as(self.driver, width, height)
         self.driver.get(address)
 
     def text(self, selector: str) -> str:
@@ -82,19 +77,6 @@ class Page:
                 "return [ink, ground]".replace("arguments[0]", json.dumps(selector))
             )
         )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    programs = [need("chromium", "chromedriver"), need("chromedriver")]
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

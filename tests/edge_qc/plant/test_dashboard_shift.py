@@ -20,12 +20,12 @@ from selenium.webdriver.support.ui import Select
 from edge_qc.plant.dashboard.login import Role, write_account
 from edge_qc.plant.recorder import open_database, truths
 from edge_qc.plant.recorder.where import Where
-from tests.edge_qc.plant.test_dashboard_page import Page, browser, page, station_settings
+from tests.edge_qc.plant.test_dashboard_page import Page, page, station_settings
 from tests.edge_qc.plant.test_dashboard_server import dashboard
 from tests.rig.trained import EDGE_QC
 
 pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("browser")]
-__all__ = ["browser", "page"]
+__all__ = ["page"]
 
 ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -26,7 +26,7 @@ from edge_qc_export.data.dataset import read_samples
 from edge_qc_export.evaluation import judge
 from edge_qc_export.recalibration import Begun, begin
 from edge_qc_export.tuning.site import SHOWN, Tuner
-from tests.rig.programs import need
+from tests.rig.browsers import show_as, texts
 from tests.rig.publishing import wait_until
 from tests.rig.trained import EDGE_QC, Trained
 
@@ -181,23 +181,6 @@ def test_the_command_prints_an_address_that_answers_and_refuses_what_it_cannot_t
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    programs = [need("chromium", "chromedriver"), need("chromedriver")]
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
-    yield driver
-    driver.quit()
-
-
 @pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_a_person_tunes_by_keyboard(
@@ -209,15 +192,7 @@ def test_a_person_tunes_by_keyboard(
 
     # A picture with heat takes the network, and a machine of two cores may be busy.
     soon = partial(wait_until, timeout_s=60.0)
-    devtools = browser.execute_cdp_cmd
-    devtools(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 1400, "deviceScaleFactor": 1, "mobile": width < 600},
-    )
-    devtools(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": theme}]},
-    )
+    show_as(browser, width, 1400, theme)
     with tuner(begun, tmp_path / "tuned") as site, LocalServer(site) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         own, loose = (site.move(one)["figures"]["given"]["now"] for one in (OWN, LOOSE))
@@ -229,8 +204,7 @@ def test_a_person_tunes_by_keyboard(
             return f"{figures['overkill']['count']} of {figures['overkill']['of']};"
 
         def now() -> str:
-            cells = browser.find_elements(By.CSS_SELECTOR, "#rates td.now")
-            return cells[0].text if cells else ""
+            return next(iter(texts(browser, "#rates td.now")), "")
 
         assert counted(own) != counted(loose), "the case shows a change"
         soon(lambda: counted(own) in now())
@@ -261,4 +235,3 @@ def test_a_person_tunes_by_keyboard(
         said = [entry for entry in browser.get_log("browser") if entry["source"] != "network"]
         assert said == []
         server.shutdown()
-    devtools("Emulation.clearDeviceMetricsOverride", {})
