@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import uuid
+from datetime import datetime, timezone
 
 import paho.mqtt.client as paho
 
@@ -34,6 +35,7 @@ def main() -> None:
             "epoch": epoch,
             "seq": seq,
             "trigger_id": uuid.uuid4().hex,
+            "time": datetime.now(timezone.utc).isoformat(),
             "image": f"{epoch}-{seq}~{seq % len(PROTOTYPES)}~{NO_FAULT}",
             "label": label,
             "disposition": "PASS" if label == "GOOD" else "REJECT",

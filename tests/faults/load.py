@@ -44,14 +44,24 @@ CODES = {
     "view": 70,
     "crop": 80,
     "decide": 90,
+    "slow": 100,
 }
-"""Faults of the stages behind the camera, and the first pixel that asks for them."""
+"""Faults of the stages behind the camera, and the first pixel that asks for them. ``slow``: the
+engine takes ``SLOW_S``, and the verdict is as good as any."""
+
+SLOW_S = 0.4
 
 CAMERA_FAULTS = ("black", "white", "stale", "gone", "crash", "stuck", "misshapen")
 """Faults of the camera itself. ``gone``: an error; ``crash``: its process is killed; ``stuck``: a
 read that never returns; ``misshapen``: pixels of a shape that no frame has."""
 
-FORBIDS_A_DECISION = (*CODES, "black", "white", "stale", "misshapen")
+FORBIDS_A_DECISION = (
+    *(code for code in CODES if code != "slow"),
+    "black",
+    "white",
+    "stale",
+    "misshapen",
+)
 NO_FAULT = "none"
 
 

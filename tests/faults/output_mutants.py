@@ -90,9 +90,13 @@ OUTPUT_MUTANTS = (
                 "output/outlet.py",
                 "                    self._skipped[due.result.block] = True\n"
                 "                self.unsent += 1\n                raise\n",
-                "                    heapq.heappush(self._scheduled, due)\n                raise\n",
+                "                    self._schedule.add(due)\n                raise\n",
             ),
-            ("output/outlet.py", "            self._scheduled.clear()\n", ""),
+            (
+                "output/outlet.py",
+                "[*self._slots.values(), *self._schedule.clear()]",
+                "[*self._slots.values()]",
+            ),
         ),
     ),
     Mutant(

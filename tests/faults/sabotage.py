@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.faults.load import CODES
+from tests.faults.load import CODES, SLOW_S
 
 POINTS: dict[str, tuple[str, str]] = {
     "trigger-asked": ("before", "edge_qc.publisher.ledger.outbox:Outbox.trigger"),
@@ -220,6 +220,8 @@ def _arm_stages() -> None:
             raise RuntimeError("sabotage: a bug in the engine")
         if CODES["hang"] in codes:
             time.sleep(3600)
+        if CODES["slow"] in codes:
+            time.sleep(SLOW_S)
         session = engine._session
         engine._session = _Liar(session, codes)
         try:

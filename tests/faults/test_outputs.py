@@ -36,7 +36,8 @@ pytestmark = [
     pytest.mark.skipif(lacking("mosquitto") is not None, reason=str(lacking("mosquitto"))),
 ]
 
-CAMERAS = ("load:live=0&part=1&pause=0.01&fault.nan=0.05&fault.black=0.05",)
+CAMERAS = ("load:live=0&part=1&pause=0.01&fault.nan=0.05&fault.black=0.05&fault.slow=0.02",)
+"""What is slow comes after its deadline, however fast the machine is."""
 DEADLINE_MS = 300
 _ARMED = 4
 """The last process that is armed to die; those from the second on are."""
@@ -88,7 +89,7 @@ class Way:
         """Every piece waits so long, for a while that has a middle without any change."""
         with self.disturbed("delayed"):
             self.proxy.delay_s = seconds
-            time.sleep(1.2)
+            time.sleep(3.0)
         if reset:
             self.resets()
 
@@ -163,8 +164,7 @@ def first_breach(folder: Path, source: Path = ROOT) -> str:
         way.world.station.begin()
         deeds = (
             lambda: None,
-            lambda: way.delay(0.09),
-            way.resets,
+            *[lambda: way.delay(0.11), way.resets] * 3,
             way.kill,  # The next process is armed to die with a PASS half written.
             lambda: _died(way),
             way.half_open,
