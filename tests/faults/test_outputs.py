@@ -94,12 +94,24 @@ class Way:
             self.resets()
 
     def resets(self) -> None:
-        """Connections that end while something is on its way."""
-        for _ in range(6):
+        """Connections that end while something is on its way: in turn the answer to a coil, and
+        whatever it is."""
+        for number in range(6):
             with self.disturbed("reset"):
                 self.proxy.delay_s = 0.03
-                time.sleep(0.15)
+                if number % 2:
+                    time.sleep(0.15)
+                else:
+                    self.await_result()
                 self.proxy.reset()
+
+    def await_result(self) -> None:
+        """Until the next one stands at the controller, or a while where none comes."""
+        assert self.area.coil is not None
+        toggle = self.area.coil + 1
+        before, until_s = self.controller.coils[toggle], time.monotonic() + 5
+        while self.controller.coils[toggle] == before and time.monotonic() < until_s:
+            time.sleep(0.001)
 
     def half_open(self) -> None:
         for way in ("mute", "deaf"):
@@ -164,7 +176,8 @@ def first_breach(folder: Path, source: Path = ROOT) -> str:
         way.world.station.begin()
         deeds = (
             lambda: None,
-            *[lambda: way.delay(0.11), way.resets] * 3,
+            *[lambda: way.delay(0.11)] * 3,
+            way.resets,
             way.kill,  # The next process is armed to die with a PASS half written.
             lambda: _died(way),
             way.half_open,

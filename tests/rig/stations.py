@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_qc.bundle.slots import Slots
 from edge_qc.line import Line
 from edge_qc.parts import Disposition
@@ -48,14 +51,18 @@ class Station:
 
     @contextmanager
     def feed(
-        self, *kinds: Disposition, part: Callable[[int], str | None] = lambda n: None
+        self,
+        *shown: Disposition | NDArray[np.uint8],
+        part: Callable[[int], str | None] = lambda n: None,
     ) -> Iterator[None]:
+        """In turn, again and again: pictures, or what the tiny bundle decides so."""
         stop = threading.Event()
 
         def give() -> None:
             while not stop.wait(0.002):
-                kind = kinds[self.given % len(kinds)]
-                self.camera.give(pictures()[kind], part(self.given))
+                one = shown[self.given % len(shown)]
+                pixels = pictures()[one] if isinstance(one, Disposition) else one
+                self.camera.give(pixels, part(self.given))
                 self.given += 1
 
         thread = threading.Thread(target=give)

@@ -77,6 +77,17 @@ def watching(broker: tuple[str, int], *arguments: str) -> Iterator[subprocess.Po
         watch.wait()
 
 
+def heard_until(watch: subprocess.Popen[str], state: str) -> list[dict[str, Any]]:
+    """All messages up to the station's being in this state, or until ``--for`` is over."""
+    assert watch.stdout is not None
+    heard: list[dict[str, Any]] = []
+    for line in watch.stdout:
+        heard.append(json.loads(line))
+        if heard[-1].get("state") == state:
+            break
+    return heard
+
+
 def run(settings: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*EDGE_QC, "run", "--config", str(settings), *arguments],
@@ -140,13 +151,12 @@ def test_every_message_keeps_its_schema(
     settings = station_toml(
         tmp_path, trained, any_broker, camera, 'part_dies = ["Die01"]\nhealth_every_s = 0.2'
     )
-    with watching(any_broker, "--for", "12") as watch:
+    with watching(any_broker, "--for", "40") as watch:
         assert run(settings, "--until-end").returncode == 0
-        output, _ = watch.communicate(timeout=30)
+        heard = heard_until(watch, "DEAD")
     schemas = json_schemas()
     seen = set()
-    for line in output.splitlines():
-        message = json.loads(line)
+    for message in heard:
         kind = message["schema"].split("/")[1]
         jsonschema.validate(message, schemas[kind])
         seen.add(kind)
@@ -227,8 +237,7 @@ def test_sigterm_drains(trained: Trained, any_broker: tuple[str, int], tmp_path:
         daemon.send_signal(signal.SIGTERM)
         _, errors = daemon.communicate(timeout=20)
         assert daemon.returncode == 0, errors
-        output, _ = watch.communicate(timeout=60)
-    messages = [json.loads(line) for line in output.splitlines()]
+        messages = heard_until(watch, "DEAD")
     sequence = [m["seq"] for m in messages if m["schema"].startswith("edge-qc/verdict")]
     assert len(sequence) > 10
     assert sequence == list(range(1, len(sequence) + 1))
@@ -237,8 +246,13 @@ def test_sigterm_drains(trained: Trained, any_broker: tuple[str, int], tmp_path:
     assert "RUNNING" in states
     assert "STOPPING" in states
     database = sqlite3.connect(tmp_path / "state" / "outbox.sqlite")
-    assert database.execute("SELECT count(*) FROM message WHERE state = 0").fetchone() == (0,)
-    assert database.execute("SELECT count(*) FROM trigger").fetchone() == (0,)
+
+    def count(of: str) -> int:
+        return int(database.execute(f"SELECT count(*) FROM {of}").fetchone()[0])
+
+    assert count("message WHERE state = 0") == 0
+    assert count("trigger") == 0
+    assert count("message WHERE kind = 'verdict'") == len(sequence), "none came after DEAD"
     database.close()
 
 
@@ -255,13 +269,12 @@ def test_a_flipped_byte_in_the_bundle_stops_the_station(
     settings = station_toml(
         tmp_path, Trained(trained.data, trained.run, altered), any_broker, camera
     )
-    with watching(any_broker, "--for", "8") as watch:
+    with watching(any_broker, "--for", "20") as watch:
         done = run(settings)
-        output, _ = watch.communicate(timeout=30)
+        states = heard_until(watch, "FAULT")
     assert done.returncode == 78
     assert "model.onnx was altered" in done.stderr
     assert "Traceback" not in done.stderr
-    states = [json.loads(line) for line in output.splitlines()]
     assert any(m.get("state") == "FAULT" and "altered" in m["why"] for m in states)
 
 

@@ -26,13 +26,13 @@ from edge_qc.cli.inspect import command as inspect
 from edge_qc.errors import DataError, UsageError
 from edge_qc.evidence import Labels, Store
 from edge_qc.parts import GOOD
-from edge_qc.station.installation import install, roll_back
+from edge_qc.station.installation import Shadowing, install, roll_back
 from edge_qc_export.commands.calibrate import command
 from edge_qc_export.commands.keygen import command as keygen
 from edge_qc_export.gate.parts_file import read_parts
 from edge_qc_export.gate.rule_of_many import labels_of, weigh
 from edge_qc_export.packing.bundle_folder import write_bundle
-from tests.rig.stations import put_in, settings_in
+from tests.rig.stations import put_in, running_station, settings_in
 from tests.rig.trained import Trained
 
 pytestmark = pytest.mark.torch
@@ -148,6 +148,47 @@ def test_it_is_installed_and_rolled_back_like_any_other(
     assert current() == new.manifest.version
     roll_back(settings)
     assert current() == new.manifest.version - 1
+
+
+def test_a_running_station_tries_it_in_shadow_and_goes_on_with_it(
+    trained: Trained, signed: tuple[Bundle, dict[str, Any], Path], tmp_path: Path
+) -> None:
+    """The one before judges meanwhile; what would change is what the two say of the same parts."""
+    new, settings = signed[0], settings_in(tmp_path / "state")
+    put_in(settings, trained.bundle)
+    files = sorted((trained.data / "input_test").iterdir())[:12]
+    pixels = [np.asarray(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE), np.uint8) for file in files]
+    summaries: list[dict[str, Any]] = []
+
+    def approve(summary: dict[str, Any]) -> bool:
+        summaries.append(summary)
+        return True
+
+    with running_station(settings) as station, station.feed(*pixels, part=str):
+        assert install(settings, new.path, shadowing=Shadowing(24, 60, approve)).live
+        given = station.given
+        station.wait_until(lambda: station.given > given + 12)
+        assert roll_back(settings).live
+    said = station.said("verdict")
+    version = new.manifest.version
+    seen = [verdict["bundle"]["version"] for verdict in said]
+    assert len(said) == station.given
+    assert set(seen) == {version - 1, version}
+    assert seen.index(version) >= summaries[0]["frames"] >= 24
+    assert not [verdict for verdict in said if verdict["label"] == "NOT_JUDGED"]
+
+    def labels(number: int) -> dict[int, str]:
+        """By picture, under this version."""
+        return {
+            int(verdict["part_id"]) % len(pixels): verdict["label"]
+            for verdict in said
+            if verdict["bundle"]["version"] == number
+        }
+
+    before, after = labels(version - 1), labels(version)
+    changed = {(before[one], after[one]) for one in before if before[one] != after[one]}
+    foretold = {(pair["now"], pair["candidate"]) for pair in summaries[0]["disagreements"]}
+    assert foretold == changed
 
 
 def test_a_part_counts_once(

@@ -21,6 +21,7 @@ from edge_qc.cli.inspect import command as inspect
 from edge_qc.cli.judge import command as judge
 from edge_qc.cli.view import command as view
 from edge_qc.errors import BundleError, DataError, UsageError
+from edge_qc_export.commands.calibrate import command as calibrate
 from edge_qc_export.commands.evaluate import command as evaluate
 from edge_qc_export.commands.train import command as train
 from edge_qc_export.data.dataset import read_samples
@@ -143,6 +144,24 @@ def test_an_evaluation_counts_what_would_not_be_judged(run: Run, bundle: Path) -
     found = json.loads(done.stdout)
     assert any(note.startswith("1 of 16 parts were not found") for note in found["notes"])
     assert found["confusion"]["GOOD"]["DRIFT"] >= 1
+
+
+def test_it_is_calibrated_with_parts_that_are_found_first(
+    run: Run, bundle: Path, tmp_path: Path
+) -> None:
+    """The templates go along as they are; a part that no station would judge is left out."""
+    arguments = [bundle, "--with", run.data, "--part", "test", "--out", tmp_path / "new"]
+    done = CliRunner().invoke(calibrate, [*map(str, arguments)], catch_exceptions=False)
+    assert "1 images that a station would not judge are left out" in " ".join(done.stderr.split())
+    new = open_bundle(tmp_path / "new").manifest
+    assert new.alignment == open_bundle(bundle).manifest.alignment
+    assert (tmp_path / "new" / ALIGNMENT).read_bytes() == (bundle / ALIGNMENT).read_bytes()
+    (ancestor,) = new.calibrated or ()
+    assert (ancestor.good, ancestor.bad) == (5, 10)
+    askew = tmp_path / "askew.png"
+    write_picture(askew, photograph("GOOD", np.random.default_rng(20), 10, -12, 3))
+    placements = [judged(one, askew)[1][0]["placement"] for one in (bundle, tmp_path / "new")]
+    assert placements[0] == placements[1]
 
 
 def test_a_missing_or_altered_template_is_refused(bundle: Path, tmp_path: Path) -> None:
