@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_NO_END = "a quote before it may have no end"
+
 
 @dataclass(frozen=True, slots=True)
 class TableFault:
@@ -25,13 +27,19 @@ class TableFault:
 
 
 def read_rows(
-    file: Path, columns: Sequence[str], faults: list[TableFault], optional: Sequence[str] = ()
+    file: Path,
+    columns: Sequence[str],
+    faults: list[TableFault],
+    optional: Sequence[str] = (),
+    *,
+    rest: bool = False,
 ) -> list[tuple[int, dict[str, str]]]:
     """The rows of a table with their line numbers, cells without the blanks around them.
 
     columns: those that the table must have; optional: those that a row holds too where the table
-    has them. Others, such as the challenge's unnamed index, are left aside. Blank lines are
-    skipped. Faults are appended, and their rows left out.
+    has them. Others, such as the challenge's unnamed index, are left aside; with ``rest`` a row
+    holds those with a name too, by the name as it is written. Blank lines are skipped. Faults are
+    appended, and their rows left out.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -44,27 +52,59 @@ def read_rows(
         return []
     head = text.split("\n", 1)[0]
     delimiter = ";" if head.count(";") > head.count(",") else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip().casefold() for name in next(reader, [])]
-    missing = [name for name in columns if name.casefold() not in header]
-    if missing:
-        seen = ", ".join(name for name in header if name) or "nothing"
-        text = f"has no column {', '.join(missing)}; wanted {', '.join(columns)}, seen {seen}"
-        faults.append(TableFault(1, text))
+    # A quote after a blank opens a cell too: other tools write `a.png, "bent, twice"`.
+    stream = io.StringIO(text, newline="")
+    reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
+    try:
+        names = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        faults.append(TableFault(1, f"cannot be read as CSV ({error}): {_NO_END}"))
         return []
-    wanted = [*columns, *(name for name in optional if name.casefold() in header)]
-    places = {name: header.index(name.casefold()) for name in wanted}
+    if reader.line_num > 1:
+        faults.append(TableFault(1, f"the header has {reader.line_num} lines, wanted 1: {_NO_END}"))
+        return []
+    places = _places(names, columns, optional, rest, faults)
+    if places is None:
+        return []
     rows = []
     try:
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
-            if len(row) != len(header):
-                text = f"has {len(row)} cells, wanted {len(header)}"
+            if len(row) != len(names):
+                text = f"has {len(row)} cells, wanted {len(names)}"
                 faults.append(TableFault(reader.line_num, text))
                 continue
             rows.append((reader.line_num, {name: row[at].strip() for name, at in places.items()}))
     except csv.Error as error:
-        text = f"cannot be read as CSV ({error}): a quote before it may have no end"
-        faults.append(TableFault(reader.line_num, text))
+        faults.append(TableFault(reader.line_num, f"cannot be read as CSV ({error}): {_NO_END}"))
     return rows
+
+
+def _places(
+    names: Sequence[str],
+    columns: Sequence[str],
+    optional: Sequence[str],
+    rest: bool,
+    faults: list[TableFault],
+) -> dict[str, int] | None:
+    """Where in a row each wanted column is; None where the header is at fault."""
+    header = [name.casefold() for name in names]
+    missing = [name for name in columns if name.casefold() not in header]
+    if missing:
+        seen = ", ".join(name for name in header if name) or "nothing"
+        text = f"has no column {', '.join(missing)}; wanted {', '.join(columns)}, seen {seen}"
+        faults.append(TableFault(1, text))
+        return None
+    wanted = [*columns, *(name for name in optional if name.casefold() in header)]
+    places = {name: header.index(name.casefold()) for name in wanted}
+    if rest:
+        taken = set(places.values())
+        for at, name in enumerate(names):
+            if at in taken or not name:
+                continue
+            if name in places:
+                faults.append(TableFault(1, f"has the column {name!r} twice; wanted it once"))
+                return None
+            places[name] = at
+    return places

@@ -117,8 +117,8 @@ def command(
 ) -> None:
     """Train a classifier on the images in DATA and leave a run folder.
 
-    DATA is a folder in the challenge's layout, or with a folder per class. On several processes:
-    torchrun --nproc-per-node 2 -m edge_qc.cli train DATA …
+    DATA is a folder in the challenge's layout, with a folder per class, or with a _classes.csv in
+    each of its parts. On several processes: torchrun --nproc-per-node 2 -m edge_qc.cli train DATA …
     """
     import os
     from datetime import datetime

@@ -1,4 +1,4 @@
-"""Labelled images in: the challenge's layout, or a folder per class.
+"""Labelled images in: the challenge's layout, a folder per class, or a table of classes per part.
 
 Tables and folders become samples; every fault of a table is collected with its file and line, so
 that all are reported at once (those of the pictures are added where they are decoded, in
@@ -11,8 +11,11 @@ unnamed index column, ``filename,window,lib,Label``), ``input_test/*.png`` with 
 The first two may have a column ``session``.
 A folder per class: ``CLASS/*.png``, or ``CLASS/DIE/*.png`` if there are several dies, below the
 root or below its ``train``, ``valid`` (or ``val``: what is held out) and ``test``, as MVTec AD and
-Roboflow lay them out. With both an optional ``groups.csv`` (``filename,group``) names what a split
-must keep together.
+Roboflow lay them out.
+A table of classes per part: each of these folders holds its pictures and a ``_classes.csv``
+(``filename`` and a column per class, with a 1 in one of them), as Roboflow writes it for pictures
+with several labels.
+With each an optional ``groups.csv`` (``filename,group``) names what a split must keep together.
 """
 
 from __future__ import annotations
@@ -25,10 +28,10 @@ from pathlib import Path
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.data.class_names import label_from_text, spelling_faults, spelling_notes
-from edge_qc_export.data.folders import folder_samples
+from edge_qc_export.data.folders import CLASSES_TABLE, folder_samples
 from edge_qc_export.data.sample import Part, Sample
 from edge_qc_export.data.sessions import Rule, with_sessions
-from edge_qc_export.data.tables import Fault, Lines, raise_faults, read_lookup, read_table
+from edge_qc_export.data.tables import Fault, Lines, raise_faults, read_lookup, read_pictures
 
 __all__ = [
     "CHALLENGE_CLASSES",
@@ -90,7 +93,8 @@ def read_samples(
         kind = "a file" if root.exists() else "nothing"
         raise DataError(
             f"data {root}: {kind} there, wanted a folder in the challenge's layout "
-            f"({TRAIN_TABLE}, input_train/) or with a folder per class"
+            f"({TRAIN_TABLE}, input_train/), with a folder per class, or with a {CLASSES_TABLE} in "
+            "train/"
         )
     found: list[Fault] = []
     said: list[str] = []
@@ -122,7 +126,7 @@ def read_samples(
         if not any(root.glob("*.csv")):
             text = (
                 f"holds no image for its {part} part; wanted {TRAIN_TABLE} beside input_train/, "
-                "or a folder of images for each class"
+                f"a folder of images for each class, or {CLASSES_TABLE} beside the images"
             )
         found.append(Fault(root, 0, text))
     if faults is None:
@@ -135,18 +139,13 @@ def read_samples(
 def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Sample]:
     table = root / (TRAIN_TABLE if part == "train" else TEST_TABLE)
     folder = root / f"input_{part}"
-    columns = ["filename", "window", "lib"] + (["Label"] if part == "train" else [])
+    columns = ["window", "lib"] + (["Label"] if part == "train" else [])
     truth: Lines = {}
     if part == "test" and (root / TRUTH_TABLE).exists():
         truth = read_lookup(root / TRUTH_TABLE, "Label", faults)
     samples: list[Sample] = []
-    lines: dict[str, int] = {}
-    for line, row in read_table(table, columns, faults, ["session"]):
+    for line, row in read_pictures(table, columns, faults, ["session"]):
         name = row["filename"]
-        if name in lines:
-            faults.append(Fault(table, line, f"{name} is named twice, first in line {lines[name]}"))
-            continue
-        lines[name] = line
         label = row["Label"] if part == "train" else truth.pop(name, (0, None))[1]
         samples.append(
             Sample(

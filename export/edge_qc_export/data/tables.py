@@ -47,24 +47,43 @@ def raise_faults(root: Path, faults: Sequence[Fault]) -> None:
 
 
 def read_table(
-    file: Path, columns: Sequence[str], faults: list[Fault], optional: Sequence[str] = ()
+    file: Path,
+    columns: Sequence[str],
+    faults: list[Fault],
+    optional: Sequence[str] = (),
+    *,
+    rest: bool = False,
 ) -> list[tuple[int, dict[str, str]]]:
     """The rows of a table with their line numbers; see ``edge_qc.tables.read_rows``."""
     found: list[TableFault] = []
-    rows = read_rows(file, columns, found, optional)
+    rows = read_rows(file, columns, found, optional, rest=rest)
     faults.extend(Fault(file, fault.line, fault.text) for fault in found)
+    return rows
+
+
+def read_pictures(
+    file: Path,
+    columns: Sequence[str],
+    faults: list[Fault],
+    optional: Sequence[str] = (),
+    *,
+    rest: bool = False,
+) -> list[tuple[int, dict[str, str]]]:
+    """As ``read_table``, of a table with a row for each ``filename``; one named twice is a fault,
+    and its first row counts."""
+    rows = []
+    first: dict[str, int] = {}
+    for line, row in read_table(file, ["filename", *columns], faults, optional, rest=rest):
+        name = row["filename"]
+        if name in first:
+            faults.append(Fault(file, line, f"{name} is named twice, first in line {first[name]}"))
+        else:
+            first[name] = line
+            rows.append((line, row))
     return rows
 
 
 def read_lookup(file: Path, column: str, faults: list[Fault]) -> Lines:
     """One column of a table by ``filename``; a filename named twice is a fault."""
-    found: Lines = {}
-    for line, row in read_table(file, ["filename", column], faults):
-        name = row["filename"]
-        if name in found:
-            faults.append(
-                Fault(file, line, f"{name} is named twice, first in line {found[name][0]}")
-            )
-        else:
-            found[name] = line, row[column]
-    return found
+    rows = read_pictures(file, [column], faults)
+    return {row["filename"]: (line, row[column]) for line, row in rows}
