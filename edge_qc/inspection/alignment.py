@@ -42,6 +42,8 @@ _TURN_STEP = 2.0
 """Degrees between the turns that are tried first."""
 _TRIED, _KEPT = 8, 3
 """Places that the second step starts from, and that the last one does."""
+_SUM = np.array([[1, 1], [0, 0]], np.float32)
+"""Of two channels, into the first."""
 
 
 def reduced(grey: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
@@ -163,9 +165,8 @@ class Template:
         origin = np.floor(anchor - self._anchor + 0.5)
         reach = np.array(search.reach)
         wanted = self._patch(edges, origin.astype(int) - reach * COARSE, search)
-        energy = np.zeros_like(wanted)
-        energy[..., 0] = (wanted * wanted).sum(2)
-        seen, power = _spectrum(wanted), _spectrum(energy)
+        energy = cv2.transform(cv2.multiply(wanted, wanted), _SUM)
+        seen, power = _spectrum(wanted), _spectrum(np.asarray(energy, np.float32))
         products = np.empty_like(search.spectra)
         np.multiply(search.spectra[:-1], seen, out=products[:-1])
         np.multiply(search.spectra[-1], power, out=products[-1])
