@@ -9,7 +9,7 @@ The part is looked for in three steps, each from what the one before found:
    frequency domain.
 2. From the likeliest places down to fractions of a pixel, on edges averaged over 2 x 2: the
    template is moved along its own gradient (Baker and Matthews 2004, inverse compositional).
-3. The best of those again on the edges as they are.
+3. The best of those again on the edges as they are: mostly one, as the starts come to one place.
 
 What is left is the residual: 1 minus the cosine between the template's strongest edges and the
 picture's, 0 for a part that looks as GOOD do on average, 1 for nothing in common. OpenCV and small
@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -40,8 +40,12 @@ _POINTS, _ROUNDS = {1: 1500, MIDDLE: 500}, {1: 2, MIDDLE: 3}
 """How many of a template's strongest edges the fine steps look at, and how often they move it."""
 _TURN_STEP = 2.0
 """Degrees between the turns that are tried first."""
-_TRIED, _KEPT = 8, 3
-"""Places that the second step starts from, and that the last one does."""
+_TRIED, _KEPT = 6, 3
+"""Places that the second step starts from, and at most those that the last one does."""
+_BEHIND = 0.1
+"""A cosine that is so far behind the best after the second step is so after the last."""
+_APART = 1.0, 1.0, math.radians(2)
+"""Pixels and turn between poses that are not one and the same."""
 _SUM = np.array([[1, 1], [0, 0]], np.float32)
 """Of two channels, into the first."""
 
@@ -150,7 +154,7 @@ class Template:
         middle = (anchor + 0.5) / MIDDLE - 0.5
         small = sampled_picture(_averaged(edges, MIDDLE))
         poses, likeness = self._middle.refine(small, middle, starts, _ROUNDS[MIDDLE])
-        poses = poses[np.argsort(-likeness)[:_KEPT]]
+        poses = poses[_contenders(poses.tolist(), likeness.tolist())]
         poses[:, :2] *= MIDDLE
         poses, likeness = self._fine.refine(sampled_picture(edges), anchor, poses, _ROUNDS[1])
         best = int(likeness.argmax())
@@ -232,6 +236,23 @@ class Template:
                 f"{allowed}. Check what holds the part and the camera, or train with wider bounds"
             )
         return ""
+
+
+def _contenders(poses: Sequence[Sequence[float]], likeness: Sequence[float]) -> list[int]:
+    """Which poses may win the last step, the likeliest first: most starts come to one place."""
+    kept: list[int] = []
+    for one in sorted(range(len(poses)), key=lambda place: -likeness[place]):
+        if kept and (len(kept) == _KEPT or likeness[one] < likeness[kept[0]] - _BEHIND):
+            break
+        if all(_differ(poses[one], poses[other]) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _differ(pose: Sequence[float], other: Sequence[float]) -> bool:
+    return any(
+        abs(here - there) > apart for here, there, apart in zip(pose, other, _APART, strict=True)
+    )
 
 
 def turned_edges(edges: Floats, anchor: NDArray[np.float64], radians: float) -> Floats:
