@@ -113,9 +113,11 @@ def test_while_the_broker_is_away_the_line_goes_on(
 
 
 def test_a_connection_that_is_cut_again_and_again_loses_nothing(
-    broker: tuple[str, int], outbox: Outbox, tmp_path: Path
+    mosquitto: tuple[str, int], outbox: Outbox, tmp_path: Path
 ) -> None:
-    with Proxy(broker) as proxy, Ear(broker) as ear:
+    """Of a broker that keeps what it acknowledged: amqtt forgets what of it was not passed on yet
+    when a connection ends."""
+    with Proxy(mosquitto) as proxy, Ear(mosquitto) as ear:
         publisher = open_publisher(outbox, tmp_path, proxy.address)
         ids = []
         for _ in range(3):
