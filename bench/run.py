@@ -25,7 +25,7 @@ import edge_qc  # noqa: F401 - before any benchmark imports ONNX Runtime
 
 HERE = Path(__file__).parent
 # fleet and startup take arguments of their own and keep results of their own.
-_NOT_ONE = ("run", "timing", "page", "peers", "fleet", "startup")
+_NOT_ONE = ("run", "timing", "page", "peers", "fleet", "startup", "daemon_run")
 _PACKAGES = (
     "numpy",
     "opencv-python",

@@ -103,7 +103,8 @@ def gate_score(weights: Mapping[str, float], p_values: Mapping[str, float]) -> f
 def unlike_good(logits: NDArray[np.floating], good: int) -> float:
     """The largest of a defect's logit minus GOOD's: how surely the classifier tells the view from
     GOOD, by the defect that is nearest. good: GOOD's place."""
-    return float(np.delete(logits.astype(np.float64), good).max() - logits[good])
+    values = logits.tolist()
+    return float(max(values[:good] + values[good + 1 :]) - values[good])
 
 
 def of_die(values: Mapping[str, _T], die: str) -> _T:

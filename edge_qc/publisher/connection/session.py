@@ -139,6 +139,8 @@ class Session:
         trying = any(message.kind not in self._taken for message, _ in self._sent.values())
         while len(self._sent) < self._window and not trying:
             if not self._ready:
+                if self._cursor >= self._outbox.newest:
+                    return  # most wakes are acknowledgements: nothing new to read from the disk
                 self._ready.extend(self._outbox.waiting(self._cursor, _READ_AHEAD, held))
                 if not self._ready:
                     return

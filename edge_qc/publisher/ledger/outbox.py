@@ -205,6 +205,11 @@ class Outbox:
         """Call ``call`` on the writer's thread after each commit; it must not block."""
         self._writer.on_commit = call
 
+    @property
+    def newest(self) -> int:
+        """The row of the last committed message: nothing waits behind it."""
+        return self._writer.newest
+
     def waiting(self, after: int, limit: int, held: Sequence[Kind] = ()) -> list[Stored]:
         """The next committed messages to send after row ``after``, in order. A message whose hash
         does not match is reported by a ``ledger-gap`` event instead."""

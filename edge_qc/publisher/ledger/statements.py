@@ -94,15 +94,16 @@ def add_message(
     payload: str,
     made_s: float | None,
     verdict_id: str | None = None,
-) -> None:
-    """Add a message; a verdict replaces its trigger."""
-    connection.execute(
+) -> int:
+    """Add a message; a verdict replaces its trigger. Returns its row."""
+    added = connection.execute(
         "INSERT INTO message (kind, verdict_id, epoch, seq, payload, sha256, made_s)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (kind.value, verdict_id, epoch, seq, payload, digest(payload), made_s),
     )
     if verdict_id is not None:
         drop_trigger(connection, verdict_id)
+    return added.lastrowid or 0
 
 
 def set_state(connection: sqlite3.Connection, state: int, rows: Iterable[int], now: float) -> int:
@@ -168,6 +169,11 @@ def has_verdict(db: sqlite3.Connection, verdict_id: str) -> bool:
     """Whether the ledger holds a message with this id."""
     row = db.execute("SELECT 1 FROM message WHERE verdict_id = ?", (verdict_id,)).fetchone()
     return row is not None
+
+
+def newest_row(connection: sqlite3.Connection) -> int:
+    """That of the message added last; 0 if there is none."""
+    return int(connection.execute("SELECT ifnull(max(row), 0) FROM message").fetchone()[0])
 
 
 def count_waiting(connection: sqlite3.Connection) -> int:

@@ -63,7 +63,8 @@ class Entry:
 
 
 class Writer:
-    """Owns the ledger's connection. ``changed`` guards the state that threads share."""
+    """Owns the ledger's connection. ``changed`` guards the state that threads share. newest: the
+    row of the last committed message."""
 
     def __init__(self, file: Path, origin: Origin, room: Room) -> None:
         """Open the ledger. gap: what it lost, in words, or None."""
@@ -85,6 +86,7 @@ class Writer:
         self._settled: dict[int, int] = {}
         self._acknowledged: dict[tuple[str, str], int] = {}
         self._waiting = ledger.count_waiting(self._db)
+        self.newest = self._inserted = ledger.newest_row(self._db)
         self._pruned_s = time.monotonic()
         self._closing = False
         self.turns = 0
@@ -131,6 +133,7 @@ class Writer:
         self._seq, added = self._insert(entries)
         self._end_commit()
         self._waiting += added
+        self.newest = self._inserted
         self._thread.start()
 
     def put(self, entry: Entry) -> None:
@@ -213,6 +216,7 @@ class Writer:
                 if self._acknowledged[key] == upto:
                     del self._acknowledged[key]
             self._waiting += more
+            self.newest = self._inserted
             self.changed.notify_all()
         for entry in entries:
             entry.done.set_result(None)
@@ -260,7 +264,7 @@ class Writer:
                 seq=seq[entry.kind],
                 verdict_id=entry.verdict_id,
             )
-            ledger.add_message(
+            self._inserted = ledger.add_message(
                 self._db,
                 entry.kind,
                 self._origin.epoch,
