@@ -113,10 +113,15 @@ def reference(
     return answer
 
 
-@pytest.fixture(params=[0, 16], ids=["each patch by itself", "narrow stages at once"])
+@pytest.fixture(
+    params=[(0, 64), (16, 64), (0, 5)],
+    ids=["each patch by itself", "narrow stages at once", "wide stages in blocks"],
+)
 def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways in which a stage's own product is taken."""
-    monkeypatch.setattr(whitening_module, "NARROW", request.param)
+    """All ways in which a stage's own product is taken."""
+    narrow, wide = request.param
+    monkeypatch.setattr(whitening_module, "NARROW", narrow)
+    monkeypatch.setattr(whitening_module, "WIDE", wide)
 
 
 @pytest.mark.usefixtures("product")
