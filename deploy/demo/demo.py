@@ -79,7 +79,7 @@ def learn(folder: Path, train: int, test: int, seed: int) -> tuple[Path, Path]:
         "synth", data, "--train", train, "--test", test, "--seed", seed, "--balance", "even",
         "--force",
     )  # fmt: skip
-    step(2, "Train: EfficientNet-Lite0 with ImageNet weights, of which the head alone learns")
+    step(2, "Train: EfficientNet-Lite0 with ImageNet weights, of which the last blocks learn")
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     edge_qc("train", data, "--out", run)
