@@ -1,10 +1,10 @@
 """Run every benchmark here and write ``bench/results/latest.json`` and ``docs/figures.md``.
 
 A benchmark is a module of this folder whose ``figures()`` yields dictionaries with name, ratio,
-ours_median_s, theirs_median_s, runs and note. Each is written as soon as it is measured. One whose
-peer is not installed is left out, and what was measured of it before stays. Both sides of a ratio
-are timed in turn in one run, since machines are shared and noisy. ``python bench/run.py NAME …``
-runs some.
+ours_median_s, theirs_median_s, runs and note. Each is written as soon as it is measured, and takes
+the place of what was measured before on the same kind of processor: a ratio on another one is
+another figure. One whose peer is not installed is left out. Both sides of a ratio are timed in turn
+in one run, since machines are shared and noisy. ``python bench/run.py NAME …`` runs some.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from page import page
+from page import page, processor
 
 import edge_qc  # noqa: F401 - before any benchmark imports ONNX Runtime
 
@@ -83,15 +83,17 @@ def main() -> int:
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     target = results / "latest.json"
-    kept: dict[str, Any] = {}
+    kept: dict[tuple[str, str], dict[str, Any]] = {}
     if target.exists():
-        kept = {figure["name"]: figure for figure in json.loads(target.read_text())["figures"]}
+        for figure in json.loads(target.read_text())["figures"]:
+            kept[figure["name"], processor(figure["machine"])] = figure
 
     def keep(figure: dict[str, Any]) -> None:
         taken = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        kept[figure["name"]] = {**figure, "taken": taken, "machine": machine()}
+        here = machine()
+        kept[figure["name"], processor(here)] = {**figure, "taken": taken, "machine": here}
         print(f"  {figure['name']}: {figure['ratio']:.3g}", file=sys.stderr, flush=True)
-        document = {"figures": [kept[name] for name in sorted(kept)]}
+        document = {"figures": [kept[key] for key in sorted(kept)]}
         target.write_text(json.dumps(document, indent=2) + "\n")
         (HERE.parent / "docs" / "figures.md").write_text(page(document["figures"]))
 

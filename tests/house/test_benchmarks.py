@@ -88,6 +88,20 @@ def test_an_older_figure_stays_where_its_peer_is_missing(bench: Path) -> None:
     assert kept(bench) == {"alone", "with_peer"}
 
 
+def test_what_was_taken_on_another_processor_stays_beside_it(bench: Path) -> None:
+    run(bench, "wants_a_peer")
+    file = bench / "results" / "latest.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    (here,) = document["figures"]
+    document["figures"].append({**here, "ratio": 7.5, "machine": {"cpu": "Another Chip"}})
+    file.write_text(json.dumps(document), encoding="utf-8")
+    run(bench, "wants_a_peer")
+    shown = (bench.parent / "docs" / "figures.md").read_text(encoding="utf-8")
+    rows = [line for line in shown.splitlines() if line.startswith("| `alone`")]
+    assert len(rows) == 2
+    assert sum("| Another Chip | 7.5 |" in row for row in rows) == 1
+
+
 def test_a_benchmark_that_is_none_is_named(bench: Path) -> None:
     done = run(bench, "wants_a_pear")
     assert done.returncode == 2

@@ -42,10 +42,12 @@ def test_a_goal_that_was_missed_is_said(
         "goal": goal,
         "note": "one | other",
         "taken": "2026-01-02T03:04:05+00:00",
+        "machine": {"cpu": "Maker(R) Chip(TM) Processor @ 2.50GHz", "instructions": "avx avx2"},
     }
-    *_, name, shown, of, wanted, reached, taken, what, _ = (
+    *_, name, chip, shown, of, wanted, reached, taken, what, _ = (
         cell.strip() for cell in maker.page([figure]).splitlines()[-1].split("|")
     )
-    assert (name, shown, of) == ("`pass`", str(ratio), "ours/theirs")
+    assert (name, chip) == ("`pass`", "Maker Chip, AVX2")
+    assert (shown, of) == (str(ratio), "ours/theirs")
     assert (wanted, reached) == (goal or "–", said)
     assert (taken, what) == ("2026-01-02", "one / other")
