@@ -65,7 +65,7 @@ def test_distances_are_anomalibs() -> None:
         for seed in range(10, 20):
             pixels = views(16, seed)
             _, levels = features(pixels)
-            moments.update(stage_features(levels, layout), torch.zeros(16, dtype=torch.long))
+            moments.update(stage_features(levels, layout))
             theirs(normalised(pixels, mean, std))
     theirs.fit()
     theirs.eval()
