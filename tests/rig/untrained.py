@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from edge_qc_export.drift.embedding import EmbeddingMoments, EmbeddingWhitening, fit_embedding
 from edge_qc_export.drift.moments import Moments
@@ -27,6 +27,10 @@ def views(count: int, size: int, seed: int = 0) -> Tensor:
 
 def settled(network: Network, size: int) -> Network:
     """The network with batch norms that have seen something, so that folding them shows."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # A hundredth of one batch would leave a deep network's features all the same.
+            module.momentum = None
     network.train()
     with torch.no_grad():
         network(torch.randn(8, network.input_channels, size, size))
@@ -108,7 +112,7 @@ def fitted(
     )
 
 
-def untrained(name: str, size: int, rows: int | None = None) -> Fit:
+def untrained(name: str, size: int, rows: int | None = None, channels: int = 12) -> Fit:
     """The named network with random weights, always the same, and its fit."""
     torch.manual_seed(0)
-    return fitted(settled(build_network(name, 3, (size, size)), size), size, rows=rows)
+    return fitted(settled(build_network(name, 3, (size, size)), size), size, channels, rows=rows)
