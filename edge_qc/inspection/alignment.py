@@ -36,11 +36,11 @@ Spectra = NDArray[np.complex64]
 
 MIDDLE, COARSE = 2, 3
 """Pixels of the template that the steps before the last average along an axis."""
-_POINTS, _ROUNDS = {1: 1500, MIDDLE: 500}, {1: 2, MIDDLE: 3}
+_POINTS, _ROUNDS = {1: 1500, MIDDLE: 500}, {1: 2, MIDDLE: 2}
 """How many of a template's strongest edges the fine steps look at, and how often they move it."""
 _TURN_STEP = 2.0
 """Degrees between the turns that are tried first."""
-_TRIED, _KEPT = 6, 3
+_TRIED, _KEPT = 4, 3
 """Places that the second step starts from, and at most those that the last one does."""
 _BEHIND = 0.1
 """A cosine that is so far behind the best after the second step is so after the last."""
