@@ -58,8 +58,11 @@ def _aligned() -> dict[str, Any]:
         view(pixels, die, size, "area", finder)
         return time.thread_time() - began
 
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # as the station does
     seconds(askew[0], template)
     found = [(seconds(p, template), seconds(p, None)) for _ in range(40) for p in askew]
+    cv2.setNumThreads(before)
     ours, plain = (float(np.median(side)) for side in zip(*found, strict=True))
     return {
         "name": "align_ms",
