@@ -85,13 +85,11 @@ class Way:
         time.sleep(0.15)
         self.troubles.disturbed_s.append(time.time())
 
-    def delay(self, seconds: float, reset: bool = False) -> None:
+    def delay(self, seconds: float) -> None:
         """Every piece waits so long, for a while that has a middle without any change."""
         with self.disturbed("delayed"):
             self.proxy.delay_s = seconds
             time.sleep(3.0)
-        if reset:
-            self.resets()
 
     def resets(self) -> None:
         """Connections that end while something is on its way: in turn the answer to a coil, and

@@ -103,7 +103,8 @@ def add_message(
     )
     if verdict_id is not None:
         drop_trigger(connection, verdict_id)
-    return added.lastrowid or 0
+    assert added.lastrowid is not None
+    return added.lastrowid
 
 
 def set_state(connection: sqlite3.Connection, state: int, rows: Iterable[int], now: float) -> int:

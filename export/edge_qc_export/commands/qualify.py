@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edge_qc_export.commands.options import sign_option
+
 _FILE = click.Path(path_type=Path)
 
 
@@ -18,7 +20,7 @@ _FILE = click.Path(path_type=Path)
     type=click.Choice(["test", "train"]),
     help="Images to judge.  [default: the test part if there is one, else all]",
 )
-@click.option("--sign", type=_FILE, help="Private key (edge-qc keygen) to sign the document with.")
+@sign_option
 @click.option("--json", "as_json", is_flag=True, help="Print the document.")
 def command(
     bundle: Path, data: Path, out: Path | None, part: str | None, sign: Path | None, as_json: bool

@@ -151,12 +151,14 @@ def test_it_is_installed_and_rolled_back_like_any_other(
 
 
 def test_a_running_station_tries_it_in_shadow_and_goes_on_with_it(
-    trained: Trained, signed: tuple[Bundle, dict[str, Any], Path], tmp_path: Path
+    trained: Trained, verified: Path, tmp_path: Path
 ) -> None:
     """The one before judges meanwhile; what would change is what the two say of the same parts."""
-    new, settings = signed[0], settings_in(tmp_path / "state")
+    # Another mix of the line: some labels change.
+    calibrate(trained.bundle, verified, tmp_path / "new", "--mix", "GOOD=0.001")
+    new, settings = open_bundle(tmp_path / "new"), settings_in(tmp_path / "state")
     put_in(settings, trained.bundle)
-    files = sorted((trained.data / "input_test").iterdir())[:12]
+    files = sorted(verified.rglob("*.png"))
     pixels = [np.asarray(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE), np.uint8) for file in files]
     summaries: list[dict[str, Any]] = []
 
@@ -165,16 +167,16 @@ def test_a_running_station_tries_it_in_shadow_and_goes_on_with_it(
         return True
 
     with running_station(settings) as station, station.feed(*pixels, part=str):
-        assert install(settings, new.path, shadowing=Shadowing(24, 60, approve)).live
+        assert install(settings, new.path, shadowing=Shadowing(2 * len(pixels), 60, approve)).live
         given = station.given
-        station.wait_until(lambda: station.given > given + 12)
+        station.wait_until(lambda: station.given > given + len(pixels))
         assert roll_back(settings).live
     said = station.said("verdict")
     version = new.manifest.version
     seen = [verdict["bundle"]["version"] for verdict in said]
     assert len(said) == station.given
     assert set(seen) == {version - 1, version}
-    assert seen.index(version) >= summaries[0]["frames"] >= 24
+    assert seen.index(version) >= summaries[0]["frames"] >= 2 * len(pixels)
     assert not [verdict for verdict in said if verdict["label"] == "NOT_JUDGED"]
 
     def labels(number: int) -> dict[int, str]:
@@ -188,6 +190,7 @@ def test_a_running_station_tries_it_in_shadow_and_goes_on_with_it(
     before, after = labels(version - 1), labels(version)
     changed = {(before[one], after[one]) for one in before if before[one] != after[one]}
     foretold = {(pair["now"], pair["candidate"]) for pair in summaries[0]["disagreements"]}
+    assert changed, "the case shows a change"
     assert foretold == changed
 
 
