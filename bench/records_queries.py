@@ -5,20 +5,21 @@ A cluster of its own under a temporary folder, the recorder's own tables and ind
 ``edge_qc.plant.recorder.queries`` or as the SQL of docs/records.md, six times, the first not
 counted; its plan goes to ``results/records_queries.txt``. Beside them one question without the
 tally, counted out of the verdicts themselves. Needs Debian's postgresql, 25 GB of disk and a
-quarter of an hour;
-EDGE_QC_BENCH_VERDICTS takes another number of rows.
+quarter of an hour; EDGE_QC_BENCH_VERDICTS takes another number of rows. EDGE_QC_BENCH_DATABASE, a
+URL, asks a database that ``python bench/sides/made_up_records.py URL`` has filled before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from datetime import time as clock
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,13 @@ from peers import beside
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from sides.made_up_records import DAYS, END, STATIONS, load  # noqa: E402
+
 from edge_qc.plant.recorder import counts, open_database, queries, truths  # noqa: E402
 from edge_qc.plant.recorder.where import Shifts, Where  # noqa: E402
 from tests.rig.databases import running_postgres  # noqa: E402
 
-VERDICTS = int(os.environ.get("EDGE_QC_BENCH_VERDICTS", "10000000"))
-STATIONS, DAYS, RUNS, CHUNK = 20, 60, 5, 500_000
-BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
-END = BEGIN + timedelta(days=DAYS)
-GOAL_S = 0.2
+RUNS, GOAL_S = 5, 0.2
 
 _SETTINGS = {
     "fsync": "off",
@@ -51,52 +50,6 @@ _SETTINGS = {
     "random_page_cost": "1.1",
     "jit": "off",
 }
-
-_ROWS = """
-INSERT INTO verdict (verdict_id, stream_id, seq, station_id, camera, die, part_id, time, label,
-    disposition, reason, drift_score, drift_p, expected_cost, bundle_no, latency_ms, historical,
-    received, payload)
-SELECT id, station_no, g / :stations + 1, station_no, 'die0' || die_no, 'Die0' || die_no,
-    'P' || g / 4, at, label,
-    CASE WHEN label = 'GOOD' THEN 'PASS' WHEN label = 'NOT_JUDGED' THEN 'REVIEW' ELSE 'REJECT' END,
-    CASE WHEN label = 'NOT_JUDGED' THEN 'frame' ELSE 'decided' END,
-    dice / 500.0, 1 - dice / 1000.0, dice / 10.0, 1 + (g > :total / 2)::int, 4 + dice / 500.0,
-    false, at, format(:payload, id, g / :stations + 1, at, label, dice)
-FROM (
-    SELECT g, md5(g::text)::uuid::text AS id, 1 + g % :stations AS station_no,
-        1 + (g / :stations) % 4 AS die_no, :begin + g * (:step * interval '1 second') AS at,
-        abs(hashint8(g)) % 1000 AS dice,
-        CASE WHEN abs(hashint8(g)) % 1000 < 930 THEN 'GOOD'
-             WHEN abs(hashint8(g)) % 1000 < 960 THEN 'Missing'
-             WHEN abs(hashint8(g)) % 1000 < 975 THEN 'Boucle plate'
-             WHEN abs(hashint8(g)) % 1000 < 985 THEN 'Lift-off noir'
-             WHEN abs(hashint8(g)) % 1000 < 995 THEN 'DRIFT' ELSE 'NOT_JUDGED' END AS label
-    FROM generate_series(CAST(:first AS bigint), :last) AS g
-) AS made
-"""
-
-_PAYLOAD = (
-    '{"schema":"edge-qc/verdict/1","verdict_id":"%s","epoch":"0d0a54b1-4f7e-4a39-9d1c-7a2a4d2f3c11"'
-    ',"seq":%s,"site":"plant-1","station":"line-1","camera":"die01","die":"Die01","part_id":"P1",'
-    '"trigger_id":"7c0e5c0b7f5f4e8f8a8a4b8d0a1b2c3d","time":"%s","label":"%s","disposition":'
-    '"PASS","reason":"decided","probabilities":{"GOOD":0.991,"Boucle plate":0.002,'
-    '"Lift-off blanc":0.001,"Lift-off noir":0.002,"Missing":0.003,"Short circuit MOS":0.0005,'
-    '"DRIFT":0.0005},"drift":{"score":0.%s,"p_value":0.61,"threshold":9.2,"witness":"padim",'
-    '"witnesses":{"padim":0.61,"embedding":0.9}},"expected_cost":{"GOOD":12.5,'
-    '"Boucle plate":95.1,"Missing":96.2,"DRIFT":31.5},"bundle":{"id":"'
-    + "b"
-    * 64
-    + '","version":3},"engine":"onnxruntime 1.31 (CPU)","latency_ms":{"view":0.4,"engine":4.1,'
-    '"decision":0.1},"image":null,"detail":""}'
-)
-
-_TALLY = """
-INSERT INTO {table}
-SELECT date_bin('{grain}', time, '2000-01-01 00:00+00'), station_id, die, bundle_no, label,
-    disposition, reason, count(*), count(*), sum(drift_score), sum(drift_score * drift_score),
-    sum(expected_cost), count(*), sum(latency_ms)
-FROM verdict GROUP BY 1, 2, 3, 4, 5, 6, 7
-"""
 
 _CHART = """
 SELECT bucket, sum(n) AS n, sum(drift_sum) / sum(drift_n) AS mean,
@@ -117,78 +70,6 @@ _WITHOUT = """
 SELECT date_trunc('day', time), die, count(*), count(*) FILTER (WHERE disposition = 'PASS')
 FROM verdict WHERE time >= :since AND time < :until GROUP BY 1, 2
 """
-
-
-def _load(engine: sa.Engine) -> None:
-    """The rows, with indexes and keys made behind them: what a recorder does in months."""
-    step = DAYS * 86_400 / VERDICTS
-    with engine.begin() as db:
-        indexes = list(
-            db.execute(
-                sa.text(
-                    "SELECT i.relname, pg_get_indexdef(i.oid), c.conname,"
-                    " pg_get_constraintdef(c.oid) FROM pg_index x JOIN pg_class i ON i.oid ="
-                    " x.indexrelid LEFT JOIN pg_constraint c ON c.conindid = i.oid AND c.contype"
-                    " IN ('p', 'u') WHERE x.indrelid = 'verdict'::regclass"
-                )
-            )
-        )
-        for name, _, constraint, _ in indexes:
-            db.execute(
-                sa.text(
-                    f"ALTER TABLE verdict DROP CONSTRAINT {constraint}"
-                    if constraint
-                    else f"DROP INDEX {name}"
-                )
-            )
-        for number in range(1, STATIONS + 1):
-            db.execute(
-                sa.text("INSERT INTO station VALUES (:n, 'plant-1', :name)"),
-                {"n": number, "name": f"line-{number}"},
-            )
-            db.execute(
-                sa.text("INSERT INTO stream VALUES (:n, :n, :epoch, 'verdict', :upto, now())"),
-                {"n": number, "epoch": f"epoch-{number}", "upto": VERDICTS // STATIONS},
-            )
-        for number in (1, 2):
-            db.execute(
-                sa.text("INSERT INTO bundle VALUES (:n, :id, :n, NULL)"),
-                {"n": number, "id": "ab"[number - 1] * 64},
-            )
-    for first in range(0, VERDICTS, CHUNK):
-        with engine.begin() as db:
-            db.execute(
-                sa.text(_ROWS),
-                {
-                    "stations": STATIONS, "total": VERDICTS, "begin": BEGIN, "step": step,
-                    "first": first, "last": min(first + CHUNK, VERDICTS) - 1, "payload": _PAYLOAD,
-                },
-            )  # fmt: skip
-        print(f"  {first + CHUNK} rows", file=sys.stderr, flush=True)
-    with engine.begin() as db:
-        for _, definition, constraint, stated in indexes:
-            db.execute(
-                sa.text(
-                    f"ALTER TABLE verdict ADD CONSTRAINT {constraint} {stated}"
-                    if constraint
-                    else definition
-                )
-            )
-        for table, grain in (
-            ("tally", "15 minutes"),
-            ("tally_hour", "1 hour"),
-            ("tally_day", "1 day"),
-        ):
-            db.execute(sa.text(_TALLY.format(table=table, grain=grain)))
-        db.execute(
-            sa.text(
-                "INSERT INTO label (verdict_id, truth, labelled_by, time, note)"
-                " SELECT verdict_id, CASE WHEN seq % 50 = 0 THEN 'Missing' ELSE label END, 'ann',"
-                " time, '' FROM verdict WHERE seq % 2003 = 0"
-            )
-        )
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
-        db.execute(sa.text("VACUUM ANALYZE"))
 
 
 def _questions(engine: sa.Engine) -> dict[str, Callable[[], Any]]:
@@ -292,11 +173,10 @@ def figures() -> list[dict[str, Any]]:
     """records_queries."""
     if not beside("initdb", "records_queries"):
         return []
-    with running_postgres(_SETTINGS) as url:
+    filled = os.environ.get("EDGE_QC_BENCH_DATABASE")
+    with contextlib.nullcontext(filled) if filled else running_postgres(_SETTINGS) as url:
         engine = open_database(url)
-        began = time.perf_counter()
-        _load(engine)
-        loaded_s = time.perf_counter() - began
+        loaded = "loaded before" if filled else f"loaded in {load(engine):.0f} s"
         with engine.connect() as db:
             sizes = {
                 name: db.execute(sa.text(f"SELECT pg_total_relation_size('{name}')")).scalar_one()
@@ -306,13 +186,16 @@ def figures() -> list[dict[str, Any]]:
                 name: db.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar_one()
                 for name in ("verdict", "tally", "tally_hour", "tally_day", "label")
             }
-            version = db.execute(sa.text("SHOW server_version")).scalar_one()
+            version, buffers = (
+                db.execute(sa.text(f"SHOW {name}")).scalar_one()
+                for name in ("server_version", "shared_buffers")
+            )
         said = ", ".join(f"{name} {count} rows" for name, count in rows.items())
         room = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sizes.items())
         report = [
             f"PostgreSQL {version}: {said}; with indexes {room}; {STATIONS} stations, {DAYS} days;"
-            f" loaded in {loaded_s:.0f} s; {_SETTINGS['shared_buffers']} of shared buffers; load"
-            f" average of the machine {os.getloadavg()[0]:.1f}; medians of {RUNS} (least), warm",
+            f" {loaded}; {buffers} of shared buffers; load average of the machine"
+            f" {os.getloadavg()[0]:.1f}; medians of {RUNS} (least), warm",
         ]
         taken = {}
         for name, ask in _questions(engine).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, time, timedelta, timezone
+from datetime import datetime, time, timezone
 from typing import Any
 
 from sqlalchemy import (
@@ -20,11 +20,11 @@ from sqlalchemy import (
 from edge_qc.errors import UsageError
 from edge_qc.inspection.part import INCOMPLETE
 from edge_qc.parts import NOT_JUDGED
-from edge_qc.plant.recorder.spans import counts_of, counts_of_parts
-from edge_qc.plant.recorder.tables import BUCKET_S, DAY_S, HOUR_S, bundle, station
+from edge_qc.plant.recorder import periods
+from edge_qc.plant.recorder.spans import counts_of, counts_of_parts, grouped
+from edge_qc.plant.recorder.tables import DAY_S, bundle, station
 from edge_qc.plant.recorder.where import Answer, Row, Shifts, Where, of_bundle, of_station
 
-_IN_TIME = ("day", "hour", "shift")
 DIMENSIONS = ("shift", "day", "hour", "station", "die", "class", "bundle", "reason")
 
 VIEWS, PARTS = "views", "parts"
@@ -51,18 +51,19 @@ def yields(
             f"a whole part has no {unknown[0]}; ask of parts by {', '.join(_OF_PARTS)}, or ask "
             "of views"
         )
-    timed = [name for name in by if name in _IN_TIME]
-    others = [name for name in by if name not in _IN_TIME]
+    timed = [name for name in by if name in periods.IN_TIME]
+    others = [name for name in by if name not in periods.IN_TIME]
     found: dict[Row, list[float]] = {}
+    grain_s = periods.grain(timed, shifts)
     with engine.connect() as db:
+        begun: list[datetime] = []
         if of == PARTS:
             counts, counted = counts_of_parts(db, where), where.span
         else:
-            counts, counted = counts_of(db, where, _grain_s(timed, shifts))
-        groups = [
-            *([counts.c.bucket] if timed else []),
-            *(counts.c[_COLUMN[name]] for name in others),
-        ]
+            counts, counted = counts_of(db, where, grain_s)
+            begun = periods.begins(db, counted, timed, shifts, grain_s)
+        bucket = periods.number(counts.c.bucket, begun) if begun else counts.c.bucket
+        groups = [*([bucket] if timed else []), *(counts.c[_COLUMN[name]] for name in others)]
         sums = [
             func.sum(counts.c.n),
             *(
@@ -72,23 +73,27 @@ def yields(
             func.sum(case((counts.c.label == _UNJUDGED[of], counts.c.n), else_=0)),
             func.sum(counts.c.expected_cost),
         ]
-        query = _only(select(*groups, *sums), counts, where).group_by(*groups)
         first = len(groups)
+        query = grouped(_only(select(*groups, *sums), counts, where), first)
         names = {name: _names(db, name) for name in others if name in ("station", "bundle")}
         # Time zones are slow, so compute each time once, not once per row.
-        periods: dict[datetime, list[str]] = {}
+        told: dict[Any, Row] = {}
+        places = [[*timed, *others].index(name) for name in by]
         for row in db.execute(query):
             if row[first] is None:
                 continue
-            told: dict[str, Any] = {}
+            period: Row = ()
             if timed:
-                if row[0] not in periods:
-                    periods[row[0]] = [_period(name, row[0], shifts) for name in timed]
-                told.update(zip(timed, periods[row[0]], strict=True))
-            told.update(zip(others, row[first - len(others) : first], strict=True))
-            for name, known in names.items():
-                told[name] = known.get(told[name], "")
-            key = tuple([told[name] for name in by])
+                if row[0] not in told:
+                    moment = begun[row[0] - 1] if begun else row[0]
+                    told[row[0]] = tuple(periods.told(name, moment, shifts) for name in timed)
+                period = told[row[0]]
+            values = [
+                names[name].get(value, "") if name in names else value
+                for name, value in zip(others, row[first - len(others) : first], strict=True)
+            ]
+            both = (*period, *values)
+            key = tuple([both[place] for place in places])
             sums_of_key = found.get(key)
             if sums_of_key is None:
                 found[key] = [value or 0 for value in row[first:]]
@@ -148,29 +153,6 @@ def _names(db: Connection, dimension: str) -> dict[int, str]:
         row.station_id: row.name if often[row.name] == 1 else f"{row.site}/{row.name}"
         for row in stations
     }
-
-
-def _period(name: str, bucket: datetime, shifts: Shifts) -> str:
-    if name == "shift":
-        return shifts.of(bucket)
-    local = bucket.astimezone(shifts.zone)
-    if name == "day":
-        return local.date().isoformat()
-    # With its offset: where the clocks go back, one hour comes twice.
-    return local.replace(minute=0, second=0, microsecond=0).isoformat(sep=" ", timespec="minutes")
-
-
-def _grain_s(timed: Sequence[str], shifts: Shifts) -> int:
-    """The widest grain of which no bucket spans two periods."""
-    year = datetime.now(shifts.zone).year
-    offsets = [
-        (datetime(year, month, 1, tzinfo=shifts.zone).utcoffset() or timedelta()).total_seconds()
-        for month in range(1, 13)
-    ]
-    if not set(timed) - {"day"} and (not timed or not any(offsets)):
-        return DAY_S
-    full_hours = "shift" not in timed or not any(start.minute for start in shifts.starts)
-    return HOUR_S if full_hours and not any(offset % HOUR_S for offset in offsets) else BUCKET_S
 
 
 def _only(query: Select[Any], counts: Subquery, where: Where) -> Select[Any]:

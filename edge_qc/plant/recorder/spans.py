@@ -75,7 +75,7 @@ def counts_of_parts(db: Connection, where: Where) -> Subquery:
         literal(0.0).label("expected_cost"),
     )
     query = query.where(*within(part.c.time, where.span), *of_part)
-    return _grouped(query, len(keys)).subquery()
+    return grouped(query, len(keys)).subquery()
 
 
 def _countable(db: Connection, asked: Span) -> Span:
@@ -132,10 +132,10 @@ def _of_verdicts(db: Connection, span: Span) -> Select[Any]:
         func.coalesce(func.sum(verdict.c.expected_cost), 0.0).label("expected_cost"),
     ]
     query = select(*keys, *sums).where(*within(verdict.c.time, span))
-    return _grouped(query, len(keys))
+    return grouped(query, len(keys))
 
 
-def _grouped(query: Select[Any], columns: int) -> Select[Any]:
+def grouped(query: Select[Any], columns: int) -> Select[Any]:
     """Group by the first columns: by their places, since PostgreSQL does not see that two
     expressions with parameters are one."""
     return query.group_by(*(text(str(place)) for place in range(1, columns + 1)))

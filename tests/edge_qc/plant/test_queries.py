@@ -140,7 +140,7 @@ def test_a_yield_is_of_what_was_judged(engine: sa.Engine) -> None:
     assert row[6] == labels["GOOD"] / judged
 
 
-@pytest.mark.parametrize("by", [("die",), ("day", "die"), ("hour", "die")])
+@pytest.mark.parametrize("by", [("die",), ("day", "die"), ("hour", "die"), ("shift", "station")])
 @pytest.mark.parametrize(
     ("first_h", "last_h"),
     [
