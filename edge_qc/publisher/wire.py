@@ -163,14 +163,15 @@ def read_ack(payload: bytes) -> AckMessage:
 
 
 _TOPIC = re.compile(r"edge-qc/v1/([A-Za-z0-9._-]{1,64})/([A-Za-z0-9._-]{1,64})/([a-z]+)")
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 def parse_topic(topic: str) -> tuple[str, str, Kind] | None:
     """Site, station and kind of a topic; None for any other topic."""
     match = _TOPIC.fullmatch(topic)
-    if match is None or match[3] not in {kind.value for kind in Kind}:
+    if match is None or match[3] not in _KINDS:
         return None
-    return match[1], match[2], Kind(match[3])
+    return match[1], match[2], _KINDS[match[3]]
 
 
 def read_message(kind: Kind, payload: bytes) -> Message:

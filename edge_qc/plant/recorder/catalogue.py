@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Engine, Table, select
 
 from edge_qc.plant.recorder.arrivals import Source
 from edge_qc.plant.recorder.progress import Progress, Range
@@ -28,7 +28,8 @@ from edge_qc.plant.recorder.tables import (
 from edge_qc.publisher import Kind
 
 TABLES = {Kind.VERDICT: verdict, Kind.PART: part, Kind.EVENT: event}
-_MOST_STREAMS = 4096
+_MOST_STREAMS = 16_384
+"""Of five thousand stations; some kilobytes each where numbers are missing, else less than one."""
 
 StreamKey = tuple[Source, str, Kind]
 """A station, its epoch, and the kind."""
@@ -51,47 +52,73 @@ class Catalogue:
         """insert: the database dialect's own, which handles conflicts."""
         self._insert = insert
         self._streams: dict[StreamKey, Stream] = {}
+        self._absent: set[StreamKey] = set()
         self._stations: dict[Source, int] = {}
         self._bundles: dict[str, int] = {}
 
     def begin(self) -> None:
         """Call it before a transaction: limits what is held in memory."""
         if len(self._streams) > _MOST_STREAMS:
-            self._streams.clear()
+            # Only those that were not used for longest, since a plant would read all others again.
+            for key in list(self._streams)[:-_MOST_STREAMS]:
+                del self._streams[key]
+        if len(self._absent) > _MOST_STREAMS:
+            self._absent.clear()
 
     def forget(self) -> None:
         """Drop everything noted since the last commit."""
         self._streams.clear()
+        self._absent.clear()
         self._stations.clear()
         self._bundles.clear()
 
-    def known(self, key: StreamKey) -> Stream | None:
-        """The stream, if it is in memory."""
-        return self._streams.get(key)
+    def upto(self, engine: Engine, key: StreamKey) -> int:
+        """What was acknowledged of a stream; 0 if there is none. The database is asked only once
+        for one that is not there, since nobody else adds it."""
+        known = self._streams.get(key)
+        if known is not None or key in self._absent:
+            return known.upto if known is not None else 0
+        source, epoch, kind = key
+        with engine.connect() as db:
+            found = db.execute(
+                select(stream.c.upto)
+                .join(station)
+                .where(
+                    station.c.site == source.site,
+                    station.c.name == source.name,
+                    stream.c.epoch == epoch,
+                    stream.c.kind == kind.value,
+                )
+            ).scalar_one_or_none()
+        if found is None:
+            self._absent.add(key)
+        return int(found or 0)
 
     def stream(self, db: Connection, key: StreamKey, now: datetime) -> Stream:
         """The stream, created if missing; its settled numbers are read once."""
-        known = self._streams.get(key)
+        known = self._streams.pop(key, None)
         if known is not None:
+            self._streams[key] = known
             return known
+        self._absent.discard(key)
         source, epoch, kind = key
         station_id = self.station_id(db, source)
         fields = {"station_id": station_id, "epoch": epoch, "kind": kind.value}
-        db.execute(
-            self._insert(stream).on_conflict_do_nothing(),
-            [{**fields, "upto": 0, "first_received": now}],
-        )
-        found = db.execute(
-            select(stream.c.stream_id, stream.c.upto).where(
-                *(stream.c[name] == value for name, value in fields.items())
-            )
-        ).one()
-        known = self._streams[key] = Stream(
-            found.stream_id,
-            station_id,
-            _progress(db, TABLES[kind], found.stream_id, found.upto),
-            found.upto,
-        )
+        new = db.execute(
+            self._insert(stream).on_conflict_do_nothing().returning(stream.c.stream_id),
+            {**fields, "upto": 0, "first_received": now},
+        ).scalar_one_or_none()
+        if new is not None:
+            known = Stream(new, station_id, Progress(), 0)
+        else:
+            found = db.execute(
+                select(stream.c.stream_id, stream.c.upto).where(
+                    *(stream.c[name] == value for name, value in fields.items())
+                )
+            ).one()
+            settled = _progress(db, TABLES[kind], found.stream_id, found.upto)
+            known = Stream(found.stream_id, station_id, settled, found.upto)
+        self._streams[key] = known
         return known
 
     def station_id(self, db: Connection, source: Source) -> int:

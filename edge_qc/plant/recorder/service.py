@@ -39,6 +39,10 @@ LABELS_EVERY_S = 30.0
 
 _GROUP = 500
 _GATHER_S = 0.02
+_WINDOW, _LULL_S = 20, 0.002
+"""So many messages and then none for so long: the broker waits for acknowledgements before it sends
+more. Mosquitto's own ``max_inflight_messages`` is 20."""
+
 _TURN_S = 0.2
 _PRUNE_EVERY_S = 60.0
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
@@ -93,7 +97,10 @@ class Recorder:
         received = [first]
         until_s = time.monotonic() + _GATHER_S
         while len(received) < _GROUP:
-            more = self._subscription.read(max(0.0, until_s - time.monotonic()))
+            left_s = max(0.0, until_s - time.monotonic())
+            more = self._subscription.read(
+                min(_LULL_S, left_s) if len(received) >= _WINDOW else left_s
+            )
             if more is None:
                 break
             received.append(more)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from edge_qc.evidence import Label
+from edge_qc.plant.recorder.adding import add_rows, add_up
 from edge_qc.plant.recorder.arrivals import Arrival, Source, columns, label_of
 from edge_qc.plant.recorder.catalogue import TABLES, Catalogue, Stream, StreamKey
 from edge_qc.plant.recorder.labels import add_new, take_in
@@ -30,7 +31,6 @@ from edge_qc.plant.recorder.tables import (
     part,
     set_aside,
     state_change,
-    station,
     stream,
     verdict,
 )
@@ -74,23 +74,7 @@ class Store:
 
     def upto(self, source: Source, epoch: str, kind: Kind) -> int:
         """The acknowledgement of a stream; 0 if it is unknown."""
-        known = self._catalogue.known((source, epoch, kind))
-        if known is not None:
-            return known.upto
-        with self._engine.connect() as db:
-            return int(
-                db.execute(
-                    select(stream.c.upto)
-                    .join(station)
-                    .where(
-                        station.c.site == source.site,
-                        station.c.name == source.name,
-                        stream.c.epoch == epoch,
-                        stream.c.kind == kind.value,
-                    )
-                ).scalar_one_or_none()
-                or 0
-            )
+        return self._catalogue.upto(self._engine, (source, epoch, kind))
 
     def keep_costs(self, bundle_id: str, version: int, costs: str) -> None:
         """Store a bundle's cost matrix (JSON: true label, given label, cost)."""
@@ -194,24 +178,22 @@ class Store:
             )
         aside += self._add_verdicts(db, rows[Kind.VERDICT], now)
         for kind in (Kind.PART, Kind.EVENT):
-            self._add(db, TABLES[kind], rows[kind])
-        self._add(db, set_aside, aside)
-        upto = {}
-        for key, known in touched.items():
-            upto[key] = known.progress.upto
-            if known.upto != upto[key]:
-                db.execute(
-                    update(stream)
-                    .where(stream.c.stream_id == known.stream_id)
-                    .values(upto=upto[key])
-                )
-                known.upto = upto[key]
+            add_rows(db, TABLES[kind], rows[kind], TABLES[kind].c.seq)
+        add_rows(db, set_aside, aside, set_aside.c.seq)
+        upto = {key: known.progress.upto for key, known in touched.items()}
+        grown = [known for known in touched.values() if known.upto != known.progress.upto]
+        if grown:
+            # All at once: with hundreds of stations each message may be of another stream.
+            db.execute(
+                update(stream)
+                .where(stream.c.stream_id == bindparam("of"))
+                .values(upto=bindparam("now_upto")),
+                [{"of": known.stream_id, "now_upto": known.progress.upto} for known in grown],
+            )
+        for known in grown:
+            known.upto = known.progress.upto
         new = sum(map(len, rows.values()))
         return Recorded(upto, new, repeated, lost, len(aside))
-
-    def _add(self, db: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            db.execute(self._insert(table).on_conflict_do_nothing(), rows)
 
     def _add_verdicts(
         self, db: Connection, rows: list[dict[str, Any]], now: datetime
@@ -220,8 +202,7 @@ class Store:
         number, to be set aside: a station that lost its last writes judges such a trigger again."""
         if not rows:
             return []
-        statement = self._insert(verdict).on_conflict_do_nothing().returning(verdict.c.verdict_id)
-        taken = set(db.execute(statement, rows).scalars())
+        taken = set(add_rows(db, verdict, rows, verdict.c.verdict_id))
         added, again = [], []
         for row in rows:
             if row["verdict_id"] in taken:
@@ -244,16 +225,7 @@ class Store:
     def _count(self, db: Connection, rows: Iterable[dict[str, Any]]) -> None:
         found = list(rows)
         for table, grain_s in TALLIES:
-            sums = list(sums_of(found, grain_s))
-            if sums:
-                statement = self._insert(table)
-                db.execute(
-                    statement.on_conflict_do_update(
-                        index_elements=list(table.primary_key.columns),
-                        set_={name: table.c[name] + statement.excluded[name] for name in SUMS},
-                    ),
-                    sums,
-                )
+            add_up(db, table, list(sums_of(found, grain_s)), SUMS)
 
     def _row(self, db: Connection, one: Arrival, known: Stream, now: datetime) -> dict[str, Any]:
         row = columns(one, now) | {"stream_id": known.stream_id, "station_id": known.station_id}

@@ -175,7 +175,7 @@ def open_client(
 
     def on_log(_client: paho.Client, _data: Any, _level: int, text: str) -> None:
         # A broker that refuses a certificate sends its alert after the handshake.
-        if tls and text.startswith(_TLS_TROUBLE):
+        if text.startswith(_TLS_TROUBLE):
             hints.append(text.removeprefix(_TLS_TROUBLE))
 
     def on_publish(
@@ -219,7 +219,9 @@ def open_client(
     client.on_publish = on_publish
     client.on_subscribe = on_subscribe
     client.on_message = on_message
-    client.on_log = on_log
+    if tls:
+        # Not otherwise, since paho then puts each packet into words.
+        client.on_log = on_log
     client.on_socket_open = _send_at_once
     return client
 

@@ -106,6 +106,26 @@ def test_nothing_above_a_gap_is_acknowledged_even_after_a_restart(
     assert again.record(arrived(verdict(4))).upto == {STREAM: 5}
 
 
+def test_a_stream_that_was_not_there_is_known_once_it_is(store: Store) -> None:
+    """A station asks about its events long before it has one."""
+    assert [store.upto(*STREAM), store.upto(*STREAM)] == [0, 0]
+    store.record(arrived(verdict(1)))
+    assert store.upto(*STREAM) == 1
+
+
+def test_more_streams_than_are_held_in_memory(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_qc.plant.recorder.catalogue._MOST_STREAMS", 2)
+    epochs = [f"e{number}" for number in range(5)]
+    here = Source("s", "n")
+    assert {store.upto(here, epoch, Kind.VERDICT) for epoch in epochs[:2]} == {0}
+    for seq in (1, 3, 2, 4):
+        for epoch in epochs:
+            store.record(arrived(verdict(seq, epoch=epoch)))
+    assert {store.upto(here, epoch, Kind.VERDICT) for epoch in epochs} == {4}
+
+
 def test_a_gap_that_the_station_gives_up_is_noted_and_passed(
     engine: sa.Engine, store: Store
 ) -> None:
