@@ -1,8 +1,11 @@
-"""Fifty simulated stations, one mosquitto, one recorder, for a minute: ``python bench/fleet.py``.
+"""Simulated stations, one mosquitto, one recorder, for some time: ``python bench/fleet.py``.
 
-Each station is a client of its own that publishes verdicts of real size and shape at QoS 1, window
-64, without an outbox: what is measured is the plant's side. Lag is from sending a verdict to the
-recorder's acknowledgement, which comes once it is committed. Everything is on the loopback and
+Each station is a connection of its own that publishes verdicts of real size and shape at QoS 1, a
+part's verdict behind every four, and heartbeats; window 64, no outbox: what is measured is the
+plant's side. Lag is from sending a verdict to the recorder's acknowledgement, which comes once it
+is committed; a first part of each station, with which the recorder gets to know it, is not counted
+in. ``--database postgresql`` starts a PostgreSQL of its own, which writes each commit to
+disk; ``--dashboard`` has a page open beside. Everything is on the loopback, on one machine, and
 stops by itself. Figures go to bench/results/fleet.json.
 """
 
@@ -13,187 +16,143 @@ import contextlib
 import json
 import os
 import platform
-import shutil
-import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import uuid
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "deploy" / "demo"))
 
 from broker import free_port, running_broker  # noqa: E402
+from sides.plant_side import BROKER, Spent, recording  # noqa: E402
+from sides.prepared_stations import Stations, quantiles  # noqa: E402
 
-LABELS = ("GOOD", "Boucle plate", "Lift-off blanc", "Lift-off noir", "Missing", "Short circuit MOS")
-TICK_S = 0.05
+from edge_qc.plant.recorder import open_database  # noqa: E402
+from tests.rig.databases import running_postgres  # noqa: E402
 
-
-class Station:
-    """Publishes verdicts, counts acknowledgements."""
-
-    def __init__(self, number: int, host: str, port: int) -> None:
-        self.name, self.epoch = f"line-{number}", str(uuid.uuid4())
-        self.root = f"edge-qc/v1/load/{self.name}"
-        self.seq, self.acknowledged = 0, 0
-        self.sent_s: dict[int, float] = {}
-        self.lag_s: list[float] = []
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, self.name, protocol=paho.MQTTv5)
-        self._client.max_inflight_messages_set(64)
-        self._client.on_message = self._heard
-        self._client.connect(host, port)
-        self._client.subscribe(f"{self.root}/ack", 1)
-        self._client.loop_start()
-        self._publish("state", {"state": "RUNNING", "why": "judging"}, retain=True)
-
-    def verdict(self) -> int:
-        """Sends one; its size in bytes."""
-        self.seq += 1
-        self.sent_s[self.seq] = time.monotonic()
-        return self._publish(
-            "verdict",
-            {
-                "seq": self.seq,
-                "historical": False,
-                "verdict_id": str(uuid.uuid4()),
-                "camera": "die01",
-                "die": "Die01",
-                "part_id": f"P{self.seq // 4}",
-                "trigger_id": uuid.uuid4().hex,
-                "label": "GOOD",
-                "disposition": "PASS",
-                "reason": "decided",
-                "probabilities": {**dict.fromkeys(LABELS, 0.0001), "GOOD": 0.9994, "DRIFT": 1e-4},
-                "drift": {
-                    "score": 1.93,
-                    "p_value": 0.4137,
-                    "threshold": 0.01,
-                    "witness": "padim",
-                    "witnesses": {"padim": 0.4137, "embedding": 0.6},
-                },
-                "expected_cost": dict.fromkeys((*LABELS, "DRIFT"), 99.93),
-                "bundle": {"id": "0" * 64, "version": 7},
-                "engine": "tensorrt 10.3.0 Orin fp16",
-                "latency_ms": {"wait": 0.4, "view": 0.1, "infer": 3.1, "decide": 0.1},
-                "image": None,
-                "detail": "",
-            },
-        )
-
-    def _publish(self, level: str, content: dict[str, object], retain: bool = False) -> int:
-        stamp = {
-            "schema": f"edge-qc/{level}/1",
-            "epoch": self.epoch,
-            "site": "load",
-            "station": self.name,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        payload = json.dumps(stamp | content)
-        self._client.publish(f"{self.root}/{level}", payload, 1, retain)
-        return len(payload)
-
-    def _heard(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        ack = json.loads(message.payload)
-        if ack["kind"] != "verdict" or ack["epoch"] != self.epoch:
-            return
-        now_s = time.monotonic()
-        for seq in range(self.acknowledged + 1, ack["upto"] + 1):
-            self.lag_s.append(now_s - self.sent_s.pop(seq))
-        self.acknowledged = max(self.acknowledged, ack["upto"])
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+SETTLE_S = 60.0
 
 
-def cpu_s(pid: int) -> float:
-    """Seconds of CPU that a process has had."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+class Page:
+    """An open page of the dashboard: reads the stream of changes as a browser does. gaps_s: between
+    one change and the next."""
+
+    def __init__(self, port: int) -> None:
+        self.gaps_s: list[float] = []
+        self._url = f"http://127.0.0.1:{port}/live"
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        last_s = None
+        with contextlib.suppress(OSError), urllib.request.urlopen(self._url) as stream:
+            for line in stream:
+                if line.startswith(b"data:"):
+                    now_s = time.monotonic()
+                    if last_s is not None:
+                        self.gaps_s.append(now_s - last_s)
+                    last_s = now_s
 
 
-def mosquitto_pid() -> int:
-    """Of the broker that this process started."""
-    ours = ["pgrep", "-P", str(os.getpid()), "mosquitto"]
-    return int(subprocess.run(ours, capture_output=True, text=True, check=True).stdout)
-
-
-def measure(
-    stations: int, rate: float, seconds: float, saving: str, folder: Path
-) -> dict[str, object]:
-    database = folder / "records.sqlite"
-    # TLS is each station's own cost, and not in here.
-    lines = ["set_tcp_nodelay true", "persistence true", f"persistence_location {folder}/"]
-    if saving == "every message":
-        lines += ["autosave_on_changes true", "autosave_interval 1"]
-    with contextlib.ExitStack() as stack:
-        port = free_port()
-        host, _ = stack.enter_context(running_broker("mosquitto", port, lines))
-        broker = mosquitto_pid()
-        command = [sys.executable, "-m", "edge_qc.cli", "record", "--broker", f"{host}:{port}"]
-        recorder = subprocess.Popen(
-            [*command, "--database", str(database)], stderr=subprocess.PIPE, text=True
-        )
-        stack.callback(recorder.wait)
-        stack.callback(recorder.terminate)
-        assert recorder.stderr is not None
-        if not recorder.stderr.readline().startswith("recording"):
-            raise SystemExit(f"the recorder does not start: {recorder.stderr.read()}")
-        fleet = [Station(number, host, port) for number in range(stations)]
-        before = cpu_s(broker), cpu_s(recorder.pid), time.process_time()
-        began_s = time.monotonic()
-        sent = size = 0
-        while (elapsed_s := time.monotonic() - began_s) < seconds:
-            while sent < elapsed_s * rate * stations:
-                size = fleet[sent % stations].verdict()
-                sent += 1
-            time.sleep(TICK_S)
-        sending_s = time.monotonic() - began_s
+@contextlib.contextmanager
+def dashboard(broker: str, database: str) -> Iterator[tuple[subprocess.Popen[bytes], Page]]:
+    """``edge-qc dashboard`` as a process of its own, with a page open."""
+    port = free_port()
+    command = [sys.executable, "-m", "edge_qc.cli", "dashboard", "--broker", broker]
+    process = subprocess.Popen([*command, "--database", database, "--port", str(port)])
+    try:
         until_s = time.monotonic() + 60
-        while any(one.acknowledged < one.seq for one in fleet) and time.monotonic() < until_s:
-            time.sleep(0.05)
-        settled_s = time.monotonic() - began_s
-        after = cpu_s(broker), cpu_s(recorder.pid), time.process_time()
-        for one in fleet:
-            one.close()
-        lag = sorted(lag for one in fleet for lag in one.lag_s)
-        acknowledged = sum(one.acknowledged for one in fleet)
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        (rows,) = connection.execute("SELECT count(*) FROM verdict").fetchone()
-    return {
-        "broker_saves": saving,
-        "stations": stations,
-        "wanted_per_s": rate * stations,
-        "sent_per_s": sent / sending_s,
-        "sent": sent,
-        "acknowledged": acknowledged,
-        "recorded": rows,
-        "bytes_each": size,
-        "lag_p50_s": statistics.median(lag),
-        "lag_p99_s": lag[int(0.99 * len(lag))],
-        "lag_max_s": lag[-1],
-        "settled_after_s": settled_s - sending_s,
-        "database_bytes": database.stat().st_size,
-        "cores_of": {
-            name: (end - start) / sending_s
-            for name, start, end in zip(
-                ("broker", "recorder", "the stations"), before, after, strict=True
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
+                break
+            except OSError:
+                if time.monotonic() > until_s:
+                    raise
+                time.sleep(0.2)
+        yield process, Page(port)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    """One run; its figures."""
+    postgres = options.database == "postgresql"
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-qc-fleet-"))
+        database = f"{folder}/records.sqlite"
+        if postgres:
+            database = stack.enter_context(running_postgres())
+        lines = [*BROKER, f"persistence_location {folder}/"]
+        if options.saving == "every message":
+            lines += ["autosave_on_changes true", "autosave_interval 1"]
+            lines.remove("autosave_on_changes false")
+        host, port = stack.enter_context(running_broker("mosquitto", free_port(), lines))
+        recorder = stack.enter_context(recording(f"{host}:{port}", database))
+        others, page = {}, None
+        if options.dashboard:
+            server, page = stack.enter_context(dashboard(f"{host}:{port}", database))
+            others["dashboard"] = server.pid
+        fleet = Stations(options.stations, host, port)
+        for one in fleet.all:
+            one.part()
+        first_s = fleet.settle(SETTLE_S)
+        for one in fleet.all:
+            one.forget_figures()
+        spent = Spent(recorder.pid, **others)
+        spent.begin()
+        sending_s = fleet.steadily(options.rate / 4, options.seconds)
+        spent.end()
+        settled_s = fleet.settle(SETTLE_S)
+        fleet.close()
+        lag_s = quantiles([lag for one in fleet.all for lag in one.lag_s])
+        sent = sum(one.sent["verdict"] for one in fleet.all)
+        messages = sum(one.messages for one in fleet.all)
+        memory = {name: round(spent.peak_mb(name)) for name in ("recorder", "mosquitto", *others)}
+        engine = open_database(database)
+        with engine.connect() as db:
+            rows = db.exec_driver_sql("SELECT count(*) FROM verdict").scalar_one()
+            size = (
+                db.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one()
+                if postgres
+                else Path(database).stat().st_size
             )
-        },
+        engine.dispose()
+    return {
+        "broker_saves": options.saving,
+        "database": options.database,
+        "stations": options.stations,
+        "wanted_per_s": options.rate * options.stations,
+        "first_part_of_all_s": first_s,
+        "sent_per_s": (sent - 4 * options.stations) / sending_s,
+        "messages_per_s": messages / sending_s,
+        "kb_per_s": sum(one.bytes for one in fleet.all) / sending_s / 1e3,
+        "sent": sent,
+        "acknowledged": sum(one.acknowledged["verdict"] for one in fleet.all),
+        "recorded": rows,
+        **dict(zip(("lag_p50_s", "lag_p99_s", "lag_max_s"), lag_s, strict=True)),
+        "settled_after_s": settled_s,
+        "database_bytes": size,
+        "cores_of": spent.cores,
+        "memory_mb": memory,
+        "page_gap_p50_p99_max_s": quantiles(page.gaps_s) if page is not None else None,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fifty simulated stations on this machine.")
+    parser = argparse.ArgumentParser(description="Simulated stations on this machine.")
     parser.add_argument("--stations", type=int, default=50)
     parser.add_argument("--rate", type=float, default=4.0, help="verdicts a second, of each")
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--dashboard", action="store_true", help="with a page open")
     parser.add_argument(
         "--saving",
         choices=("every message", "now and then"),
@@ -201,16 +160,16 @@ def main() -> None:
         help="when the broker writes its queues to disk: as deploy/mosquitto, or its default",
     )
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="edge-qc-fleet-"))
-    try:
-        figures = measure(options.stations, options.rate, options.seconds, options.saving, folder)
-    finally:
-        shutil.rmtree(folder)
+    figures = measure(options)
     load = os.getloadavg()[0]
     figures["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}"
     file = ROOT / "bench" / "results" / "fleet.json"
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    kept[f"{options.saving}, {options.rate * options.stations:.0f} a second"] = figures
+    name = (
+        f"{options.stations} stations, {options.database}, {options.saving},"
+        f" {options.rate * options.stations:.0f} a second"
+    )
+    kept[name + (", dashboard" if options.dashboard else "")] = figures
     file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
 
