@@ -1,7 +1,7 @@
 """Adds many rows to a table in one statement, and leaves out or adds up those that are there.
 
 PostgreSQL gets them as one JSON text: the same short statement however many rows there are. The
-driver would parse VALUES with thousands of placeholders anew for each group, and escape each text
+driver would parse VALUES with thousands of placeholders again for each group, and escape each text
 of an array in Python: either took half of the recorder's time.
 """
 

@@ -1,6 +1,6 @@
 """Hours, shifts and days of a plant's own clock, as the periods of a count.
 
-Python alone knows when a period begins, as it knows time zones. PostgreSQL is told these moments
+Python alone knows when a period begins, as it knows time zones. PostgreSQL gets these moments
 and adds up by period, so that it need not send a row for each hour of each station.
 """
 
