@@ -44,8 +44,8 @@ SECONDS ?= 60
 demo-plant: venv
 	$(BIN)/python deploy/demo/plant.py demo --seconds $(SECONDS)
 
-# More than one for each core is quicker, but tests that wait for a moment then fail.
-WORKERS ?= 2
+# Two for each of two cores: most of the time a test waits, for a process or for a moment to come.
+WORKERS ?= 4
 
 # The played camera loses pictures where others take its processor: first, by itself. What was skipped
 # stands at the end. Compiled modules are kept, whatever the environment says: hundreds of processes

@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.rig.database_fixtures",
     "tests.rig.compilers",
     "tests.rig.sharing",
+    "tests.rig.order",
 ]
 
 

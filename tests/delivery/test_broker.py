@@ -28,7 +28,7 @@ from tests.rig.programs import need
 from tests.rig.tiny_bundle import make_bundle
 from tests.rig.trained import EDGE_QC
 
-pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("plant-broker")]
+pytestmark = pytest.mark.broker
 
 ROOT = Path(__file__).parents[2]
 PKI = ROOT / "deploy" / "pki.sh"

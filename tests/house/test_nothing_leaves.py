@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from tests.rig.brokers import free_port, running_broker
-from tests.rig.trained import EDGE_QC, Trained
+from tests.rig.pictures import write_challenge
+from tests.rig.trained import EDGE_QC
 
 pytestmark = [pytest.mark.torch, pytest.mark.broker]
 
@@ -51,7 +52,8 @@ def tracing(log: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole_round(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Round:
+def whole_round(tmp_path_factory: pytest.TempPathFactory) -> Round:
+    pytest.importorskip("torch", reason="needs torch: pip install ./export")
     for module in ("starlette", "uvicorn", "sqlalchemy"):
         pytest.importorskip(module, reason=f"needs {module}: pip install '.[dashboard,record]'")
     folder = tmp_path_factory.mktemp("round")
@@ -88,12 +90,14 @@ def whole_round(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> R
             _, said = process.communicate(timeout=SOON_S)
         assert process.returncode == 0, said
 
-    images = sorted((trained.data / "input_test").iterdir())[:2]
+    counts = {"GOOD": 40, "Boucle plate": 40, "Missing": 40}
+    data = write_challenge(folder / "data", counts, {"GOOD": 2})
+    images = sorted((data / "input_test").iterdir())
     learn = ("--network", "cnn-basic", "--size", 32, "--epochs", 1, "--out", "run")
-    run("train", trained.data, *learn)
+    run("train", data, "--dies", data / "dies.json", *learn)
     run("export", "run", "--out", "bundle")
     subprocess.run(
-        command("judge", *images, "--die", "Die01", "--bundle", trained.bundle),
+        command("judge", *images, "--die", "Die01", "--bundle", "bundle"),
         cwd=work,
         env=environment,
         capture_output=True,
@@ -106,7 +110,7 @@ def whole_round(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> R
     with running_broker() as (host, port):
         (work / "station.toml").write_text(
             '[station]\nsite = "s"\nname = "n"\nstate_dir = "state"\n'
-            f'[bundle]\npath = "{trained.bundle}"\n'
+            f'[bundle]\npath = "{work}/bundle"\n'
             f'[mqtt]\nhost = "{host}"\nport = {port}\n'
             f'[[camera]]\nname = "c"\nsource = "file://{work}/camera"\ndie = "Die01"\n'
         )

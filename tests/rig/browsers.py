@@ -13,7 +13,7 @@ from tests.rig.programs import need
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, which keeps what pages say on the console. Mark with ``xdist_group("browser")``."""
+    """Chromium, which keeps what pages say on the console."""
     pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service

@@ -1,4 +1,4 @@
-"""Empty databases of both kinds that records may be in; one PostgreSQL for all tests of a run."""
+"""Empty databases of both kinds that records may be in; one PostgreSQL for each worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.rig.programs import need
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL that is there for this run of the tests."""
+    """The URL of a PostgreSQL that is there for this run, or worker, of the tests."""
     need("initdb")
     if os.geteuid() == 0:
         need("setpriv")
@@ -25,7 +25,7 @@ def postgres() -> Iterator[str]:
 
 KINDS = [
     "sqlite",
-    pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.xdist_group("postgres")]),
+    pytest.param("postgres", marks=pytest.mark.postgres),
 ]
 
 

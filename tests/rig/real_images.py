@@ -34,10 +34,7 @@ def deeppcb(
     whole = Path(named)
     assert whole.exists(), f"EDGE_QC_DEEPPCB is {named}, which is not there"
     if whole.is_file():
-        with tarfile.open(whole) as archive:
-            members = [m for m in archive if pictures or not m.name.endswith(".png")]
-            archive.extractall(folder / "whole", members, filter="data")
-        (whole,) = (folder / "whole").iterdir()
+        whole = _unpacked(whole, folder / "whole", train, test, pictures)
     part = folder / "deeppcb"
     part.mkdir()
     for file in whole.glob("*.*"):
@@ -45,9 +42,7 @@ def deeppcb(
             shutil.copy(file, part)
     for table, images in _TABLES.items():
         (part / images).mkdir(exist_ok=True)
-        with (whole / table).open(newline="") as source:
-            header, *rows = csv.reader(source)
-        kept = rows[: train if images == "input_train" else test]
+        header, kept = _first_rows(whole / table, train if images == "input_train" else test)
         with (part / table).open("w", newline="") as target:
             csv.writer(target).writerows([header, *kept])
         for row in kept:
@@ -57,3 +52,25 @@ def deeppcb(
             else:
                 (part / images / name).touch()
     return part
+
+
+def _first_rows(table: Path, count: int | None) -> tuple[list[str], list[list[str]]]:
+    with table.open(newline="") as source:
+        header, *rows = csv.reader(source)
+    return header, rows[:count]
+
+
+def _unpacked(tar: Path, folder: Path, train: int | None, test: int | None, pictures: bool) -> Path:
+    """The tables, and no more pictures than are asked for: there are thousands."""
+    with tarfile.open(tar) as archive:
+        members = archive.getmembers()
+        tables = [member for member in members if not member.name.endswith(".png")]
+        archive.extractall(folder, tables, filter="data")
+        (whole,) = folder.iterdir()
+        wanted: set[str] = set()
+        for table, images in _TABLES.items() if pictures else ():
+            header, rows = _first_rows(whole / table, train if images == "input_train" else test)
+            at = header.index("filename")
+            wanted |= {f"{whole.name}/{images}/{row[at]}" for row in rows}
+        archive.extractall(folder, [one for one in members if one.name in wanted], filter="data")
+    return whole

@@ -46,15 +46,17 @@ def readme_commands() -> list[list[str]]:
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run one line as a user would, in a folder, with this environment's commands first."""
+    """Run one line as a user would, in a folder, with this environment's commands first, and with
+    all cores: a worker's one would make another network of the same data."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    inherited = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     return subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PATH": path},
+        env={**inherited, "PATH": path},
     )
 
 

@@ -411,7 +411,6 @@ def test_a_network_trains_on_what_was_labelled(store: Store, tmp_path: Path) -> 
 # In a browser
 
 
-@pytest.mark.xdist_group("browser")
 def test_a_person_labels_by_keyboard(store: Store, browser: Any) -> None:
     """One key labels and goes on; the arrows go back; names that are markup stay text."""
     from selenium.webdriver.common.by import By
@@ -460,7 +459,6 @@ def test_a_person_labels_by_keyboard(store: Store, browser: Any) -> None:
         assert said == []
 
 
-@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_one_key_labels_all_that_look_alike(
     store: Store, browser: Any, width: int, theme: str

@@ -33,7 +33,7 @@ from tests.rig.publishing import content, good
 from tests.rig.tiny_bundle import make_bundle
 from tests.rig.trained import EDGE_QC
 
-pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.broker
 
 HOSTILE = "<img src=x onerror=document.title='owned'>\"'><script>document.title='owned'</script>"
 

@@ -24,7 +24,7 @@ from tests.edge_qc.plant.test_dashboard_page import Page, page, station_settings
 from tests.edge_qc.plant.test_dashboard_server import dashboard
 from tests.rig.trained import EDGE_QC
 
-pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.broker
 __all__ = ["page"]
 
 ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -49,7 +49,6 @@ def as_grafana_sends(sql: str) -> str:
 
 
 @pytest.mark.postgres
-@pytest.mark.xdist_group("postgres")
 def test_every_query_of_the_records_dashboard_finds_what_was_recorded(postgres: str) -> None:
     """Each panel has rows, and a time series a time, a metric and a number."""
     engine = open_database(fresh(postgres))

@@ -108,7 +108,6 @@ def test_records_of_an_earlier_schema_lose_nothing_and_go_on(database: str, befo
 
 
 @pytest.mark.postgres
-@pytest.mark.xdist_group("postgres")
 def test_other_accounts_may_read_what_they_could_read_before(postgres: str) -> None:
     """A dashboard's account was granted the table of states."""
     from tests.rig.database_fixtures import fresh

@@ -201,14 +201,9 @@ def test_export_on_a_station(
     assert (out / "manifest.sha256").exists()
     shutil.rmtree(out)
 
-    done = subprocess.run(
-        [*EDGE_QC, "export", *asked, station.command],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    monkeypatch.setattr(sys, "argv", ["edge-qc", "export", *asked, str(station.command)])
+    assert cli.status() == 0
+    answer = json.loads(capsys.readouterr().out)
     shutil.rmtree(Path.home() / "edge-qc-bundles" / answer["id"][:16])
     assert answer["acceptance"]["accepted"] is True
     assert answer["acceptance"]["bundle"]["id"] == answer["id"]

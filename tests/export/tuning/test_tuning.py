@@ -181,7 +181,6 @@ def test_the_command_prints_an_address_that_answers_and_refuses_what_it_cannot_t
 # In a browser
 
 
-@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_a_person_tunes_by_keyboard(
     begun: Begun, browser: Any, tmp_path: Path, width: int, theme: str
