@@ -22,11 +22,12 @@ from torch import Tensor, nn
 
 from edge_qc.errors import EdgeQCError
 from edge_qc_export.figures import metrics
+from edge_qc_export.figures.calibration import fit_temperature
 from edge_qc_export.figures.costs import Costs
 from edge_qc_export.learn.batch_norm import measure_batch_norm
 from edge_qc_export.learn.losses import Loss
-from edge_qc_export.learn.network import Network, learning_parameters
-from edge_qc_export.learn.processes import Processes
+from edge_qc_export.learn.network import Network, learning_parameters, trunk_learns
+from edge_qc_export.learn.processes import Processes, half_of
 from edge_qc_export.learn.resuming import (
     Outcome,
     changing_state,
@@ -50,6 +51,14 @@ class _Learner(nn.Module):
 
     def forward(self, *states: Tensor) -> Tensor:
         return self.network.learning(states)
+
+
+def _channels_last(state: Tensor) -> Tensor:
+    """The same values in the order in which convolutions learn quicker. A copy always, since the
+    last bits hang on the strides even of a map of one pixel, whose order is no other."""
+    if state.ndim != 4:
+        return state
+    return torch.empty_like(state, memory_format=torch.channels_last).copy_(state)
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[float, ...]:
@@ -94,9 +103,9 @@ class Epochs:
             lr=learning_rate,
             eps=1e-7,
         )
-        cuda = processes.device.type == "cuda"
-        self._amp = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float16
-        self._scaler = torch.amp.GradScaler("cuda", enabled=cuda and self._amp == torch.float16)
+        # A head alone has no convolution that would gain by it.
+        self._amp = half_of(processes.device) if trunk_learns(network) else None
+        self._scaler = torch.amp.GradScaler("cuda", enabled=self._amp == torch.float16)
         self._frozen = frozen_digest(network)
         self.outcome = Outcome()
 
@@ -119,13 +128,19 @@ class Epochs:
         return outcome
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self._processes.device.type != "cuda":
+        if self._amp is None:
             return nullcontext()
-        return torch.autocast("cuda", dtype=self._amp)
+        return torch.autocast(self._processes.device.type, dtype=self._amp)
+
+    def _measuring(self) -> AbstractContextManager[Any]:
+        """A CPU measures, and runs the frozen trunk, in float32 as ``edge-qc evaluate`` does."""
+        if self._processes.device.type == "cuda":
+            return self._autocast()
+        return torch.autocast("cpu", enabled=False)
 
     def _states(self, rows: NDArray[np.intp], change: Change | None = None) -> States:
-        with torch.no_grad(), self._autocast():
-            return self._source.states(rows, change)
+        with torch.no_grad(), self._measuring():
+            return tuple(map(_channels_last, self._source.states(rows, change)))
 
     def _train(self, epoch: int, reporter: Reporter) -> dict[str, float]:
         count, rank = self._processes.count, self._processes.rank
@@ -187,7 +202,7 @@ class Epochs:
         self._network.eval()
         for start in range(rank * self._batch, len(self._held), self._batch * count):
             rows = self._held[start : start + self._batch]
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), self._measuring():
                 answer = self._network.learning(self._states(rows))
             logits[start : start + len(rows)] = answer.float().cpu()
         return self._processes.total(logits)
@@ -205,8 +220,11 @@ class Epochs:
             raise EdgeQCError(self._not_finite(loss, where))
         row: dict[str, Any] = {"held_out_loss": loss}
         row |= {f"held_out_{name}": float(value) for name, value in found.items()}
+        # The station weighs costs with calibrated probabilities: an epoch that is merely surer
+        # than another must not seem the better or the worse for it.
+        temperature = fit_temperature(logits.numpy(), targets.numpy())
         decided = metrics.least_cost_labels(
-            logits.double().softmax(1).numpy(), self._costs, self._classes
+            (logits.double() / temperature).softmax(1).numpy(), self._costs, self._classes
         )
         found = metrics.figures(
             metrics.confusion_matrix(truth, decided, labels), self._costs, labels

@@ -1,16 +1,17 @@
 """The processes that train together: one, or those that ``torchrun`` started.
 
 torch.distributed does the work, over NCCL where every process has a GPU and gloo elsewhere; here
-is only what training asks of it.
+is only what training asks of it, and of the device of each.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -50,6 +51,25 @@ class Processes:
         return nn.parallel.DistributedDataParallel(
             module, device_ids=[self.device.index] if self.device.type == "cuda" else None
         )
+
+
+def half_of(device: torch.device) -> torch.dtype | None:
+    """The type of half the width in which the device multiplies faster than in float32; None where
+    there is none. A processor has one where it multiplies bfloat16 itself."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and _processor_flags() & {"avx512_bf16", "amx_bf16"}:
+        return torch.bfloat16
+    return None
+
+
+def _processor_flags() -> set[str]:
+    """What the processor can do, in Linux's words; nothing elsewhere."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return set(line.partition(":")[2].split())
+    return set()
 
 
 @contextmanager
