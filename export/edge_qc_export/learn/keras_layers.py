@@ -15,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+if TYPE_CHECKING:
+    from torchvision.models.resnet import ResNet
 
 
 class State(NamedTuple):
@@ -82,6 +84,9 @@ def _stage(resnet: ResNet, stage: int) -> Iterator[Layer]:
 
 
 def _block(block: nn.Module, name: str, path: str, ends: str) -> Iterator[Layer]:
+    # Here and not above: torchvision takes as long to import as torch, and most networks lack it.
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
     if not isinstance(block, (Bottleneck, BasicBlock)):
         raise TypeError(f"{path}: a {type(block).__name__}, wanted a block of a torchvision ResNet")
     convolutions = 3 if isinstance(block, Bottleneck) else 2
