@@ -98,7 +98,13 @@ def running_broker(
 def _command(kind: str, folder: Path, port: int, extra: Sequence[str]) -> list[str]:
     if kind == "mosquitto":
         settings = folder / "mosquitto.conf"
-        lines = [f"listener {port} {HOST}", "persistence false", "max_queued_messages 0", *extra]
+        lines = [
+            f"listener {port} {HOST}",
+            "persistence false",
+            "max_queued_messages 0",
+            "set_tcp_nodelay true",  # as deploy/mosquitto has it
+            *extra,
+        ]
         if not any(line.startswith("allow_anonymous") for line in extra):
             lines.append("allow_anonymous true")
         if os.geteuid() == 0:

@@ -1,7 +1,8 @@
-"""The intake: records what cameras deliver, then queues it for the loop.
+"""The intake: records what cameras deliver, and queues it for the loop.
 
-Every frame and every fault is a trigger. It is durable in the outbox before it waits here, so that
-it gets a verdict whatever happens next.
+Every frame and every fault is a trigger, which the outbox records before it is judged. The disk
+syncs while it is judged: the outbox commits in order, so that no verdict is durable before its
+trigger, and a camera gives its next picture only once this one's trigger is.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class Intake:
         )
         try:
             recorded = self._outbox.trigger(verdict_id, record)
+            self._queue.put(Work(verdict_id, event, Origin(event.trigger_id)))
             if isinstance(event, Fault) and event.reason is Reason.OVERRUN:
                 unsynced = self._unsynced[event.camera]
                 unsynced.append(recorded)
@@ -116,8 +118,6 @@ class Intake:
                 recorded.result()
         except PublishError as error:
             self.refuse(str(error))
-            return
-        self._queue.put(Work(verdict_id, event, Origin(event.trigger_id)))
 
     def take(self, at_most: int) -> list[Work]:
         """Take up to this many; empty if none came within a turn."""

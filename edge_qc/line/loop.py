@@ -169,11 +169,7 @@ class Line:
             self.turns += 1
             self._change_over()
             work = self._intake.take(self.inspection.bundle.manifest.input.batch)
-            if self.failure is None and self._outbox.fault is not None:
-                self._failure = (
-                    f"outbox: {self._outbox.fault}; restart the station to open it again"
-                )
-                log.error("%s", self._failure)
+            self._watch_outbox()
             self._heartbeat.beat(
                 queue=self._intake.waiting, failure=self.failure, stopping=self._stopping
             )
@@ -182,6 +178,7 @@ class Line:
                 self._assembly.close_overdue()
             except PublishError as error:
                 # The next start gives every accepted trigger its verdict.
+                self._watch_outbox()
                 self._failure = self.failure or str(error)
             done = until_end and all(camera.stats.state in _OVER for camera in self._cameras)
             if not self._stopping and (stop.is_set() or done or self.failure is not None):
@@ -192,6 +189,11 @@ class Line:
                 break
         if self._outbox.fault is None:
             self._drain()
+
+    def _watch_outbox(self) -> None:
+        if self.failure is None and self._outbox.fault is not None:
+            self._failure = f"outbox: {self._outbox.fault}; restart the station to open it again"
+            log.error("%s", self._failure)
 
     def _change_over(self) -> None:
         while self._next:

@@ -111,8 +111,9 @@ def test_five_calls_of_the_engine_in_a_row_are_five_and_not_a_batch_of_five(
     assert said == ["decided"] + ["engine"] * 8 * failures
 
 
-def test_what_was_dropped_does_not_hold_up_what_was_seen(tmp_path: Path) -> None:
-    """A disk that takes its time holds a frame until it is durable, and a share of overruns."""
+def test_a_slow_disk_holds_a_camera_and_not_what_it_showed(tmp_path: Path) -> None:
+    """A frame is judged while its trigger is synced; its camera waits for that, and for a share of
+    the overruns."""
     pending: list[Future[None]] = []
 
     def trigger(_verdict_id: str, _record: TriggerRecord) -> Future[None]:
@@ -129,21 +130,22 @@ def test_what_was_dropped_does_not_hold_up_what_was_seen(tmp_path: Path) -> None
             )
 
     overruns(64)
-    assert intake.waiting == 64
-    one_more = threading.Thread(target=overruns, args=(1,))
+    assert not intake.holds("hand")
+    one_more = threading.Thread(target=overruns, args=(1,), daemon=True)
     one_more.start()
-    wait_until(lambda: len(pending) == 65)
-    assert intake.waiting == 64
+    wait_until(lambda: intake.waiting == 65)
+    assert intake.holds("hand")
     pending[0].set_result(None)
     one_more.join(10)
-    assert intake.waiting == 65
-    seen = threading.Thread(target=intake.deliver, args=(shown,))
+    assert not intake.holds("hand")
+    seen = threading.Thread(target=intake.deliver, args=(shown,), daemon=True)
     seen.start()
-    wait_until(lambda: len(pending) == 66)
-    assert intake.waiting == 65
+    wait_until(lambda: intake.waiting == 66)
+    assert intake.holds("hand")
     pending[65].set_result(None)
     seen.join(10)
-    assert intake.waiting == 66
+    assert not intake.holds("hand")
+    assert [item.event for item in intake.take(66)][-1] is shown
 
 
 def test_a_line_that_waits_for_the_broker_at_its_end_is_not_taken_for_one_that_hangs(
