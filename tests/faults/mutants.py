@@ -162,11 +162,11 @@ MUTANTS = (
         (
             (
                 "line/intake.py",
-                "        self._queue.put(Work(verdict_id, event, Origin(event.trigger_id)))\n",
-                "        if not self._queue.full():\n"
-                "            self._queue.put(\n"
-                "                Work(verdict_id, event, Origin(event.trigger_id))\n"
-                "            )\n",
+                "            self._queue.put(Work(verdict_id, event, Origin(event.trigger_id)))\n",
+                "            if not self._queue.full():\n"
+                "                self._queue.put(\n"
+                "                    Work(verdict_id, event, Origin(event.trigger_id))\n"
+                "                )\n",
             ),
         ),
     ),
