@@ -56,6 +56,8 @@ with running_outputs(Path(sys.argv[1]), table) as rig:
             belts[0].encoder_trouble(None)
         else:
             rig.outputs.offer(result(Disposition(what), age_s=float(number)))
+            # Another one would take its place while the output's thread has not seen it.
+            rig.wait(lambda: not any(belt._slots for belt in belts))
         print(time.monotonic(), flush=True)
 """
 
