@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ sys.path.insert(0, str(HERE.parent / "deploy" / "demo"))
 
 from broker import free_port, running_broker  # noqa: E402
 from peers import beside  # noqa: E402
+from sides.plant_side import await_page  # noqa: E402
 
 STATIONS, RATE, SECONDS, RUNS = 50, 10, 20, 2
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -69,15 +69,7 @@ def _measured(command: list[str], port: int) -> dict[str, float]:
         options.add_argument(option)
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
-        until_s = time.monotonic() + 30
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
-                break
-            except OSError:
-                if time.monotonic() > until_s:
-                    raise
-                time.sleep(0.2)
+        await_page(port)
         driver.get(f"http://127.0.0.1:{port}/")
         time.sleep(5)
         driver.execute_script(_WATCH)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "deploy" / "demo"))
 
 from broker import free_port, running_broker  # noqa: E402
-from sides.plant_side import BROKER, Spent, recording  # noqa: E402
+from sides.plant_side import BROKER, Spent, await_page, recording  # noqa: E402
 from sides.prepared_stations import Stations, quantiles  # noqa: E402
 
 from edge_qc.plant.recorder import open_database  # noqa: E402
@@ -67,15 +67,7 @@ def dashboard(broker: str, database: str) -> Iterator[tuple[subprocess.Popen[byt
     command = [sys.executable, "-m", "edge_qc.cli", "dashboard", "--broker", broker]
     process = subprocess.Popen([*command, "--database", database, "--port", str(port)])
     try:
-        until_s = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
-                break
-            except OSError:
-                if time.monotonic() > until_s:
-                    raise
-                time.sleep(0.2)
+        await_page(port)
         yield process, Page(port)
     finally:
         process.terminate()

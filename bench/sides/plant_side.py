@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,19 @@ def recording(broker: str, database: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.terminate()
         process.wait(60)
+
+
+def await_page(port: int, within_s: float = 60.0) -> None:
+    """Until a server of this machine answers there. Raises OSError if it does not in time."""
+    until_s = time.monotonic() + within_s
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
+            return
+        except OSError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(0.2)
 
 
 class Spent:

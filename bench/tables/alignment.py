@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from decision import counted, edge_qc, markdown, write_table
+from decision import counted, edge_qc, tell
 
 from edge_qc.parts import DRIFT, GOOD
 
@@ -99,10 +99,7 @@ def main() -> int:
         row(options, f"{lies}, learned askew", made(options, "shifted", askew), askew),
         row(options, f"{lies}, found first", made(options, "aligned", askew, *bounds), askew),
     ]
-    table = markdown(rows)
-    print(table)
-    if options.write:
-        write_table(PAGE, BEGIN, END, table)
+    tell(rows, PAGE, BEGIN, END, write=options.write)
     return 0
 
 

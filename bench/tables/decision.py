@@ -119,6 +119,14 @@ def write_table(page: Path, begin: str, end: str, table: str) -> None:
     page.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
 
 
+def tell(rows: list[dict[str, str]], page: Path, begin: str, end: str, *, write: bool) -> None:
+    """Print the table, and write it into the page where asked to."""
+    table = markdown(rows)
+    print(table)
+    if write:
+        write_table(page, begin, end, table)
+
+
 def main() -> int:
     """Print the table, and write it into the page where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -137,10 +145,7 @@ def main() -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     sets = [drawn(options, seed) for seed in options.seeds] + options.data
     rows: list[dict[str, Any]] = [row(options, data) for data in sets]
-    table = markdown(rows)
-    print(table)
-    if options.write:
-        write_table(PAGE, BEGIN, END, table)
+    tell(rows, PAGE, BEGIN, END, write=options.write)
     return 0
 
 

@@ -1,6 +1,6 @@
 """What helps to learn from few images: one set, many ways to train, each judged on the test part.
 
-    python bench/tables/learning.py --seeds 1 2 [--data FOLDER] [--dies dies.json] [--jobs 2]
+    python bench/tables/learning.py --seeds 1 2 [--data FOLDER] [--jobs 2]
     python bench/tables/learning.py … --write        # the table goes into docs/decision.md
 
 Every row is one way: ``train`` with what is named and the defaults otherwise, then ``export``, then
@@ -23,7 +23,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from decision import PAGE, counted, drawn, edge_qc, markdown, write_table
+from decision import PAGE, counted, drawn, edge_qc, tell
 
 from edge_qc.bundle.verification import open_bundle
 from edge_qc.parts import DRIFT, GOOD
@@ -128,10 +128,7 @@ def main() -> int:
             for way, data in product(options.ways, sets)
         }
         rows = [row(way, [asked[way, data].result() for data in sets]) for way in options.ways]
-    table = markdown(rows)
-    print(table)
-    if options.write:
-        write_table(PAGE, BEGIN, END, table)
+    tell(rows, PAGE, BEGIN, END, write=options.write)
     return 0
 
 

@@ -130,6 +130,7 @@ def test_a_slow_disk_holds_a_camera_and_not_what_it_showed(tmp_path: Path) -> No
             )
 
     overruns(64)
+    assert intake.waiting == 64
     assert not intake.holds("hand")
     one_more = threading.Thread(target=overruns, args=(1,), daemon=True)
     one_more.start()

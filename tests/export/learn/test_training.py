@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from edge_qc.errors import DataError, EdgeQCError, UsageError
 from edge_qc.parts import DRIFT
+from edge_qc_export.figures.costs import challenge_costs
 from edge_qc_export.learn import epochs
 from edge_qc_export.learn.training import Run, TrainingConfig, load_run, train
 from edge_qc_export.progress import Reporter
@@ -189,6 +190,25 @@ def test_a_run_that_says_one_class_is_marked_collapsed(
     assert any(text.startswith("COLLAPSED") for text in notes)
     with (run.folder / "log.csv").open() as stream:
         assert "True" in {row["collapsed"] for row in csv.DictReader(stream)}
+
+
+def test_an_epoch_that_is_only_surer_than_another_costs_the_same() -> None:
+    """Epochs are compared as the station decides: with probabilities that were calibrated."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, len(CLASSES), 300)
+    logits = torch.from_numpy(rng.normal(size=(300, len(CLASSES)))).float()
+    logits[np.arange(300), truth] += 1.5
+    one = epochs.Epochs.__new__(epochs.Epochs)
+    one._held, one._targets = np.arange(300), torch.from_numpy(truth)
+    one._classes, one._costs = CLASSES, challenge_costs(CLASSES)
+    one._loss = torch.nn.functional.cross_entropy
+    one.outcome = epochs.Outcome()
+
+    def cost(sureness: float) -> float:
+        one.held_out_logits = lambda: sureness * logits  # type: ignore[method-assign]
+        return float(one._measure()["held_out_decided_cost"])
+
+    assert cost(1.0) == cost(8.0) == cost(0.3)
 
 
 def test_an_epoch_that_is_no_better_than_a_constant_is_chosen_by_its_loss() -> None:
