@@ -11,28 +11,21 @@ import queue
 import ssl
 import time
 from collections.abc import Iterator
-from typing import TypeVar
 
 import paho.mqtt.client as paho
 
 from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none, note
 from edge_qc.errors import EdgeQCError
 from edge_qc.publisher.connection.transport import (
-    CONNECT_S,
     Acknowledged,
     Connected,
-    Disconnected,
+    Lost,
     Note,
     Subscribed,
+    answer,
     open_client,
 )
 from edge_qc.settings import Settings
-
-_N = TypeVar("_N", Connected, Acknowledged, Subscribed)
-
-
-class _Trouble(Exception):
-    pass
 
 
 def reach(settings: Settings | None) -> Iterator[Finding]:
@@ -67,7 +60,7 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
         return
     client.loop_start()
     try:
-        connected = _next(notes, Connected)
+        connected = answer(notes, Connected)
         if connected.refused is not None:
             yield bad(
                 "broker",
@@ -86,8 +79,8 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
                 "on a shared network, set mqtt.ca_file and port 8883",
             )
         yield from _rights(client, notes, settings)
-    except _Trouble as trouble:
-        yield bad("broker", f"{where}: {trouble}", "read the broker's log")
+    except Lost as lost:
+        yield bad("broker", f"{where}: {lost}", "read the broker's log")
     finally:
         client.disconnect()
         client.loop_stop()
@@ -105,7 +98,7 @@ def _rights(client: paho.Client, notes: queue.Queue[Note], settings: Settings) -
     else:
         yield good(check, f"may write below {root}")
     client.subscribe(f"{root}/command", qos=1)
-    if (why := _next(notes, Subscribed).refused) is not None:
+    if (why := answer(notes, Subscribed).refused) is not None:
         yield bad(
             check, f"may not read {root}/command: {why}", "grant it, or commands never arrive"
         )
@@ -123,17 +116,4 @@ def _rights(client: paho.Client, notes: queue.Queue[Note], settings: Settings) -
 def _write(client: paho.Client, notes: queue.Queue[Note], topic: str) -> str | None:
     """Publish an empty message. Returns why the broker refused it, or None."""
     client.publish(topic, b"", qos=1)
-    return _next(notes, Acknowledged).refused
-
-
-def _next(notes: queue.Queue[Note], kind: type[_N]) -> _N:
-    until_s = time.monotonic() + CONNECT_S
-    while True:
-        try:
-            told = notes.get(timeout=max(0.0, until_s - time.monotonic()))
-        except queue.Empty:
-            raise _Trouble(f"no answer in {CONNECT_S:.0f} s") from None
-        if isinstance(told, kind):
-            return told
-        if isinstance(told, Disconnected):
-            raise _Trouble(told.why)
+    return answer(notes, Acknowledged).refused

@@ -28,8 +28,7 @@ _FIRST_REST_S, _LAST_REST_S = 15.0, 300.0
 
 
 class NameConflict:
-    """Times are ``time.monotonic``. For the sender's thread; ``taken_over`` and ``saw_state`` may
-    be called from others."""
+    """Times are ``time.monotonic``. For the sender's thread."""
 
     def __init__(self, station: StationTable, epoch: str, *, probe_s: float = PROBE_S) -> None:
         self._name = f"{station.site}/{station.name}"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -16,11 +15,12 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_qc.publisher.connection.inbox import LARGEST_BYTES
-from edge_qc.publisher.connection.session import Lost
+from edge_qc.publisher.connection.loop import Loop
 from edge_qc.publisher.connection.transport import (
     CONNECT_S,
     Connected,
     Disconnected,
+    Lost,
     Note,
     open_client,
 )
@@ -64,21 +64,18 @@ def connect(
     return client
 
 
-def await_connack(
-    client: paho.Client, notes: queue.Queue[Note], stopping: threading.Event
-) -> Connected:
-    """Return the broker's answer, which may be a refusal. Raises Lost if there is none."""
+def await_connack(loop: Loop, stopping: threading.Event) -> Connected:
+    """Return the broker's answer, which may be a refusal; later notes stay where they are. Raises
+    Lost if there is none."""
     until_s = time.monotonic() + CONNECT_S
-    while True:
-        try:
-            note = notes.get(timeout=max(0.0, until_s - time.monotonic()))
-        except queue.Empty:
-            raise Lost(f"no answer to CONNECT in {CONNECT_S:.0f} s") from None
+    while (left_s := until_s - time.monotonic()) > 0:
+        loop.run(left_s)
         if stopping.is_set():
             raise Lost("stopped before the broker answered")
-        if note == "wake" or note.client is not client:
-            continue
-        if isinstance(note, Disconnected):
-            raise Lost(f"{note.why} before it accepted the connection")
-        if isinstance(note, Connected):
-            return note
+        while loop.notes:
+            note = loop.notes.popleft()
+            if isinstance(note, Disconnected):
+                raise Lost(f"{note.why} before it accepted the connection")
+            if isinstance(note, Connected):
+                return note
+    raise Lost(f"no answer to CONNECT in {CONNECT_S:.0f} s")

@@ -2,18 +2,18 @@
 
 Only the outbox retransmits. Each connection is a fresh client with a clean start, so that no
 message lingers in a library's queue: unacknowledged messages are read from the outbox again, in
-order. paho's callbacks only enqueue; one sender thread does the rest and survives its own errors.
-``session`` handles one connection.
+order. One sender thread runs paho's loop and survives its own errors. ``session`` handles one
+connection.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import random
 import threading
 import time
+from collections import deque
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -23,10 +23,18 @@ from edge_qc.publisher.connection.acks import Acks
 from edge_qc.publisher.connection.conflict import PROBE_S, NameConflict
 from edge_qc.publisher.connection.connecting import WINDOW, await_connack, connect
 from edge_qc.publisher.connection.inbox import Handler, Inbox
+from edge_qc.publisher.connection.loop import Bell, Loop
 from edge_qc.publisher.connection.moment import Moment
 from edge_qc.publisher.connection.recorded import RecorderWatch
-from edge_qc.publisher.connection.session import Lost, Resting, Session
-from edge_qc.publisher.connection.transport import Connected, Disconnected, Note, Received, cut
+from edge_qc.publisher.connection.session import Resting, Session
+from edge_qc.publisher.connection.transport import (
+    Connected,
+    Disconnected,
+    Lost,
+    Note,
+    Received,
+    cut,
+)
 from edge_qc.publisher.ledger.outbox import Outbox
 from edge_qc.publisher.messages import STATE_LIFE_S, BundleRef, HealthContent, Kind, Severity
 from edge_qc.settings import MqttTable, StationTable
@@ -59,7 +67,7 @@ class Publisher:
         self._mqtt, self._station, self._outbox, self._late_s = mqtt, station, outbox, late_s
         self._broker = f"broker {mqtt.host}:{mqtt.port}"
         self._protocol = paho.MQTTv5
-        self._notes: queue.Queue[Note] = queue.Queue()
+        self._bell = Bell()
         self._inbox = Inbox(station.root)
         self._moment = Moment(station, outbox.epoch)
         self._conflict = NameConflict(station, outbox.epoch, probe_s=probe_s)
@@ -67,7 +75,7 @@ class Publisher:
         self._acks: Acks | None = None
         if mqtt.recorder:
             self._recorder = RecorderWatch(outbox.epoch, mqtt.recorder_silent_s)
-            self._acks = Acks(self._recorder, outbox, self._wake)
+            self._acks = Acks(self._recorder, outbox, self._bell.ring)
             self._inbox.listen("ack", self._acks.take)
         self._unheard = 0
         self.turns = 0
@@ -103,33 +111,33 @@ class Publisher:
     def start(self) -> None:
         """Connect, now and after every loss, on a thread of its own. A broker that fails never
         raises here."""
-        self._outbox.on_commit(self._wake)
+        self._outbox.on_commit(self._bell.ring)
         self._thread.start()
 
     def state(self, state: State, why: str = "") -> None:
         """Set the station's state. It is sent at once when connected, and at the start of every
         connection. While the broker refuses a topic, READY and RUNNING go out as DEGRADED."""
         self._moment.set_state(state, why)
-        self._wake()
+        self._bell.ring()
 
     def health(self, health: HealthContent) -> None:
         """Set the heartbeat; of several that wait, only the last is sent."""
         self._moment.set_health(health)
-        self._wake()
+        self._bell.ring()
 
     def listen(self, level: str, handler: Handler) -> None:
         """Call ``handler`` with each message on ``<root>/<level>``: at QoS 1, so a message may come
         twice; at most 64 KiB; no retained ones. Each level has its own thread, which logs what a
         handler raises."""
         self._inbox.listen(level, handler)
-        self._wake()
+        self._bell.ring()
 
     def reply(self, document: dict[str, Any]) -> None:
         """Publish to ``<root>/reply`` at QoS 1, now or when next connected. Replies bypass the
         outbox: a station that stops before then never answers. Raises ValueError if it is not
         JSON."""
         self._moment.add_reply(document)
-        self._wake()
+        self._bell.ring()
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until the broker has acknowledged everything; False if the time ran out."""
@@ -141,41 +149,32 @@ class Publisher:
             # Even a station that stops at once must report why.
             self._moment.wait_told(_GOODBYE_S)
         self._stopping.set()
-        self._wake()
+        self._bell.ring()
         if self._thread.is_alive():
             # An address that does not answer may block the thread; the process ends without waiting
             # for it.
-            self._thread.join(2 * _GOODBYE_S)
+            self._thread.join(3 * _GOODBYE_S)
+        if not self._thread.is_alive():
+            self._bell.close()
         self._inbox.close(_GOODBYE_S)
 
-    def _wake(self) -> None:
-        self._notes.put("wake")
-
-    def _forget_notes(self) -> None:
-        """Without a connection nobody reads the notes, and a broker may be away for weeks. A new
-        connection reads the outbox itself."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._notes.get_nowait()
-
-    def _note(self, note: Note) -> None:
+    def _note(self, note: Note, notes: deque[Note]) -> None:
         if isinstance(note, Received):
             if note.topic != f"{self._station.root}/{Kind.STATE.value}":
                 self._inbox.take(note)
             elif not note.retained:
                 self._conflict.saw_state(note.payload, time.monotonic())
-                self._wake()
+                self._bell.ring()
             return
         if isinstance(note, Disconnected) and note.taken_over:
             self._conflict.taken_over(time.monotonic())
-        self._notes.put(note)
+        notes.append(note)
 
     def _run(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
         while not self._stopping.is_set():
             self.turns += 1
             began_s = time.monotonic()
-            self._forget_notes()
             try:
                 self._serve()
                 backoff_s = _FIRST_BACKOFF_S
@@ -199,11 +198,12 @@ class Publisher:
         any other end is an error."""
         now_s = time.monotonic()
         apart = self._conflict.apart(now_s)
+        notes = deque[Note]()
         try:
             client = connect(
                 self._mqtt,
                 self._station,
-                self._note,
+                lambda note: self._note(note, notes),
                 client_id=self._conflict.client_id(now_s),
                 protocol=self._protocol,
                 will=self._moment.will(),
@@ -212,16 +212,16 @@ class Publisher:
             self._moment.reachable(False)
             raise
         self._moment.reachable(True)
-        client.loop_start()
-        session: Session | None = None
-        try:
-            answer = await_connack(client, self._notes, self._stopping)
+        with contextlib.ExitStack() as ends:
+            ends.callback(cut, client)
+            loop = Loop(client, self._bell, notes)
+            answer = await_connack(loop, self._stopping)
             if answer.refused is not None and apart:
                 self._conflict.refused()
             self._check(answer)
             accepted_s = time.monotonic()
             session = Session(
-                client,
+                loop,
                 self._station.root,
                 self._outbox,
                 self._resting,
@@ -230,21 +230,16 @@ class Publisher:
                 largest_bytes=answer.largest_bytes,
                 recorder=self._recorder,
             )
-            self._feed(session, apart)
-            client.disconnect()
-            client.loop_stop()
-        except Lost as error:
-            if session is not None and not session.refusals:
-                now_s = time.monotonic()
-                self._conflict.lost(now_s, now_s - accepted_s)
-            cut(client)
-            # The broker's last message explains more than a send that failed.
-            said = session.finish(self._notes) if session is not None else None
-            raise Lost(said or str(error)) from error
-        finally:
-            cut(client)
-            if session is not None:
-                session.finish(self._notes)
+            ends.callback(session.finish)
+            try:
+                self._feed(session, apart)
+            except Lost as error:
+                if not session.refusals:
+                    now_s = time.monotonic()
+                    self._conflict.lost(now_s, now_s - accepted_s)
+                # The broker's last message explains more than a send that failed.
+                raise Lost(session.finish() or str(error)) from error
+            session.disconnect(_GOODBYE_S)
 
     def _feed(self, session: Session, apart: bool) -> None:
         log.info("%s: connected", self._broker)
@@ -272,12 +267,14 @@ class Publisher:
                 # The outbox cannot be read, but the state that reports it can still be sent.
                 self._why = str(error)
             self.turns += 1
-            session.listen(self._notes, _RECORDER_TURN_S if self._recorder is not None else _TURN_S)
+            session.listen(_RECORDER_TURN_S if self._recorder is not None else _TURN_S)
         until_s = time.monotonic() + _GOODBYE_S
         while session.in_flight and (left_s := until_s - time.monotonic()) > 0:
-            session.listen(self._notes, left_s)
+            session.listen(left_s)
         info = session.publish_now(Kind.STATE, self._moment.goodbye(), expiry_s=STATE_LIFE_S)
-        info.wait_for_publish(_GOODBYE_S)
+        until_s = time.monotonic() + _GOODBYE_S
+        while not info.is_published() and (left_s := until_s - time.monotonic()) > 0:
+            session.listen(left_s)
 
     def _check(self, answer: Connected) -> None:
         """Raises Lost if the broker refused, or cannot serve a station."""

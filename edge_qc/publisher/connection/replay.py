@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,12 +19,15 @@ from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_qc.errors import PublishError
-from edge_qc.publisher.connection.connecting import WINDOW, await_connack
-from edge_qc.publisher.connection.session import ACK_S, Lost
+from edge_qc.publisher.connection.connecting import WINDOW
+from edge_qc.publisher.connection.session import ACK_S
 from edge_qc.publisher.connection.transport import (
     Acknowledged,
+    Connected,
     Disconnected,
+    Lost,
     Note,
+    answer,
     cut,
     open_client,
 )
@@ -121,26 +123,26 @@ def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind
     try:
         client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
         client.loop_start()
-        answer = await_connack(client, notes, threading.Event())
-        if answer.refused is not None:
-            raise PublishError(f"{where}: connection refused: {answer.refused}")
-        window = min(WINDOW, answer.receive_maximum)
+        connected = answer(notes, Connected)
+        if connected.refused is not None:
+            raise PublishError(f"{where}: connection refused: {connected.refused}")
+        window = min(WINDOW, connected.receive_maximum)
         sent: set[int] = set()
         taken: set[Kind] = set()
         for kind, payload in messages:
             # The first of each kind travels alone, as in ``session``, so that a refusal can be
             # read.
             while sent and kind not in taken:
-                done += _heed(client, notes, sent)
+                done += _heed(notes, sent)
             info = client.publish(f"{station.root}/{kind.value}", as_sent(payload, True), 1)
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 raise Lost(paho.error_string(info.rc))
             sent.add(info.mid)
             while len(sent) >= (window if kind in taken else 1):
-                done += _heed(client, notes, sent)
+                done += _heed(notes, sent)
             taken.add(kind)
         while sent:
-            done += _heed(client, notes, sent)
+            done += _heed(notes, sent)
         client.disconnect()
     except (Lost, OSError, ValueError) as error:
         raise PublishError(
@@ -152,14 +154,12 @@ def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind
     return done
 
 
-def _heed(client: paho.Client, notes: queue.Queue[Note], sent: set[int]) -> int:
+def _heed(notes: queue.Queue[Note], sent: set[int]) -> int:
     """Wait for the broker's next note. Returns how many messages it acknowledged. Raises Lost."""
     try:
         note = notes.get(timeout=ACK_S)
     except queue.Empty:
         raise Lost(f"no acknowledgement in {ACK_S:.0f} s") from None
-    if note == "wake" or note.client is not client:
-        return 0
     if isinstance(note, Disconnected):
         raise Lost(note.why)
     if not isinstance(note, Acknowledged) or note.mid not in sent:

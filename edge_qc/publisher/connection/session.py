@@ -10,7 +10,6 @@ topic pauses, which keeps the order. ``mqtt`` opens and reopens connections.
 from __future__ import annotations
 
 import contextlib
-import queue
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -21,8 +20,15 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edge_qc.publisher.connection.loop import Loop
 from edge_qc.publisher.connection.recorded import RecorderWatch
-from edge_qc.publisher.connection.transport import Acknowledged, Disconnected, Note, Subscribed
+from edge_qc.publisher.connection.transport import (
+    Acknowledged,
+    Disconnected,
+    Lost,
+    Note,
+    Subscribed,
+)
 from edge_qc.publisher.ledger.outbox import Outbox
 from edge_qc.publisher.ledger.statements import Stored
 from edge_qc.publisher.messages import RECORDED, Kind
@@ -38,17 +44,13 @@ Resting = dict[Kind, tuple[float, str]]
 """Kinds that the broker refused: until when they pause (``time.monotonic``), and its words."""
 
 
-class Lost(Exception):
-    """The connection can no longer be used; the message says why."""
-
-
 class Session:
     """For the sender's thread only. unheard: how many messages the broker accepted without a
     subscriber."""
 
     def __init__(
         self,
-        client: paho.Client,
+        loop: Loop,
         root: str,
         outbox: Outbox,
         resting: Resting,
@@ -58,12 +60,13 @@ class Session:
         largest_bytes: int,
         recorder: RecorderWatch | None = None,
     ) -> None:
-        """root: of the station's topics. resting: refused kinds; outlives the session, since a
-        broker may close the connection on which it refused a message. window: how many messages may
-        be unacknowledged. largest_bytes: the broker's packet limit. recorder: whose acknowledgement
-        releases messages; None if a PUBACK does.
+        """loop: of a client that the broker has accepted. root: of the station's topics. resting:
+        refused kinds; outlives the session, since a broker may close the connection on which it
+        refused a message. window: how many messages may be unacknowledged. largest_bytes: the
+        broker's packet limit. recorder: whose acknowledgement releases messages; None if a PUBACK
+        does.
         """
-        self._client, self._root, self._outbox = client, root, outbox
+        self._loop, self._client, self._root, self._outbox = loop, loop.client, root, outbox
         self._resting, self._window, self._late_s = resting, window, late_s
         self._largest_bytes = largest_bytes
         self._cursor = 0
@@ -173,18 +176,13 @@ class Session:
             if self._recorder is not None and message.kind in RECORDED:
                 self._recorder.sent(message, now_s)
 
-    def listen(self, notes: queue.Queue[Note], at_most_s: float | None = None) -> None:
-        """Wait for notes, and process all that are there. Raises Lost."""
-        taken: list[Note] = []
-        with contextlib.suppress(queue.Empty):
-            taken.append(notes.get(timeout=self._patience_s(at_most_s)))
-            while True:
-                taken.append(notes.get_nowait())
-        self._acknowledge(taken)
-        for note in taken:
-            if isinstance(note, Disconnected) and note.client is self._client:
+    def listen(self, at_most_s: float) -> None:
+        """Run the loop until something came, and process all that is there. Raises Lost."""
+        self._loop.run(self._patience_s(at_most_s))
+        for note in self._heed():
+            if isinstance(note, Disconnected):
                 raise Lost(note.why)
-            if isinstance(note, Subscribed) and note.client is self._client and note.refused:
+            if isinstance(note, Subscribed) and note.refused:
                 self._unheard |= {
                     level: note.refused
                     for level, mid in self._asked.items()
@@ -194,21 +192,29 @@ class Session:
         if oldest_s is not None and time.monotonic() - oldest_s > ACK_S:
             raise Lost(f"no acknowledgement in {ACK_S:.0f} s")
 
-    def finish(self, notes: queue.Queue[Note]) -> str | None:
-        """Process the notes from before the end of the connection. Returns why it ended, if the
-        broker said so. The client must be cut."""
-        taken: list[Note] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                taken.append(notes.get_nowait())
-        self._acknowledge(taken)
-        ends = [note.why for note in taken if isinstance(note, Disconnected)]
+    def disconnect(self, at_most_s: float) -> None:
+        """Take leave of the broker, which then does not publish the last will."""
+        self._client.disconnect()
+        until_s = time.monotonic() + at_most_s
+        with contextlib.suppress(Lost):
+            while (left_s := until_s - time.monotonic()) > 0:
+                self.listen(left_s)
+
+    def finish(self) -> str | None:
+        """Process what the broker has sent before the end of the connection. Returns why it ended,
+        if the broker said so."""
+        with contextlib.suppress(Lost):
+            self._loop.run(0.0)
+        ends = [note.why for note in self._heed() if isinstance(note, Disconnected)]
         return ends[-1] if ends else None
 
-    def _acknowledge(self, notes: Sequence[Note]) -> None:
+    def _heed(self) -> Sequence[Note]:
+        """Take the notes, and mark what they acknowledge."""
+        notes = list(self._loop.notes)
+        self._loop.notes.clear()
         rows = []
         for note in notes:
-            if not isinstance(note, Acknowledged) or note.client is not self._client:
+            if not isinstance(note, Acknowledged):
                 continue
             message, _ = self._sent.pop(note.mid, (None, 0.0))
             if message is None:
@@ -223,6 +229,7 @@ class Session:
                 self._resting[message.kind] = until_s, note.refused
         if rows:
             self._outbox.delivered(rows)
+        return notes
 
     def _publish(
         self, level: str, payload: bytes, retain: bool = False, properties: Properties | None = None
@@ -252,13 +259,11 @@ class Session:
             return True
         return time.monotonic() - message.made_s > self._late_s
 
-    def _patience_s(self, at_most_s: float | None) -> float | None:
-        """How long the sender may wait for a note; None: without limit."""
+    def _patience_s(self, at_most_s: float) -> float:
+        """How long the sender may wait for a note."""
         until_s = [until_s for until_s, _ in self._resting.values()]
         until_s += [sent_s + ACK_S for _, sent_s in self._sent.values()]
-        if at_most_s is not None:
-            until_s.append(time.monotonic() + at_most_s)
-        return max(0.0, min(until_s) - time.monotonic()) if until_s else None
+        return max(0.0, min([at_most_s, *(at_s - time.monotonic() for at_s in until_s)]))
 
     def _topic(self, level: str) -> str:
         return f"{self._root}/{level}"

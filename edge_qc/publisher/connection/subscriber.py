@@ -75,7 +75,7 @@ class Subscription:
                 note = self._notes.get(timeout=max(0.0, left_s))
             except queue.Empty:
                 return None
-            if note == "wake" or note.client is not self._client:
+            if note.client is not self._client:
                 continue
             if isinstance(note, Received):
                 return note
@@ -182,7 +182,7 @@ class Subscription:
                 note = self._notes.get(timeout=max(0.0, until_s - time.monotonic()))
             except queue.Empty:
                 raise PublishError(f"{where}: no answer in {CONNECT_S:.0f} s") from None
-            if note == "wake" or note.client is not client:
+            if note.client is not client:
                 continue
             if isinstance(note, kind):
                 for message in early:

@@ -1,16 +1,19 @@
 """Wraps paho-mqtt as a client that turns every callback into a note.
 
-paho calls back on its own thread, where an exception would end that thread in silence. So the
-callbacks only enqueue notes; ``mqtt`` and ``subscriber`` interpret them.
+paho calls back on the thread that runs its loop: one of its own, which an exception would end in
+silence, or the sender's (``loop``). So the callbacks only pass notes on; ``mqtt`` and
+``subscriber`` interpret them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -36,6 +39,10 @@ paho._socketpair_compat = _wake_pair
 
 _TLS_TROUBLE = "failed to receive on socket: "
 _LARGEST_PACKET = 268_435_455
+
+
+class Lost(Exception):
+    """The connection can no longer be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +102,24 @@ class Subscribed:
     mid: int
 
 
-# Notes pass through queue.Queue: SimpleQueue.get with a timeout may block forever on Python 3.10.
-Note = Connected | Disconnected | Acknowledged | Received | Subscribed | Literal["wake"]
+# From paho's own thread notes pass through queue.Queue: SimpleQueue.get with a timeout may block
+# forever on Python 3.10.
+Note = Connected | Disconnected | Acknowledged | Received | Subscribed
+_Answer = TypeVar("_Answer", Connected, Acknowledged, Subscribed)
+
+
+def answer(notes: queue.Queue[Note], kind: type[_Answer]) -> _Answer:
+    """Wait for the broker's answer, and drop the notes before it. Raises Lost if there is none."""
+    until_s = time.monotonic() + CONNECT_S
+    while True:
+        try:
+            note = notes.get(timeout=max(0.0, until_s - time.monotonic()))
+        except queue.Empty:
+            raise Lost(f"no answer in {CONNECT_S:.0f} s") from None
+        if isinstance(note, kind):
+            return note
+        if isinstance(note, Disconnected):
+            raise Lost(note.why)
 
 
 def open_client(
@@ -246,8 +269,8 @@ def _said(reason: ReasonCode) -> str:
 
 
 def cut(client: paho.Client) -> None:
-    """End a client whose loop runs, without a new DISCONNECT; if none was sent, the broker
-    publishes the last will."""
+    """End a client without a new DISCONNECT; if none was sent, the broker publishes the last
+    will."""
     with contextlib.suppress(OSError):
         if isinstance(connection := client.socket(), socket.socket):
             connection.shutdown(socket.SHUT_RDWR)

@@ -202,7 +202,8 @@ class Outbox:
         return Space.LOW if free < self._room.low_bytes else Space.OK
 
     def on_commit(self, call: Callable[[], None]) -> None:
-        """Call ``call`` on the writer's thread after each commit; it must not block."""
+        """Call ``call`` on the writer's thread after each commit that added messages; it must not
+        block."""
         self._writer.on_commit = call
 
     @property

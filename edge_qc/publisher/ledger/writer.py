@@ -176,8 +176,10 @@ class Writer:
                     if self._closing:
                         return
                     continue
+                before = self.newest
                 self._commit(entries, settled, acknowledged)
-                self.on_commit()
+                if self.newest > before:
+                    self.on_commit()
         except Exception as error:
             self._fail(f"can no longer be written: {error}")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import queue
 import time
+from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,10 +35,11 @@ class Client:
 
 def test_what_left_while_a_refused_topic_was_tried_again_is_not_sent_again(tmp_path: Path) -> None:
     """Its rest over, one event travels alone; verdicts that were on their way then have left."""
-    client, notes, resting = Client(), queue.Queue[Note](), dict[Kind, tuple[float, str]]()
+    client, notes, resting = Client(), deque[Note](), dict[Kind, tuple[float, str]]()
+    loop = SimpleNamespace(client=client, notes=notes, run=lambda timeout_s: None)
     with open_outbox(tmp_path) as outbox:
         session = Session(
-            client,  # type: ignore[arg-type]
+            loop,  # type: ignore[arg-type]
             "edge-qc/v1/s/n",
             outbox,
             resting,
@@ -49,8 +50,8 @@ def test_what_left_while_a_refused_topic_was_tried_again_is_not_sent_again(tmp_p
 
         def answer(*mids: int, refused: str | None = None) -> None:
             for mid in mids:
-                notes.put(Acknowledged(client, mid, refused, False))  # type: ignore[arg-type]
-            session.listen(notes, 0.01)
+                notes.append(Acknowledged(client, mid, refused, False))  # type: ignore[arg-type]
+            session.listen(0.01)
             session.fill()
 
         outbox.event("lamp-ageing").result(10)

@@ -1,0 +1,104 @@
+"""paho's network loop on the sender's own thread, and the bell that others wake it by.
+
+With a thread of paho's between, a message would change threads twice on its way out, and its PUBACK
+twice on its way back: that took longer than the rest of sending.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import ssl
+import threading
+import time
+from collections import deque
+
+import paho.mqtt.client as paho
+
+from edge_qc.publisher.connection.transport import Lost, Note
+
+_MISC_S = 1.0
+"""How often paho must look at its keep-alive."""
+
+
+class Bell:
+    """Wakes the thread that polls it, from any other."""
+
+    def __init__(self) -> None:
+        self._number = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lock = threading.Lock()
+        self._rung = self._closed = False
+
+    def fileno(self) -> int:
+        """Readable when it has rung."""
+        return self._number
+
+    def ring(self) -> None:
+        """Of no effect when it has rung already, or is closed."""
+        with self._lock:
+            if not self._rung and not self._closed:
+                self._rung = True
+                os.eventfd_write(self._number, 1)
+
+    def hush(self) -> None:
+        """Make it ready to ring again."""
+        with self._lock:
+            if self._rung:
+                self._rung = False
+                os.eventfd_read(self._number)
+
+    def close(self) -> None:
+        """Nobody may poll it any more; it may still be rung."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._number)
+
+
+class Loop:
+    """The connection of one client, for one thread. notes: what came and is not processed yet; the
+    client's callbacks append to them."""
+
+    def __init__(self, client: paho.Client, bell: Bell, notes: deque[Note]) -> None:
+        """client: connected, its loop not started."""
+        self.client, self.notes = client, notes
+        self._bell = bell
+        self._poll = select.poll()
+        self._poll.register(bell, select.POLLIN)
+        self._misc_s = 0.0
+        # With this callback set, paho only queues what it sends: ``run`` reads before it writes,
+        # since a write that fails closes the connection with the broker's last words unread.
+        client.on_socket_register_write = lambda *_: None
+
+    def run(self, timeout_s: float) -> None:
+        """Send what is queued and receive, until there are notes, the bell rings or the time is
+        over. Never blocks on a broker that does not read.
+
+        Raises Lost if the connection is gone and no note says so, and what a callback raises.
+        """
+        until_s = time.monotonic() + timeout_s
+        while not self.notes:
+            now_s = time.monotonic()
+            if now_s >= self._misc_s:
+                self.client.loop_misc()
+                self._misc_s = now_s + _MISC_S
+            connection = self.client.socket()
+            if connection is None:
+                if not self.notes:
+                    raise Lost("the connection was lost")
+                return
+            # TLS may hold bytes that it has read from the socket already: no poll tells of them.
+            held = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+            wait_s = 0.0 if held else max(0.0, min(until_s, self._misc_s) - now_s)
+            wanted = select.POLLIN | (select.POLLOUT if self.client.want_write() else 0)
+            self._poll.register(connection.fileno(), wanted)
+            ready = dict(self._poll.poll(1000 * wait_s))
+            if held or ready.get(connection.fileno(), 0) & ~select.POLLOUT:
+                self.client.loop_read()
+            if self.client.want_write():
+                self.client.loop_write()
+            if self._bell.fileno() in ready:
+                self._bell.hush()
+                return
+            if time.monotonic() >= until_s:
+                return
