@@ -14,13 +14,13 @@ _PUBACK = 4
 
 class Proxy:
     """Forwards to an address. ``away`` refuses new connections, ``deaf`` swallows what the broker
-    answers, ``mute`` what either side says while the connection stays open; ``swallow`` is the
-    share of PUBACKs that vanish, ``delay_s`` what each piece waits. ``cut`` ends what is open,
-    ``reset`` by RST, losing what is on its way."""
+    answers, ``mute`` what either side says while the connection stays open, ``full`` leaves unread
+    what the station sends; ``swallow`` is the share of PUBACKs that vanish, ``delay_s`` what each
+    piece waits. ``cut`` ends what is open, ``reset`` by RST, losing what is on its way."""
 
     def __init__(self, target: tuple[str, int], *, mqtt: bool = True) -> None:
         """mqtt: it passes MQTT on, whose packets it can tell apart; else any bytes."""
-        self.deaf = self.mute = False
+        self.deaf = self.mute = self.full = False
         self.swallow = self.delay_s = 0.0
         self.connections = 0
         self._away = False
@@ -46,7 +46,7 @@ class Proxy:
     def heal(self) -> None:
         """Forward everything again. A connection that lost a part of its bytes is ended."""
         lossy = self.mute or self.deaf
-        self.deaf = self.mute = self._away = False
+        self.deaf = self.mute = self.full = self._away = False
         self.swallow = self.delay_s = 0.0
         if lossy:
             self.cut()
@@ -88,6 +88,8 @@ class Proxy:
         packets = _Packets()
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                while self.full and not answers:
+                    time.sleep(0.01)
                 if self.delay_s:
                     time.sleep(self.delay_s)
                 if answers and self._mqtt:

@@ -65,7 +65,6 @@ class Loop:
         self._bell = bell
         self._poll = select.poll()
         self._poll.register(bell, select.POLLIN)
-        self._misc_s = 0.0
         # With this callback set, paho only queues what it sends: ``run`` reads before it writes,
         # since a write that fails closes the connection with the broker's last words unread.
         client.on_socket_register_write = lambda *_: None
@@ -78,10 +77,7 @@ class Loop:
         """
         until_s = time.monotonic() + timeout_s
         while not self.notes:
-            now_s = time.monotonic()
-            if now_s >= self._misc_s:
-                self.client.loop_misc()
-                self._misc_s = now_s + _MISC_S
+            self.client.loop_misc()
             connection = self.client.socket()
             if connection is None:
                 if not self.notes:
@@ -89,10 +85,10 @@ class Loop:
                 return
             # TLS may hold bytes that it has read from the socket already: no poll tells of them.
             held = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
-            wait_s = 0.0 if held else max(0.0, min(until_s, self._misc_s) - now_s)
+            left_s = 0.0 if held else min(max(0.0, until_s - time.monotonic()), _MISC_S)
             wanted = select.POLLIN | (select.POLLOUT if self.client.want_write() else 0)
             self._poll.register(connection.fileno(), wanted)
-            ready = dict(self._poll.poll(1000 * wait_s))
+            ready = dict(self._poll.poll(1000 * left_s))
             if held or ready.get(connection.fileno(), 0) & ~select.POLLOUT:
                 self.client.loop_read()
             if self.client.want_write():

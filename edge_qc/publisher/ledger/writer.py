@@ -137,8 +137,7 @@ class Writer:
         self._thread.start()
 
     def put(self, entry: Entry) -> None:
-        """Queue an entry; the caller holds ``changed``. Raises PublishError once the writer has
-        ended."""
+        """Queue an entry; the caller holds ``changed``. Raises PublishError after its end."""
         if self._closing or self.fault is not None:
             raise PublishError(f"outbox {self._file}: {self.fault or 'is closed'}")
         self._queue.append(entry)
@@ -176,9 +175,8 @@ class Writer:
                     if self._closing:
                         return
                     continue
-                before = self.newest
                 self._commit(entries, settled, acknowledged)
-                if self.newest > before:
+                if any(entry.kind for entry in entries):
                     self.on_commit()
         except Exception as error:
             self._fail(f"can no longer be written: {error}")
