@@ -1,7 +1,8 @@
 """Frames to verdicts: view, engine and decision in turn; only here the three meet.
 
-The line and ``edge-qc judge`` both call ``Inspection.judge``, so that a verdict is the same with
-and without a broker.
+``edge-qc judge`` has all three in one call; the line has the engine work on one frame while it
+decides on the one before. Both are the same three stages, so that a verdict is the same with and
+without a broker.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from edge_qc.inspection.alignment import templates_of
 from edge_qc.inspection.view import view
 from edge_qc.parts import Frame, Reading, Reason, Verdict, View
 
-__all__ = ["Inspected", "Inspection", "open_inspection"]
+__all__ = ["Inspected", "Inspection", "Started", "open_inspection"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,27 @@ class Inspected:
     verdict: Verdict
     view: View | None = None
     reading: Reading | None = None
+
+
+@dataclass(slots=True)
+class _Cut:
+    """The view of frame ``index``, and what the engine says of it."""
+
+    index: int
+    view: View
+    view_ms: float
+    reading: Reading | None = None
+    engine_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class Started:
+    """Frames on their way to their verdicts, from one stage to the next. found: by frame, what is
+    known already."""
+
+    frames: Sequence[Frame]
+    found: list[Inspected | None]
+    cuts: list[_Cut] = field(default_factory=list)
 
 
 class Inspection:
@@ -61,82 +83,100 @@ class Inspection:
 
         A failure of a frame or the engine becomes NOT_JUDGED with its reason.
         """
-        found: list[Inspected | None] = [None] * len(frames)
-        views: list[tuple[int, View, float]] = []
-        manifest = self.bundle.manifest
-        size = (manifest.input.height, manifest.input.width)
-        for index, frame in enumerate(frames):
-            die = manifest.dies.get(frame.die)
-            if die is None:
-                unknown = decision.unknown_die(self.bundle, frame.die)
-                found[index] = Inspected(decision.not_judged(self.bundle.id, Reason.FRAME, unknown))
-                continue
-            height, width = frame.pixels.shape[:2]
-            if unlearned := die.unlearned(width, height):
-                detail = f"{frame.image or 'frame'} {unlearned}"
-                found[index] = Inspected(decision.not_judged(self.bundle.id, Reason.FRAME, detail))
-                continue
-            began = time.perf_counter()
-            try:
-                template = self._templates.get(frame.die)
-                cut = view(frame.pixels, die, size, manifest.input.interpolation, template)
-            except Exception as error:
-                found[index] = self._failed(Reason.FRAME, "the view cannot be cut", error)
-                continue
-            if cut.placement is not None and cut.placement.fault:
-                detail = f"{frame.image or 'frame'}: {cut.placement.fault}"
-                misplaced = decision.not_judged(self.bundle.id, Reason.FRAME, detail)
-                found[index] = Inspected(_placed(misplaced, cut), cut)
-                continue
-            views.append((index, cut, _ms_since(began)))
-        batch = manifest.input.batch
-        for start in range(0, len(views), batch):
-            self._inspect_batch(frames, views[start : start + batch], running, found)
-        return [inspected for inspected in found if inspected is not None]
+        started = self.start(frames)
+        self.read(started)
+        return self.finish(started, running)
 
-    def _inspect_batch(
-        self,
-        frames: Sequence[Frame],
-        views: Sequence[tuple[int, View, float]],
-        running: bool,
-        found: list[Inspected | None],
-    ) -> None:
+    def start(self, frames: Sequence[Frame]) -> Started:
+        """The first stage: cut the views."""
+        started = Started(frames, [None] * len(frames))
+        for index, frame in enumerate(frames):
+            started.found[index] = self._start(started, index, frame)
+        return started
+
+    def read(self, started: Started) -> None:
+        """The second stage: ask the engine. From one thread at a time; the other stages may go on
+        beside it with other frames."""
+        batch = self.bundle.manifest.input.batch
+        for first in range(0, len(started.cuts), batch):
+            self._read(started, started.cuts[first : first + batch])
+
+    def finish(self, started: Started, running: bool = True) -> list[Inspected]:
+        """The third stage: decide. running: whether the station may judge now."""
+        for cut in started.cuts:
+            if cut.reading is not None:
+                frame = started.frames[cut.index]
+                started.found[cut.index] = self._finish(frame, cut, cut.reading, running)
+        return [inspected for inspected in started.found if inspected is not None]
+
+    def _start(self, started: Started, index: int, frame: Frame) -> Inspected | None:
+        """Cut one view; what is found where none can be cut or judged."""
+        manifest = self.bundle.manifest
+        die = manifest.dies.get(frame.die)
+        if die is None:
+            unknown = decision.unknown_die(self.bundle, frame.die)
+            return Inspected(decision.not_judged(self.bundle.id, Reason.FRAME, unknown))
+        height, width = frame.pixels.shape[:2]
+        if unlearned := die.unlearned(width, height):
+            detail = f"{frame.image or 'frame'} {unlearned}"
+            return Inspected(decision.not_judged(self.bundle.id, Reason.FRAME, detail))
+        size = (manifest.input.height, manifest.input.width)
         began = time.perf_counter()
         try:
-            readings = self.engine.infer(np.stack([cut.pixels for _, cut, _ in views]))
+            template = self._templates.get(frame.die)
+            cut = view(frame.pixels, die, size, manifest.input.interpolation, template)
+        except Exception as error:
+            return self._failed(Reason.FRAME, "the view cannot be cut", error)
+        if cut.placement is not None and cut.placement.fault:
+            detail = f"{frame.image or 'frame'}: {cut.placement.fault}"
+            misplaced = decision.not_judged(self.bundle.id, Reason.FRAME, detail)
+            return Inspected(_placed(misplaced, cut), cut)
+        started.cuts.append(_Cut(index, cut, _ms_since(began)))
+        return None
+
+    def _read(self, started: Started, cuts: Sequence[_Cut]) -> None:
+        """One engine call, which fails for all of its views."""
+        began = time.perf_counter()
+        try:
+            readings = self.engine.infer(np.stack([cut.view.pixels for cut in cuts]))
         except EngineError as error:
-            for index, cut, _ in views:
-                found[index] = Inspected(
-                    decision.not_judged(self.bundle.id, Reason.ENGINE, str(error)), cut
+            for cut in cuts:
+                started.found[cut.index] = Inspected(
+                    decision.not_judged(self.bundle.id, Reason.ENGINE, str(error)), cut.view
                 )
             return
         except Exception as error:
-            for index, cut, _ in views:
-                found[index] = self._failed(Reason.ENGINE, "the engine failed", error, cut)
+            for cut in cuts:
+                started.found[cut.index] = self._failed(
+                    Reason.ENGINE, "the engine failed", error, cut.view
+                )
             return
         engine_ms = _ms_since(began)
-        for (index, cut, view_ms), reading in zip(views, readings, strict=True):
-            began = time.perf_counter()
-            circumstances = decision.Circumstances(
-                frame_age_s=time.monotonic() - frames[index].monotonic_s,
-                max_frame_age_s=self._max_frame_age_s,
-                accepted=self.acceptance.bundle_id == self.bundle.id,
-                running=running,
-            )
-            try:
-                verdict = decision.judge(self.bundle, frames[index].die, reading, circumstances)
-            except Exception as error:
-                found[index] = self._failed(Reason.ENGINE, "the decision failed", error, cut)
-                continue
-            verdict = dataclasses.replace(
-                _placed(verdict, cut),
-                latency_ms={
-                    "view": view_ms,
-                    "engine": engine_ms,
-                    "decision": _ms_since(began),
-                },
-            )
-            found[index] = Inspected(verdict, cut, reading)
+        for cut, reading in zip(cuts, readings, strict=True):
+            cut.reading, cut.engine_ms = reading, engine_ms
+
+    def _finish(self, frame: Frame, cut: _Cut, reading: Reading, running: bool) -> Inspected:
+        began = time.perf_counter()
+        circumstances = decision.Circumstances(
+            frame_age_s=time.monotonic() - frame.monotonic_s,
+            max_frame_age_s=self._max_frame_age_s,
+            accepted=self.acceptance.bundle_id == self.bundle.id,
+            running=running,
+        )
+        try:
+            verdict = decision.judge(self.bundle, frame.die, reading, circumstances)
+        except Exception as error:
+            return self._failed(Reason.ENGINE, "the decision failed", error, cut.view)
+        verdict = dataclasses.replace(
+            verdict,
+            placement=cut.view.placement,
+            latency_ms={
+                "view": cut.view_ms,
+                "engine": cut.engine_ms,
+                "decision": _ms_since(began),
+            },
+        )
+        return Inspected(verdict, cut.view, reading)
 
     def _failed(
         self, reason: Reason, what: str, error: Exception, cut: View | None = None

@@ -119,10 +119,11 @@ class Intake:
         except PublishError as error:
             self.refuse(str(error))
 
-    def take(self, at_most: int) -> list[Work]:
-        """Take up to this many; empty if none came within a turn."""
+    def take(self, at_most: int, *, wait: bool = True) -> list[Work]:
+        """Take up to this many; empty if none came within a turn or, without ``wait``, if none is
+        there."""
         try:
-            work = [self._queue.get(timeout=_TURN_S)]
+            work = [self._queue.get(wait, _TURN_S)]
         except queue.Empty:
             return []
         while len(work) < at_most:

@@ -1,19 +1,23 @@
 """Judging: turns queued work into verdicts on disk.
 
 Each trigger gets its one verdict, which then goes to the part, to evidence and to observers. If one
-of them fails, the verdict stands.
+of them fails, the verdict stands. The engine has a thread of its own, so that it reads the next
+view while this one's verdict is made and recorded; the order of the work stays.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import queue
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from edge_qc.evidence import Evidence
 from edge_qc.inspection.decision import not_judged
-from edge_qc.inspection.inspecting import Inspected, Inspection
+from edge_qc.inspection.inspecting import Inspected, Inspection, Started
 from edge_qc.line.assembly import Assembly
 from edge_qc.line.health import Health
 from edge_qc.line.intake import Work
@@ -28,10 +32,12 @@ _ENGINE_FAILURES = 5
 
 Observer = Callable[[Frame, Verdict], None]
 
+_Task = tuple[Inspection, Started]
+
 
 class Judging:
     """For the loop's thread only, except ``observe``. inspection: the one that judges now. failure:
-    why the station should restart, or None."""
+    why the station should restart, or None. To be closed: it has a thread."""
 
     def __init__(
         self,
@@ -47,6 +53,21 @@ class Judging:
         self._evidence = evidence
         self._observers: tuple[Observer, ...] = ()
         self._engine_failures = 0
+        self._begun: deque[tuple[Sequence[Work], Started]] = deque()
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._read: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._engine = threading.Thread(target=self._run_engine, name="engine", daemon=True)
+        self._engine.start()
+
+    @property
+    def begun(self) -> int:
+        """How many turns' work was begun and is not finished."""
+        return len(self._begun)
+
+    def close(self) -> None:
+        """End the engine's thread; with nothing begun."""
+        self._tasks.put(None)
+        self._engine.join()
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Call ``observer`` on the loop's thread with each frame once its verdict is recorded. It
@@ -59,17 +80,29 @@ class Judging:
         return end
 
     def replace(self, inspection: Inspection) -> Inspection:
-        """Judge with this inspection from now on. Returns the previous one."""
+        """Judge with this inspection from now on; with nothing begun. Returns the previous one."""
+        assert not self._begun
         before, self.inspection = self.inspection, inspection
         self._outgoing.labels = inspection.bundle.manifest.labels
         self._engine_failures = 0
         return before
 
-    def judge(self, work: Sequence[Work], *, running: bool) -> None:
-        """Record one verdict for each item. running: whether the station may judge; if not, all
-        become NOT_JUDGED. Raises PublishError if a verdict cannot be recorded."""
+    def begin(self, work: Sequence[Work]) -> None:
+        """Cut the views of these items, and leave them to the engine."""
         frames = [item.event for item in work if isinstance(item.event, Frame)]
-        inspected = self.inspection.inspect(frames, running=running)
+        started = self.inspection.start(frames)
+        self._begun.append((work, started))
+        self._tasks.put((self.inspection, started))
+
+    def finish(self, *, running: bool) -> None:
+        """Wait for the engine, and record one verdict for each item that was begun first. running:
+        whether the station may judge; if not, all become NOT_JUDGED. Raises PublishError if a
+        verdict cannot be recorded."""
+        work, started = self._begun.popleft()
+        error = self._read.get()
+        if error is not None:
+            raise error
+        inspected = self.inspection.finish(started, running)
         self._watch_engine([one.verdict for one in inspected])
         found = iter(inspected)
         for item in work:
@@ -86,6 +119,16 @@ class Judging:
                 self._keep(item, seen, content)
             if isinstance(item.event, Frame):
                 self._show(item.event, verdict)
+
+    def _run_engine(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            inspection, started = task
+            error: BaseException | None = None
+            try:
+                inspection.read(started)
+            except BaseException as unforeseen:  # the loop waits for an answer
+                error = unforeseen
+            self._read.put(error)
 
     def _keep(self, item: Work, seen: Inspected, content: VerdictContent) -> None:
         if self._evidence is None or not isinstance(item.event, Frame):

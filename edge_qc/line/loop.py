@@ -1,7 +1,8 @@
 """The line's loop, the only one that judges.
 
 Each turn takes work from the intake, has it judged (``judging``), publishes the heartbeat and
-closes overdue parts. Between two turns it exchanges the inspection if another is waiting.
+closes overdue parts. Where another inspection is waiting, it finishes what it has begun and takes
+that one.
 ``station.opening`` composes the rooms; ``station.daemon`` decides when to stop.
 """
 
@@ -33,6 +34,8 @@ from edge_qc.system.watchdog import LINE, PUBLISHER
 log = logging.getLogger(__name__)
 
 _TURN_S = 0.5
+_BEGUN = 2
+"""How many turns' work may be begun: one that the engine reads, and one that is ready for it."""
 
 _OVER = (CameraState.ENDED, CameraState.FAILED)
 _AT_REST = (CameraState.ENDED, CameraState.STOPPED)
@@ -153,6 +156,7 @@ class Line:
 
     def close(self) -> None:
         """Close the inspection; call it after ``run``."""
+        self._judging.close()
         self._judging.inspection.close()
 
     def run(self, stop: threading.Event, until_end: bool = False) -> None:
@@ -167,14 +171,14 @@ class Line:
         log.info("running: %d cameras, %s", len(self._cameras), self.engine_name)
         while True:
             self.turns += 1
-            self._change_over()
-            work = self._intake.take(self.inspection.bundle.manifest.input.batch)
+            self._begin()
             self._watch_outbox()
             self._heartbeat.beat(
                 queue=self._intake.waiting, failure=self.failure, stopping=self._stopping
             )
             try:
-                self._judging.judge(work, running=may_judge(self._heartbeat.state))
+                if self._judging.begun:
+                    self._judging.finish(running=may_judge(self._heartbeat.state))
                 self._assembly.close_overdue()
             except PublishError as error:
                 # The next start gives every accepted trigger its verdict.
@@ -185,7 +189,7 @@ class Line:
                 self._stopping = True
                 # On its own thread: a camera that stops may be waiting for room in the queue.
                 threading.Thread(target=self._stop_cameras, name="stop", daemon=True).start()
-            if self._stopping and self._stopped.is_set() and self._intake.waiting == 0:
+            if self._stopping and self._stopped.is_set() and self._idle:
                 break
         if self._outbox.fault is None:
             self._drain()
@@ -194,6 +198,22 @@ class Line:
         if self.failure is None and self._outbox.fault is not None:
             self._failure = f"outbox: {self._outbox.fault}; restart the station to open it again"
             log.error("%s", self._failure)
+
+    @property
+    def _idle(self) -> bool:
+        return self._intake.waiting == 0 and not self._judging.begun
+
+    def _begin(self) -> None:
+        """Have the engine work: on this turn's work and, while that is finished, on the next."""
+        if not self._judging.begun:
+            self._change_over()
+        while self._judging.begun < _BEGUN and not self._next:
+            work = self._intake.take(
+                self.inspection.bundle.manifest.input.batch, wait=not self._judging.begun
+            )
+            if not work:
+                return
+            self._judging.begin(work)
 
     def _change_over(self) -> None:
         while self._next:

@@ -122,8 +122,8 @@ MUTANTS = (
         (
             (
                 "inspection/inspecting.py",
-                "                frame_age_s=time.monotonic() - frames[index].monotonic_s,\n",
-                "                frame_age_s=time.monotonic() - began,\n",
+                "            frame_age_s=time.monotonic() - frame.monotonic_s,\n",
+                "            frame_age_s=time.perf_counter() - began,\n",
             ),
         ),
     ),
@@ -132,8 +132,8 @@ MUTANTS = (
         (
             (
                 "inspection/inspecting.py",
-                "in zip(views, readings, strict=True):\n",
-                "in zip(views, readings[::-1], strict=True):\n",
+                "in zip(cuts, readings, strict=True):\n",
+                "in zip(cuts, readings[::-1], strict=True):\n",
             ),
         ),
     ),
@@ -175,8 +175,7 @@ MUTANTS = (
         (
             (
                 "line/loop.py",
-                "            if self._stopping and self._stopped.is_set()"
-                " and self._intake.waiting == 0:\n",
+                "            if self._stopping and self._stopped.is_set() and self._idle:\n",
                 "            if self._stopping:\n",
             ),
         ),

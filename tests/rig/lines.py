@@ -112,7 +112,7 @@ def running_line(
         finally:
             stop.set()
             thread.join(20)
-            inspection.close()
+            runs.close()
             assert not thread.is_alive()
 
 
