@@ -6,6 +6,7 @@ of ``link`` and ``child`` assign the slots, not the memory.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 
@@ -42,7 +43,7 @@ class Ring:
 
     def take(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """A copy of a slot's frame. Raises CameraError for a shape that no slot holds."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if not 0 <= slot < SLOTS or not 0 < size <= self.slot_bytes:
             raise CameraError(f"camera process named slot {slot} and shape {shape}, out of range")
         start = slot * self.slot_bytes

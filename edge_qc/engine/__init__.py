@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_qc.bundle.manifest import Manifest
 from edge_qc.bundle.verification import Bundle
-from edge_qc.errors import EngineError
+from edge_qc.errors import EdgeQCError, EngineError
 from edge_qc.parts import Reading
 from edge_qc.settings import EngineTable
 
@@ -154,18 +154,22 @@ def readings_from_outputs(
         seen = outputs[name].shape
         if seen != wanted[name]:
             raise EngineError(f"engine output {name} has shape {seen}, wanted {wanted[name]}")
-        if not np.isfinite(outputs[name][:count]).all():
-            raise EngineError(f"engine output {name} holds values that are not finite")
-    return tuple(
-        Reading(
-            logits=outputs["logits"][i],
-            distances=outputs["distances"][i],
-            drift=float(outputs["drift"][i]),
-            embedding_distance=float(outputs["embedding_distance"][i]),
-            good_distance=float(outputs["good_distance"][i]) if manifest.gate else None,
+    try:
+        return tuple(
+            Reading(
+                logits=outputs["logits"][i],
+                distances=outputs["distances"][i],
+                drift=float(outputs["drift"][i]),
+                embedding_distance=float(outputs["embedding_distance"][i]),
+                good_distance=float(outputs["good_distance"][i]) if manifest.gate else None,
+            )
+            for i in range(count)
         )
-        for i in range(count)
-    )
+    except EdgeQCError as error:
+        odd = [name for name in manifest.outputs if not np.isfinite(outputs[name][:count]).all()]
+        raise EngineError(
+            f"engine output {', '.join(odd)} holds values that are not finite"
+        ) from error
 
 
 def padded(manifest: Manifest, views: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -32,6 +33,8 @@ from edge_qc.system.state import Situation, State, next_state
 log = logging.getLogger(__name__)
 
 _LOST = (CameraState.LOST, CameraState.FAILED)
+_FRESH_S = 0.05
+"""For how long a look at the situation is good: a quick line makes hundreds of turns a second."""
 
 
 class Heartbeat:
@@ -59,10 +62,17 @@ class Heartbeat:
         self._health, self._every_s, self._evidence = health, every_s, evidence
         self._outputs = outputs
         self._told_s = 0.0
+        self._looked: tuple[float, str | None, bool] = (-math.inf, None, False)
 
     def beat(self, *, queue: int, failure: str | None, stopping: bool) -> None:
-        """Call it once in each turn of the loop. queue: how many frames wait. failure: why the loop
-        gave up, or None."""
+        """Call it once in each turn of the loop; it looks around twenty times a second, and at once
+        where the loop itself has changed. queue: how many frames wait. failure: why the loop gave
+        up, or None."""
+        now_s = time.monotonic()
+        looked_s, *known = self._looked
+        if now_s - looked_s < _FRESH_S and known == [failure, stopping]:
+            return
+        self._looked = now_s, failure, stopping
         before = self.state, self._why
         self.state, self._why = next_state(self.state, self._situation(failure, stopping))
         if self._outputs is not None:
@@ -70,7 +80,6 @@ class Heartbeat:
         if (self.state, self._why) != before:
             self._publisher.state(self.state, self._why)
             log.info("%s: %s", self.state.value, self._why)
-        now_s = time.monotonic()
         if now_s - self._told_s >= self._every_s:
             self._told_s = now_s
             figures = self._figures(queue, now_s)

@@ -5,6 +5,7 @@ A signal handler only sets a flag; the line sees it and drains.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -37,6 +38,10 @@ def run(settings: Settings, until_end: bool = False) -> int:
     stop = threading.Event()
     with _signals(stop), open_station(settings, stop) as line:
         notify("READY=1", f"STATUS=judging with {line.engine_name}")
+        # What is there by now stays; to look through it for garbage, again and again, would hold
+        # the line for tens of milliseconds each time.
+        gc.collect()
+        gc.freeze()
         with _watchdog(line):
             line.run(stop, until_end=until_end)
         notify("STOPPING=1")
