@@ -190,14 +190,10 @@ def _decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
         disposition=disposition,
         reason=Reason.DECIDED,
         bundle_id=bundle.id,
-        probabilities={
-            name: float(share) for name, share in zip(manifest.labels, posterior, strict=True)
-        },
+        probabilities=dict(zip(manifest.labels, posterior.tolist(), strict=True)),
         drift=drift,
         gate=gate,
-        expected_cost={
-            name: float(cost) for name, cost in zip(manifest.labels, costs, strict=True)
-        },
+        expected_cost=dict(zip(manifest.labels, costs.tolist(), strict=True)),
     )
 
 

@@ -15,8 +15,9 @@ import pytest
 
 from edge_qc.camera import Camera, CameraState, Fault
 from edge_qc.errors import EngineError
+from edge_qc.inspection.inspecting import open_inspection
 from edge_qc.line.intake import Intake
-from edge_qc.parts import Disposition, Reason
+from edge_qc.parts import Disposition, Frame, Reason, Verdict
 from edge_qc.publisher import TriggerRecord
 from edge_qc.settings import CameraTable, LineTable
 from edge_qc.system.state import State
@@ -109,6 +110,86 @@ def test_five_calls_of_the_engine_in_a_row_are_five_and_not_a_batch_of_five(
             assert line.failure is None
     said = [message["reason"] for message in messages(tmp_path, "verdict")]
     assert said == ["decided"] + ["engine"] * 8 * failures
+
+
+class Watched:
+    """An engine that may not be asked once it is closed."""
+
+    name = "watched"
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.asked = threading.Semaphore(0)
+        self.closed = False
+
+    def infer(self, views: Any) -> Any:
+        assert not self.closed, "asked after it was closed"
+        self.asked.release()
+        return self._real.infer(views)
+
+    def close(self) -> None:
+        self.closed = True
+        self._real.close()
+
+
+def test_the_engine_reads_the_next_view_while_a_verdict_is_made(tmp_path: Path) -> None:
+    """And the verdicts stay in the order of their frames."""
+    camera = HandCamera()
+    settings = LineTable(queue=64, drain_s=0.01, part_dies=())
+    both = [pictures()[Disposition.PASS], pictures()[Disposition.REJECT]]
+    worked_ahead: list[bool] = []
+    with running_line(tmp_path, camera, line=settings) as line:
+        assert camera.started.wait(10)
+        moody = line.inspection.engine = Moody(line.inspection.engine)
+
+        def slow(_frame: Frame, _verdict: Verdict) -> None:
+            """The verdict's last step: by its end the engine has had the next frame."""
+            ahead = len(worked_ahead) + 2
+            # The first may come before there is a second, and nothing follows the last.
+            until_s = time.monotonic() + (10 if 3 <= ahead <= 6 else 0)
+            while len(moody.batches) < ahead and time.monotonic() < until_s:
+                time.sleep(0.001)
+            worked_ahead.append(len(moody.batches) >= ahead)
+
+        line.observe(slow)
+        for number in range(6):
+            camera.give(both[number % 2])
+        moody.released.set()
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 6)
+    assert worked_ahead[1:5] == [True] * 4
+    said = [message["disposition"] for message in messages(tmp_path, "verdict")]
+    assert said == ["PASS", "REJECT"] * 3
+
+
+def test_an_inspection_that_was_exchanged_is_asked_nothing_more(tmp_path: Path) -> None:
+    """Whoever takes it back may close it at once, however busy the line is."""
+    camera = HandCamera()
+    settings = LineTable(queue=64, drain_s=0.01, part_dies=())
+    picture = pictures()[Disposition.PASS]
+    done = threading.Event()
+
+    def fire() -> None:
+        while not done.is_set():
+            camera.give(picture)
+
+    with running_line(tmp_path, camera, line=settings) as line:
+        assert camera.started.wait(10)
+        firing = threading.Thread(target=fire, daemon=True)
+        firing.start()
+        try:
+            for _ in range(20):
+                fresh = open_inspection(tmp_path / "bundle")
+                watched = Watched(fresh.engine)
+                fresh.engine = watched  # type: ignore[assignment]
+                before = line.exchange(fresh)
+                assert before is not None
+                before.close()
+                assert watched.asked.acquire(timeout=10)
+        finally:
+            done.set()
+            firing.join(10)
+        assert line.failure is None
+    assert {message["reason"] for message in messages(tmp_path, "verdict")} == {"decided"}
 
 
 def test_a_slow_disk_holds_a_camera_and_not_what_it_showed(tmp_path: Path) -> None:
