@@ -23,6 +23,7 @@ from edge_qc.settings import CameraTable, LineTable
 from edge_qc.system.state import State
 from tests.rig.lines import HandCamera, frame, messages, pictures, running_line
 from tests.rig.publishing import wait_until
+from tests.rig.tiny_bundle import make_bundle
 
 
 def test_a_late_view_is_recorded_and_marked_and_told_where_it_is_worse(tmp_path: Path) -> None:
@@ -112,26 +113,6 @@ def test_five_calls_of_the_engine_in_a_row_are_five_and_not_a_batch_of_five(
     assert said == ["decided"] + ["engine"] * 8 * failures
 
 
-class Watched:
-    """An engine that may not be asked once it is closed."""
-
-    name = "watched"
-
-    def __init__(self, real: Any) -> None:
-        self._real = real
-        self.asked = threading.Semaphore(0)
-        self.closed = False
-
-    def infer(self, views: Any) -> Any:
-        assert not self.closed, "asked after it was closed"
-        self.asked.release()
-        return self._real.infer(views)
-
-    def close(self) -> None:
-        self.closed = True
-        self._real.close()
-
-
 def test_the_engine_reads_the_next_view_while_a_verdict_is_made(tmp_path: Path) -> None:
     """And the verdicts stay in the order of their frames."""
     camera = HandCamera()
@@ -161,35 +142,43 @@ def test_the_engine_reads_the_next_view_while_a_verdict_is_made(tmp_path: Path) 
     assert said == ["PASS", "REJECT"] * 3
 
 
-def test_an_inspection_that_was_exchanged_is_asked_nothing_more(tmp_path: Path) -> None:
-    """Whoever takes it back may close it at once, however busy the line is."""
+def test_what_one_bundle_read_no_other_decides(tmp_path: Path) -> None:
+    """The engine is a frame ahead when the bundle is exchanged: that frame is the old one's."""
     camera = HandCamera()
     settings = LineTable(queue=64, drain_s=0.01, part_dies=())
     picture = pictures()[Disposition.PASS]
-    done = threading.Event()
-
-    def fire() -> None:
-        while not done.is_set():
-            camera.give(picture)
-
+    seen: list[str] = []
+    going_on = threading.Event()
     with running_line(tmp_path, camera, line=settings) as line:
         assert camera.started.wait(10)
-        firing = threading.Thread(target=fire, daemon=True)
-        firing.start()
-        try:
-            for _ in range(20):
-                fresh = open_inspection(tmp_path / "bundle")
-                watched = Watched(fresh.engine)
-                fresh.engine = watched  # type: ignore[assignment]
-                before = line.exchange(fresh)
-                assert before is not None
-                before.close()
-                assert watched.asked.acquire(timeout=10)
-        finally:
-            done.set()
-            firing.join(10)
-        assert line.failure is None
-    assert {message["reason"] for message in messages(tmp_path, "verdict")} == {"decided"}
+        old = line.inspection.bundle.id
+        moody = line.inspection.engine = Moody(line.inspection.engine)
+        fresh = open_inspection(make_bundle(tmp_path / "fresh", batch=1, version=2))
+        assert fresh.bundle.id != old
+
+        def hold_the_second(_frame: Frame, verdict: Verdict) -> None:
+            seen.append(verdict.bundle_id)
+            if len(seen) == 2:
+                going_on.wait(10)
+
+        line.observe(hold_the_second)
+        camera.give(picture)
+        assert moody.called.wait(10)
+        for _ in range(3):
+            camera.give(picture)
+        moody.released.set()
+        wait_until(lambda: len(seen) == 2 and len(moody.batches) == 3)
+        exchange = threading.Thread(target=line.exchange, args=(fresh,), daemon=True)
+        exchange.start()
+        wait_until(lambda: len(line._next) == 1)
+        going_on.set()
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 4)
+        exchange.join(10)
+        moody.close()
+    assert [message["bundle"]["id"] for message in messages(tmp_path, "verdict")] == [
+        *[old] * 3,
+        fresh.bundle.id,
+    ]
 
 
 def test_a_slow_disk_holds_a_camera_and_not_what_it_showed(tmp_path: Path) -> None:
