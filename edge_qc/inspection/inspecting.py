@@ -110,7 +110,7 @@ class Inspection:
         return [inspected for inspected in started.found if inspected is not None]
 
     def _start(self, started: Started, index: int, frame: Frame) -> Inspected | None:
-        """Cut one view; what is found where none can be cut or judged."""
+        """Cut one view. Returns what is found instead, if it cannot be cut or judged."""
         manifest = self.bundle.manifest
         die = manifest.dies.get(frame.die)
         if die is None:
