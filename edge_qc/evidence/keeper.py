@@ -26,6 +26,7 @@ from edge_qc.evidence.labels import Labels
 from edge_qc.evidence.quota import Shelves, fill
 from edge_qc.evidence.store import Exhibit, Store
 from edge_qc.parts import Frame, Reading, Verdict, View
+from edge_qc.system.priority import LAST, set_nice
 
 if TYPE_CHECKING:
     from edge_qc.settings import EvidenceTable
@@ -38,7 +39,6 @@ _TURN_S = 5.0
 _PAUSE_S = 60.0
 """The pause after a disk error, which an immediate retry would only repeat."""
 _UNCERTAIN = 0.5
-_NICE = 10
 _MB = 2**20
 
 
@@ -155,10 +155,7 @@ class Evidence:
             log.info("evidence: %d images dropped, %d refused", self._dropped, self._failed)
 
     def _run(self) -> None:
-        # Lower the priority of this thread only, so that the line comes first. A unit may forbid
-        # the call.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        set_nice(LAST)
         try:
             self._take_stock()
         except (OSError, DataError) as error:

@@ -24,6 +24,7 @@ from edge_qc.line.intake import Work
 from edge_qc.line.outgoing import Outgoing
 from edge_qc.parts import Frame, Reason, Verdict
 from edge_qc.publisher import VerdictContent, verdict_content
+from edge_qc.system.priority import FIRST, set_nice
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,7 @@ class Judging:
                 self._show(item.event, verdict)
 
     def _run_engine(self) -> None:
+        set_nice(FIRST)
         while (task := self._tasks.get()) is not None:
             inspection, started = task
             error: BaseException | None = None

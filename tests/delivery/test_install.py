@@ -104,6 +104,15 @@ def test_ready_comes_after_acceptance(bare: Machine) -> None:
     assert watch.stdout.count(" cam ") >= 3
 
 
+def test_the_engine_goes_first_and_keeping_images_last(bare: Machine) -> None:
+    """Under the unit's own limits, without a privilege."""
+    seen = bare.shell(f"cut -d ' ' -f 19 /proc/{main_pid(bare)}/task/*/stat | sort -n | uniq -c")
+    nice = {int(value): int(count) for count, value in map(str.split, seen.splitlines())}
+    assert nice[-10] == 1
+    assert nice[10] == 1
+    assert nice.keys() == {-10, 0, 10}
+
+
 def test_bad_images_on_the_line_do_not_stop_it(bare: Machine) -> None:
     """A truncated file is one NOT_JUDGED, and the unit runs on."""
     bare.shell("head -c 60 /srv/images/00.png > /srv/images/00b.png")

@@ -27,11 +27,11 @@ UNIT = ROOT / "systemd" / "edge-qc.service"
 DROPINS = ROOT / "systemd" / "dropins"
 
 EXPOSURE = {
-    (): 13,
-    ("network",): 13,
+    (): 14,
+    ("network",): 14,
     ("network", "jetson"): 16,
-    ("network", "gige"): 14,
-    ("network", "gpio"): 14,
+    ("network", "gige"): 15,
+    ("network", "gpio"): 15,
 }
 """Tenths of systemd's exposure level that a unit with these drop-ins may reach, of 100."""
 

@@ -1,0 +1,19 @@
+"""How urgent a thread is to the machine's scheduler, where others want the same processor."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+
+FIRST = -10
+"""The engine: while it waits for a processor, the whole line waits."""
+LAST = 10
+"""What may wait for as long as the line has work."""
+
+
+def set_nice(nice: int) -> None:
+    """Set the calling thread's niceness (sched(7)), -20 to 19, lower is more urgent. Without effect
+    where the system does not permit it: below 0 it takes root or a unit's ``LimitNICE=``."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
