@@ -49,6 +49,12 @@ class Run:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
+    def own(self) -> int:
+        """Of ``resident``, what no other process can share: all but the pages of libraries."""
+        rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        kilobytes = next(line for line in rollup.splitlines() if line.startswith("Anonymous:"))
+        return int(kilobytes.split()[1]) * 1024
+
     def cpu_s(self) -> float:
         """Of the daemon and the camera processes that it has."""
         pids = [str(self.process.pid)]

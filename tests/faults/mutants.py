@@ -152,8 +152,8 @@ MUTANTS = (
         (
             (
                 "camera/checks.py",
-                "        if beyond(pixels[::4]) >= 0.99 and beyond(pixels) >= _SHARE:\n",
-                "        if beyond(pixels[::4]) >= 2.0 and beyond(pixels) >= _SHARE:\n",
+                "        if beyond(pixels[::16]) >= 0.98 and beyond(pixels) >= _SHARE:\n",
+                "        if beyond(pixels[::16]) >= 2.0 and beyond(pixels) >= _SHARE:\n",
             ),
         ),
     ),
