@@ -119,11 +119,12 @@ def _measure(home: Path, bundle: Path, images: Path) -> tuple[Any, Any, Any]:
             return done
 
         outbox.verdict = noted  # type: ignore[method-assign]
+        publisher = Publisher(settings.mqtt, settings.station, outbox)
         line = Line(
             inspection=inspection,
             cameras=[camera],  # type: ignore[list-item]
             outbox=outbox,
-            publisher=Publisher(settings.mqtt, settings.station, outbox),
+            publisher=publisher,
             settings=settings.line,
             outputs=outputs,
         )
@@ -153,7 +154,8 @@ def _measure(home: Path, bundle: Path, images: Path) -> tuple[Any, Any, Any]:
         stop.set()
         thread.join(30)
         outputs.close()
-    inspection.close()
+        line.close()
+        publisher.close()
     told, _ = controller.communicate("", timeout=30)
     moments = json.loads(told.splitlines()[-1])
     # Around the results are the REJECT of the start and that of the stop.

@@ -18,7 +18,6 @@ products only: nothing here starts a thread.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -46,6 +45,8 @@ _BEHIND = 0.1
 """A cosine that is so far behind the best after the second step is so after the last."""
 _APART = 1.0, 1.0, math.radians(2)
 """Pixels and turn between poses that are not one and the same."""
+_SEARCHES = 32
+"""Reaches whose search is kept."""
 _SUM = np.array([[1, 1], [0, 0]], np.float32)
 """Of two channels, into the first."""
 
@@ -122,7 +123,7 @@ class Template:
         self._fine = EdgePoints(self._edges, self._anchor, _POINTS[1])
         middle = (self._anchor + 0.5) / MIDDLE - 0.5
         self._middle = EdgePoints(_averaged(self._edges, MIDDLE), middle, _POINTS[MIDDLE])
-        self._search_of = functools.lru_cache(maxsize=32)(self._make_search)
+        self._searches: dict[tuple[int, int], _Search] = {}
 
     def find(self, grey: NDArray[np.uint8], centre: tuple[float, float]) -> Placement:
         """Where the part lies in a photograph (H, W); centre: of the crop, (right, down) in pixels,
@@ -194,6 +195,14 @@ class Template:
         down, right = max(0, -upper), max(0, -left)
         whole[down : down + shown.shape[0], right : right + shown.shape[1]] = shown
         return _averaged(whole, COARSE)
+
+    def _search_of(self, reach: tuple[int, int]) -> _Search:
+        """The search of a reach, kept: photographs of one camera have one size."""
+        if reach not in self._searches:
+            if len(self._searches) >= _SEARCHES:
+                self._searches.clear()
+            self._searches[reach] = self._make_search(reach)
+        return self._searches[reach]
 
     def _make_search(self, reach: tuple[int, int]) -> _Search:
         rows, columns = self._edges.shape[:2]

@@ -107,10 +107,12 @@ class Inspection:
             if cut.reading is not None:
                 frame = started.frames[cut.index]
                 started.found[cut.index] = self._finish(frame, cut, cut.reading, running)
+        if None in started.found:
+            raise EngineError("a view was not read")
         return [inspected for inspected in started.found if inspected is not None]
 
     def _start(self, started: Started, index: int, frame: Frame) -> Inspected | None:
-        """Cut one view. Returns what is found instead, if it cannot be cut or judged."""
+        """Cut one view and add it. Returns what is found instead, if it cannot be cut or judged."""
         manifest = self.bundle.manifest
         die = manifest.dies.get(frame.die)
         if die is None:

@@ -62,17 +62,18 @@ class Heartbeat:
         self._health, self._every_s, self._evidence = health, every_s, evidence
         self._outputs = outputs
         self._told_s = 0.0
-        self._looked: tuple[float, str | None, bool] = (-math.inf, None, False)
+        self._looked_s = -math.inf
+        self._looked: tuple[str | None, bool, list[str]] = (None, False, [])
 
     def beat(self, *, queue: int, failure: str | None, stopping: bool) -> None:
         """Call it once in each turn of the loop; it looks around twenty times a second, and at once
-        where the loop itself has changed. queue: how many frames wait. failure: why the loop gave
-        up, or None."""
+        where the loop has changed or an output has a fault. queue: how many frames wait. failure:
+        why the loop gave up, or None."""
         now_s = time.monotonic()
-        looked_s, *known = self._looked
-        if now_s - looked_s < _FRESH_S and known == [failure, stopping]:
+        seen = failure, stopping, self._outputs.faults() if self._outputs is not None else []
+        if now_s - self._looked_s < _FRESH_S and seen == self._looked:
             return
-        self._looked = now_s, failure, stopping
+        self._looked_s, self._looked = now_s, seen
         before = self.state, self._why
         self.state, self._why = next_state(self.state, self._situation(failure, stopping))
         if self._outputs is not None:

@@ -28,6 +28,7 @@ from edge_qc.system.priority import FIRST, set_nice
 
 log = logging.getLogger(__name__)
 
+_CLOSE_S = 5.0
 _ENGINE_FAILURES = 5
 """After this many engine errors in a row, a restart helps more than another try."""
 
@@ -56,7 +57,7 @@ class Judging:
         self._engine_failures = 0
         self._begun: deque[tuple[Sequence[Work], Started]] = deque()
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._read: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._engine = threading.Thread(target=self._run_engine, name="engine", daemon=True)
         self._engine.start()
 
@@ -66,9 +67,14 @@ class Judging:
         return len(self._begun)
 
     def close(self) -> None:
-        """End the engine's thread; with nothing begun."""
+        """Close the inspection, once the engine has read what was begun. One that does not come
+        back keeps its memory: freeing it under its hands would be worse."""
         self._tasks.put(None)
-        self._engine.join()
+        self._engine.join(_CLOSE_S)
+        if self._engine.is_alive():
+            log.error("the engine has not come back in %.0f s; it is left behind", _CLOSE_S)
+        else:
+            self.inspection.close()
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Call ``observer`` on the loop's thread with each frame once its verdict is recorded. It
@@ -95,14 +101,17 @@ class Judging:
         self._begun.append((work, started))
         self._tasks.put((self.inspection, started))
 
-    def finish(self, *, running: bool) -> None:
-        """Wait for the engine, and record one verdict for each item that was begun first. running:
-        whether the station may judge; if not, all become NOT_JUDGED. Raises PublishError if a
-        verdict cannot be recorded."""
-        work, started = self._begun.popleft()
-        error = self._read.get()
+    def await_engine(self) -> None:
+        """Wait until the engine has read what was begun first."""
+        error = self._answers.get()
         if error is not None:
             raise error
+
+    def finish(self, *, running: bool) -> None:
+        """Record one verdict for each item that was begun first and read. running: whether the
+        station may judge now; if not, all become NOT_JUDGED. Raises PublishError if a verdict
+        cannot be recorded."""
+        work, started = self._begun.popleft()
         inspected = self.inspection.finish(started, running)
         self._watch_engine([one.verdict for one in inspected])
         found = iter(inspected)
@@ -130,7 +139,9 @@ class Judging:
                 inspection.read(started)
             except BaseException as unforeseen:  # the loop waits for an answer
                 error = unforeseen
-            self._read.put(error)
+            self._answers.put(error)
+            # Not held until the next comes: a picture, and an inspection that may close by then.
+            del task, inspection, started
 
     def _keep(self, item: Work, seen: Inspected, content: VerdictContent) -> None:
         if self._evidence is None or not isinstance(item.event, Frame):

@@ -131,9 +131,9 @@ class Line:
         return self._judging.observe(observer)
 
     def exchange(self, inspection: Inspection, timeout_s: float = 30.0) -> Inspection | None:
-        """From another thread: have the loop judge with ``inspection`` from its next turn on.
-        Returns the previous inspection, which the caller closes. Returns None if the loop did not
-        switch in time; then it never will."""
+        """From another thread: have the loop judge with ``inspection`` once it has finished what it
+        has begun. Returns the previous inspection, which the caller closes. Returns None if the
+        loop did not switch in time; then it never will."""
         answer: Future[Inspection] = Future()
         self._next.append((inspection, answer))
         wait([answer], timeout_s)
@@ -157,7 +157,6 @@ class Line:
     def close(self) -> None:
         """Close the inspection; call it after ``run``."""
         self._judging.close()
-        self._judging.inspection.close()
 
     def run(self, stop: threading.Event, until_end: bool = False) -> None:
         """Judge until ``stop`` is set or, with ``until_end``, every camera has ended. Then judge
@@ -172,6 +171,9 @@ class Line:
         while True:
             self.turns += 1
             self._begin()
+            if self._judging.begun:
+                self._judging.await_engine()
+            # As late as can be: what is seen here decides whether the verdict may be a GOOD.
             self._watch_outbox()
             self._heartbeat.beat(
                 queue=self._intake.waiting, failure=self.failure, stopping=self._stopping
@@ -207,10 +209,12 @@ class Line:
         """Have the engine work: on this turn's work and, while that is finished, on the next."""
         if not self._judging.begun:
             self._change_over()
+        batch = self.inspection.bundle.manifest.input.batch
         while self._judging.begun < _BEGUN and not self._next:
-            work = self._intake.take(
-                self.inspection.bundle.manifest.input.batch, wait=not self._judging.begun
-            )
+            ahead = self._judging.begun > 0
+            if ahead and self._intake.waiting < batch:
+                return  # what comes while the engine works may still join the batch
+            work = self._intake.take(batch, wait=not ahead)
             if not work:
                 return
             self._judging.begin(work)

@@ -112,8 +112,9 @@ def running_line(
         finally:
             stop.set()
             thread.join(20)
-            runs.close()
             assert not thread.is_alive()
+            runs.close()
+            publisher.close()
 
 
 def messages(folder: Path, kind: str) -> list[dict[str, Any]]:

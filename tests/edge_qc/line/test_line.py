@@ -16,7 +16,9 @@ import pytest
 from edge_qc.camera import Camera, CameraState, Fault
 from edge_qc.errors import EngineError
 from edge_qc.inspection.inspecting import open_inspection
-from edge_qc.line.intake import Intake
+from edge_qc.line import judging
+from edge_qc.line.intake import Intake, Work
+from edge_qc.line.outgoing import Origin
 from edge_qc.parts import Disposition, Frame, Reason, Verdict
 from edge_qc.publisher import TriggerRecord
 from edge_qc.settings import CameraTable, LineTable
@@ -72,7 +74,9 @@ class Moody:
         self._real = real
         self.batches: list[int] = []
         self.failures = 0
-        self.called, self.released = threading.Event(), threading.Event()
+        self.closed = False
+        self.called = threading.Event()
+        self.released: Any = threading.Event()
 
     def infer(self, views: Any) -> Any:
         self.called.set()
@@ -84,6 +88,7 @@ class Moody:
         return self._real.infer(views)
 
     def close(self) -> None:
+        self.closed = True
         self._real.close()
 
 
@@ -140,6 +145,75 @@ def test_the_engine_reads_the_next_view_while_a_verdict_is_made(tmp_path: Path) 
     assert worked_ahead[1:5] == [True] * 4
     said = [message["disposition"] for message in messages(tmp_path, "verdict")]
     assert said == ["PASS", "REJECT"] * 3
+
+
+def test_a_fault_at_an_output_stops_the_very_next_verdict(tmp_path: Path) -> None:
+    """However shortly before the station has looked around."""
+    camera = HandCamera()
+    settings = LineTable(queue=64, drain_s=0.01, part_dies=())
+    picture = pictures()[Disposition.PASS]
+    faults: list[str] = []
+    outputs = SimpleNamespace(
+        faults=lambda: list(faults),
+        troubles=list,
+        station=lambda state: None,
+        offer=lambda result: None,
+        figures=dict,
+        loops=dict,
+    )
+    with running_line(tmp_path, camera, line=settings, outputs=outputs) as line:
+        assert camera.started.wait(10)
+
+        def break_behind(_frame: Frame, _verdict: Verdict) -> None:
+            faults[:] = ["the ejector was silent"]
+
+        line.observe(break_behind)
+        camera.give(picture)
+        camera.give(picture)
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 2)
+    first, second = messages(tmp_path, "verdict")
+    assert (first["disposition"], second["disposition"]) == ("PASS", "REVIEW")
+    assert second["reason"] == "state"
+
+
+def test_what_comes_while_the_engine_works_joins_one_batch(tmp_path: Path) -> None:
+    """Frames that come one by one are not cut off from each other by working ahead."""
+    camera = HandCamera()
+    settings = LineTable(queue=64, drain_s=0.01, part_dies=())
+    picture = pictures()[Disposition.PASS]
+    with running_line(tmp_path, camera, line=settings, batch=8) as line:
+        assert camera.started.wait(10)
+        moody = line.inspection.engine = Moody(line.inspection.engine)
+        calls = threading.Semaphore(0)
+        moody.released = SimpleNamespace(wait=lambda timeout_s: calls.acquire(timeout=timeout_s))
+        camera.give(picture)
+        assert moody.called.wait(10)
+        for _ in range(9):
+            camera.give(picture)
+        calls.release()
+        wait_until(lambda: line.intake.waiting <= 1)
+        for _ in range(5):
+            time.sleep(0.02)
+            camera.give(picture)
+        calls.release(2)
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 15)
+        assert moody.batches == [1, 8, 6]
+
+
+def test_a_line_whose_engine_never_answers_is_closed_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread is left behind, and the engine with it; the outputs behind it come to REJECT."""
+    monkeypatch.setattr(judging, "_CLOSE_S", 0.1)
+    inspection = open_inspection(make_bundle(tmp_path / "bundle"))
+    moody = inspection.engine = Moody(inspection.engine)  # type: ignore[assignment]
+    line = judging.Judging(inspection, *[None] * 4)  # type: ignore[arg-type]
+    line.begin([Work("id", frame(pictures()[Disposition.PASS]), Origin("t"))])
+    assert moody.called.wait(10)
+    line.close()
+    assert "the engine has not come back" in caplog.text
+    assert not moody.closed
+    moody.released.set()
 
 
 def test_what_one_bundle_read_no_other_decides(tmp_path: Path) -> None:
