@@ -105,12 +105,15 @@ def test_ready_comes_after_acceptance(bare: Machine) -> None:
 
 
 def test_the_engine_goes_first_and_keeping_images_last(bare: Machine) -> None:
-    """Under the unit's own limits, without a privilege."""
-    seen = bare.shell(f"cut -d ' ' -f 19 /proc/{main_pid(bare)}/task/*/stat | sort -n | uniq -c")
-    nice = {int(value): int(count) for count, value in map(str.split, seen.splitlines())}
-    assert nice[-10] == 1
-    assert nice[10] == 1
-    assert nice.keys() == {-10, 0, 10}
+    """Under the unit's own limits, without a privilege. A container may not be able to raise a
+    limit: then the engine goes on without."""
+    of = f"/proc/{main_pid(bare)}"
+    granted = int(bare.shell(f"awk '/nice priority/ {{print $4}}' {of}/limits"))
+    seen = bare.shell(f"cut -d ' ' -f 19 {of}/task/*/stat").split()
+    assert bare.show(UNIT, "LimitNICE")["LimitNICE"] == "30"
+    assert seen.count("-10") == (1 if granted == 30 else 0)
+    assert seen.count("10") == 1
+    assert set(seen) <= {"-10", "0", "10"}
 
 
 def test_bad_images_on_the_line_do_not_stop_it(bare: Machine) -> None:
