@@ -32,7 +32,7 @@ _STDERR_BYTES = 4096
 _FAREWELL_S = 0.5
 _PROCESS = {
     # glibc gives memory of a picture's size back at once, and takes it page by page for the next
-    # picture: half of the time that reading one takes.
+    # picture: half of the time that reading an uncompressed one takes.
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TRIM_THRESHOLD_": "67108864",
     # A second thread for one picture costs the line more than it gives the camera.

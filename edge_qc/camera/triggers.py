@@ -1,13 +1,13 @@
-"""Triggers that wait for their frame, and the bell that wakes a camera's thread for them."""
+"""Triggers that wait for their frame."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
+
+from edge_qc.system.bell import Bell
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Triggers:
     """Asked for from any thread, answered from one. ``fileno`` is readable when the bell rang."""
 
     def __init__(self) -> None:
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._bell = Bell()
         self._lock = threading.Lock()
         self._asked: deque[Trigger] = deque()
         self._pending: dict[str, Trigger] = {}
@@ -32,13 +32,11 @@ class Triggers:
 
     def fileno(self) -> int:
         """The bell, to poll."""
-        return self._bell
+        return self._bell.fileno()
 
     def ring(self) -> None:
         """Wake the camera's thread; of no effect once closed."""
-        with self._lock:
-            if self._open:
-                os.eventfd_write(self._bell, 1)
+        self._bell.ring()
 
     def ask(self, trigger_id: str, part_id: str | None, timeout_s: float) -> bool:
         """Add a trigger and ring; False once closed, where nobody would answer it."""
@@ -46,25 +44,21 @@ class Triggers:
         with self._lock:
             if self._open:
                 self._asked.append(Trigger(trigger_id, part_id, now_s, now_s + timeout_s))
-                os.eventfd_write(self._bell, 1)
+                self._bell.ring()
             return self._open
 
     def close(self) -> None:
         """Take no more triggers; those that wait can still be popped."""
         with self._lock:
-            if self._open:
-                self._open = False
-                os.close(self._bell)
+            self._open = False
+            self._bell.close()
 
     # From the camera's thread alone.
 
     def take_in(self) -> None:
         """Make pending what was asked for since the last call; an id that is pending already is
         not asked twice."""
-        with self._lock:
-            if self._open:
-                with suppress(BlockingIOError):
-                    os.eventfd_read(self._bell)
+        self._bell.hush()
         while self._asked:
             trigger = self._asked.popleft()
             self._pending.setdefault(trigger.trigger_id, trigger)

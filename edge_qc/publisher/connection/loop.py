@@ -1,4 +1,4 @@
-"""paho's network loop on the sender's own thread, and the bell that others wake it by.
+"""paho's network loop on the sender's own thread.
 
 With a thread of paho's between, a message would change threads twice on its way out, and its PUBACK
 twice on its way back: that took longer than the rest of sending.
@@ -6,53 +6,18 @@ twice on its way back: that took longer than the rest of sending.
 
 from __future__ import annotations
 
-import os
 import select
 import ssl
-import threading
 import time
 from collections import deque
 
 import paho.mqtt.client as paho
 
 from edge_qc.publisher.connection.transport import Lost, Note
+from edge_qc.system.bell import Bell
 
 _MISC_S = 1.0
 """How often paho must look at its keep-alive."""
-
-
-class Bell:
-    """Wakes the thread that polls it, from any other."""
-
-    def __init__(self) -> None:
-        self._number = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._lock = threading.Lock()
-        self._rung = self._closed = False
-
-    def fileno(self) -> int:
-        """Readable when it has rung."""
-        return self._number
-
-    def ring(self) -> None:
-        """Of no effect when it has rung already, or is closed."""
-        with self._lock:
-            if not self._rung and not self._closed:
-                self._rung = True
-                os.eventfd_write(self._number, 1)
-
-    def hush(self) -> None:
-        """Make it ready to ring again."""
-        with self._lock:
-            if self._rung:
-                self._rung = False
-                os.eventfd_read(self._number)
-
-    def close(self) -> None:
-        """Nobody may poll it any more; it may still be rung."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                os.close(self._number)
 
 
 class Loop:

@@ -23,7 +23,7 @@ from edge_qc.publisher.connection.acks import Acks
 from edge_qc.publisher.connection.conflict import PROBE_S, NameConflict
 from edge_qc.publisher.connection.connecting import WINDOW, await_connack, connect
 from edge_qc.publisher.connection.inbox import Handler, Inbox
-from edge_qc.publisher.connection.loop import Bell, Loop
+from edge_qc.publisher.connection.loop import Loop
 from edge_qc.publisher.connection.moment import Moment
 from edge_qc.publisher.connection.recorded import RecorderWatch
 from edge_qc.publisher.connection.session import Resting, Session
@@ -38,6 +38,7 @@ from edge_qc.publisher.connection.transport import (
 from edge_qc.publisher.ledger.outbox import Outbox
 from edge_qc.publisher.messages import STATE_LIFE_S, BundleRef, HealthContent, Kind, Severity
 from edge_qc.settings import MqttTable, StationTable
+from edge_qc.system.bell import Bell
 from edge_qc.system.state import State
 
 LATE_S = 5.0

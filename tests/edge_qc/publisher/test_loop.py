@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import socket
 import ssl
 import threading
@@ -18,7 +17,6 @@ import pytest
 
 from edge_qc.publisher import Outbox, Publisher
 from edge_qc.publisher.connection.inbox import Inbox
-from edge_qc.publisher.connection.loop import Bell
 from edge_qc.settings import MqttTable, StationTable
 from edge_qc.system.state import State
 from tests.rig.brokers import HOST, running_broker
@@ -55,37 +53,26 @@ def mouth(first: bytes, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def heard_now(bell: Bell) -> bool:
-    return bool(select.select([bell], [], [], 0)[0])
-
-
-def test_a_bell_rung_often_is_heard_once() -> None:
-    bell = Bell()
-    assert not heard_now(bell)
-    for _ in range(3):
-        bell.ring()
-    assert heard_now(bell)
-    bell.hush()
-    assert not heard_now(bell)
-    bell.ring()
-    assert heard_now(bell)
-    bell.close()
-    bell.ring()
-    bell.close()
+@contextlib.contextmanager
+def stuffed(
+    mosquitto: tuple[str, int], outbox: Outbox, folder: Path
+) -> Iterator[tuple[Proxy, Ear, Publisher]]:
+    """A publisher with more to say than the sockets hold, whose broker does not read."""
+    with Proxy(mosquitto) as proxy, Ear(mosquitto) as ear:
+        publisher = open_publisher(outbox, folder, proxy.address)
+        wait_until(lambda: ear.state == "STARTING")
+        proxy.full = True
+        for number in range(100):
+            publisher.reply({"number": number, "filling": "x" * 200_000})
+        yield proxy, ear, publisher
 
 
 @pytest.mark.broker
 def test_a_broker_that_does_not_read_for_a_while_blocks_nothing(
     mosquitto: tuple[str, int], outbox: Outbox, tmp_path: Path
 ) -> None:
-    """More waits for it than the sockets hold. The sender goes on turning, the connection stays,
-    and all arrives once it reads again."""
-    with Proxy(mosquitto) as proxy, Ear(mosquitto) as ear:
-        publisher = open_publisher(outbox, tmp_path, proxy.address)
-        wait_until(lambda: ear.state == "STARTING")
-        proxy.full = True
-        for number in range(100):
-            publisher.reply({"number": number, "filling": "x" * 200_000})
+    """The sender goes on turning, the connection stays, and all arrives once it reads again."""
+    with stuffed(mosquitto, outbox, tmp_path) as (proxy, ear, publisher):
         judge(outbox, 40)
         for number in range(5):
             before = publisher.turns
@@ -108,12 +95,7 @@ def test_closing_does_not_wait_for_a_broker_that_does_not_read(
     mosquitto: tuple[str, int], outbox: Outbox, tmp_path: Path
 ) -> None:
     """Its last word could not leave: the broker publishes the last will."""
-    with Proxy(mosquitto) as proxy, Ear(mosquitto) as ear:
-        publisher = open_publisher(outbox, tmp_path, proxy.address)
-        wait_until(lambda: ear.state == "STARTING")
-        proxy.full = True
-        for number in range(100):
-            publisher.reply({"number": number, "filling": "x" * 200_000})
+    with stuffed(mosquitto, outbox, tmp_path) as (proxy, ear, publisher):
         judge(outbox, 5)
         began_s = time.monotonic()
         publisher.close()
