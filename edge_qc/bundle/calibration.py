@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge_qc.parts import DRIFT, GOOD
@@ -69,9 +68,9 @@ class ScoreTail(Facts):
         return self
 
     @cached_property
-    def knots(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """``scores``, and the logarithm of ``survival``, as arrays: each verdict reads them."""
-        return np.array(self.scores), np.log(self.survival)
+    def surprises(self) -> tuple[float, ...]:
+        """-ln ``survival``, ascending: each verdict reads them."""
+        return tuple(-math.log(share) for share in self.survival)
 
 
 class DriftCalibration(Facts):

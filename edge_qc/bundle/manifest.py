@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from edge_qc.bundle.alignment import ALIGNMENT, Alignment
@@ -157,6 +155,6 @@ class Manifest(Facts):
         return OUTPUTS[:-1] if self.gate is None else OUTPUTS
 
     @cached_property
-    def cost_matrix(self) -> NDArray[np.float64]:
-        """(C + 1, C + 1): cost[true, predicted] in the order of ``labels``."""
-        return np.array([[self.costs[t][p] for p in self.labels] for t in self.labels], np.float64)
+    def cost_rows(self) -> tuple[tuple[float, ...], ...]:
+        """C + 1 rows of C + 1: cost[true][predicted] in the order of ``labels``."""
+        return tuple(tuple(self.costs[t][p] for p in self.labels) for t in self.labels)

@@ -1,9 +1,10 @@
 """The process that reads one source: ``python -m edge_qc.camera.child``, started by ``link``.
 
 The process can be killed without loss when a driver hangs forever or crashes. Messages are JSON
-over the socket whose descriptor is the only argument (the request, with its password, comes over it
-too, out of sight of ``ps``); pixels go through ``ring``. When the socket ends, so does the process,
-hung or not. Its imports are kept light, because every reopening waits for them.
+over the socket whose descriptor is the first argument (the request, with its password, comes over
+it too, out of sight of ``ps``); pixels go through ``ring``, and the second argument is the pipe of
+its free slots. When the socket ends, so does the process, hung or not. Its imports are kept light,
+because every reopening waits for them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.camera.checks import RepeatCheck, nothing_to_judge
-from edge_qc.camera.ring import SLOTS, Ring
+from edge_qc.camera.ring import FreeSlots, Ring
 from edge_qc.camera.sources import (
     AskedSource,
     BadImage,
@@ -46,10 +47,10 @@ _REPEATS = 3
 
 
 class _Child:
-    def __init__(self, channel: socket.socket, uri: str) -> None:
+    def __init__(self, channel: socket.socket, uri: str, free: FreeSlots) -> None:
         self._channel = channel
         self._uri = uri
-        self._free: queue.LifoQueue[int] = queue.LifoQueue()
+        self._free = free
         self._triggers: queue.Queue[tuple[str, float]] = queue.Queue()
         self._ring: Ring | None = None
         self._overruns = 0
@@ -78,10 +79,7 @@ class _Child:
         try:
             while data := self._channel.recv(MESSAGE_BYTES):
                 message = json.loads(data)
-                if "free" in message:
-                    self._free.put(message["free"])
-                else:
-                    self._triggers.put((message["trigger"], message["monotonic_s"]))
+                self._triggers.put((message["trigger"], message["monotonic_s"]))
         except OSError:
             pass
         self._closing.set()
@@ -220,17 +218,12 @@ class _Child:
             if self._ring is not None:
                 # The station copies a frame before it frees its slot: when all are free, the old
                 # memory is done with.
-                for _ in range(SLOTS):
-                    self._free.get()
+                self._free.await_all()
                 self._ring.close()
             self._ring = Ring.for_frames_of(pixels.size)
             self.send("ring", fd=self._ring.fd, slot_bytes=self._ring.slot_bytes)
-            for slot in reversed(range(SLOTS)):
-                self._free.put(slot)
-        try:
-            return self._free.get(block=wait)
-        except queue.Empty:
-            return None
+            self._free.fill()
+        return self._free.take(wait)
 
 
 def main() -> None:
@@ -242,7 +235,7 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     request = json.loads(channel.recv(MESSAGE_BYTES))
     fields = request["source"]
-    child = _Child(channel, fields["uri"])
+    child = _Child(channel, fields["uri"], FreeSlots(int(sys.argv[2])))
     threading.Thread(target=child.listen, daemon=True).start()
     paths = {key: Path(fields[key]) if fields[key] else None for key in ("table", "memory")}
     source: Source | None = None

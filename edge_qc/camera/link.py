@@ -48,6 +48,7 @@ class Link:
         name = source_class(request)
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ring: Ring | None = None
+        freed, self._freed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._uri = request.uri
         self._stderr = bytearray()
         environment = _PROCESS | dict(os.environ)
@@ -59,17 +60,26 @@ class Link:
             with theirs:
                 # Its own session: a Ctrl-C in the terminal is for the station to answer.
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "edge_qc.camera.child", str(theirs.fileno())],
+                    [
+                        sys.executable,
+                        "-m",
+                        "edge_qc.camera.child",
+                        str(theirs.fileno()),
+                        str(freed),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), freed],
                     env=environment,
                     start_new_session=True,
                 )
         except OSError as error:
             self.channel.close()
+            os.close(self._freed)
             raise CameraError(f"camera process: cannot be started ({error})") from error
+        finally:
+            os.close(freed)
         assert self._process.stderr is not None
         self.stderr_fd = self._process.stderr.fileno()
         os.set_blocking(self.stderr_fd, False)
@@ -86,8 +96,8 @@ class Link:
         return self._process.pid
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        # Never waits, and never has to: a freed slot each and one trigger at a time are less than
-        # any socket holds. Where the process is gone, the end of its own messages says so.
+        # Never waits, and never has to: one trigger at a time is less than any socket holds. Where
+        # the process is gone, the end of its own messages says so.
         with suppress(OSError):
             self.channel.send(json.dumps(message).encode(), socket.MSG_DONTWAIT)
 
@@ -122,7 +132,8 @@ class Link:
         if self._ring is None:
             raise CameraError("camera process gave a frame before its memory")
         pixels = self._ring.take(message["slot"], tuple(message["shape"]))
-        self._send({"free": message["slot"]})
+        with suppress(OSError):  # the process is gone: the end of its messages says so
+            os.write(self._freed, bytes([message["slot"]]))
         return pixels
 
     def drain_stderr(self) -> bool:
@@ -163,6 +174,7 @@ class Link:
         self._process.wait()
         assert self._process.stderr is not None
         self._process.stderr.close()
+        os.close(self._freed)
         if self._ring is not None:
             self._ring.close()
             self._ring = None

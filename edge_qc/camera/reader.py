@@ -46,10 +46,11 @@ class Camera:
     each ``trigger`` is answered by one Frame or Fault within ``timeout_s``. Triggered at its own
     input: every frame is delivered. With either trigger, idle is health.
 
-    turns: how often its thread went round. triggered: by the station, whatever the settings say.
-    dies: those that can be judged; an image of any other is a Fault. memory: where a watched folder
-    remembers what was delivered. ``deliver`` is called from the camera's own thread; while a call
-    blocks, the camera waits, and an error that it raises ends the camera (state FAILED).
+    turns: how often its thread went round. remembers: whether it never gives again what it has
+    delivered. triggered: by the station, whatever the settings say. dies: those that can be judged;
+    an image of any other is a Fault. memory: where a watched folder remembers what was delivered.
+    ``deliver`` is called from the camera's own thread; while a call blocks, the camera waits, and
+    an error that it raises ends the camera (state FAILED).
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Camera:
     ) -> None:
         self.name = settings.name
         self.turns = 0
+        self.remembers = settings.watch and memory is not None
         asked = triggered or settings.triggering.asked
         self._request = replace(request_of(settings, asked), memory=memory)
         self._timeout_s, self._open_timeout_s = settings.timeout_s, open_timeout_s
@@ -74,7 +76,6 @@ class Camera:
         self._backoff = backoff or Backoff()
         self._delivery = Delivery(self.name, settings.die, self._dies, lambda _: None)
         self._thread: threading.Thread | None = None
-        self._stopping = False
         self._link: Link | None = None
         self._asked: Trigger | None = None
         self._state = CameraState.STOPPED
@@ -82,9 +83,8 @@ class Camera:
         self._detail = ""
         self._live = False
         self._items = 0
-        self._opened = False
+        self._stopping = self._opened = self._told_lost = False
         self._served_s = 0.0
-        self._told_lost = False
 
     @property
     def stats(self) -> CameraStats:

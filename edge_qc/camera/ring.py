@@ -1,7 +1,8 @@
 """Frames between two processes: a few slots of memory that both have mapped.
 
-The memory is a memfd without a name, so that nothing is left behind whoever is killed. The messages
-of ``link`` and ``child`` assign the slots, not the memory.
+The memory is a memfd without a name, so that nothing is left behind whoever is killed. A message
+says which slot holds a frame, and a byte in a pipe which is free again: the process looks there
+when it needs one, and is not woken for it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import select
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,3 +56,40 @@ class Ring:
     def close(self) -> None:
         """Close the descriptor; the mapping goes with the last array."""
         os.close(self.fd)
+
+
+class FreeSlots:
+    """The slots that are free, in the process that grabs. fd: the pipe from which it reads their
+    numbers, non-blocking; at its end the station is gone."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._free: list[int] = []
+
+    def fill(self) -> None:
+        """All slots are free, as in new memory."""
+        self._free = [*reversed(range(SLOTS))]
+
+    def take(self, wait: bool) -> int | None:
+        """The one that was freed last; None if there is none and nobody may wait. Raises
+        BrokenPipeError if the station is gone."""
+        self._look()
+        while wait and not self._free:
+            self._wait()
+        return self._free.pop() if self._free else None
+
+    def await_all(self) -> None:
+        """Wait until every slot is free. Raises BrokenPipeError if the station is gone."""
+        while len(self._free) < SLOTS:
+            self._wait()
+
+    def _wait(self) -> None:
+        select.select([self._fd], [], [])
+        self._look()
+
+    def _look(self) -> None:
+        with suppress(BlockingIOError):
+            freed = os.read(self._fd, SLOTS)
+            if not freed:
+                raise BrokenPipeError("the station is gone")
+            self._free += freed

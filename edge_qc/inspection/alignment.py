@@ -107,8 +107,8 @@ class _Search:
 
 
 class Template:
-    """Finds one die. What is not found is said in the placement's ``fault``. key: the same for the
-    same template."""
+    """Finds one die, for several threads at a time. What is not found is said in the placement's
+    ``fault``. key: the same for the same template."""
 
     def __init__(self, die: str, facts: DieTemplate, edges: Edges, bounds: Alignment) -> None:
         self.die = die
@@ -198,11 +198,13 @@ class Template:
 
     def _search_of(self, reach: tuple[int, int]) -> _Search:
         """The search of a reach, kept: photographs of one camera have one size."""
-        if reach not in self._searches:
+        search = self._searches.get(reach)
+        if search is None:
+            search = self._make_search(reach)
             if len(self._searches) >= _SEARCHES:
                 self._searches.clear()
-            self._searches[reach] = self._make_search(reach)
-        return self._searches[reach]
+            self._searches[reach] = search
+        return search
 
     def _make_search(self, reach: tuple[int, int]) -> _Search:
         rows, columns = self._edges.shape[:2]

@@ -12,15 +12,15 @@ drift, p-values are taken to have the density xi p^(xi - 1), the alternatives of
 Berger (2001), *Calibration of p values for testing precise null hypotheses*, with the xi of the
 bundle's AUROC. In bundles of schema 1 no gate stands before GOOD: there drift takes its share of
 all classes alike.
+
+In plain Python: for numbers so few NumPy takes longer, and lets other threads go first.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edge_qc.bundle.calibration import DriftCalibration, GateCalibration
 from edge_qc.bundle.manifest import Manifest
@@ -42,11 +42,12 @@ _SMALLEST_P = 1e-300
 _LARGEST_LOG_ODDS = 700.0
 
 
-def softmax(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """(C,) probabilities of logits / temperature."""
-    scaled = logits.astype(np.float64) / temperature
-    exponentials = np.exp(scaled - scaled.max())
-    return np.asarray(exponentials / exponentials.sum(), np.float64)
+def softmax(logits: Sequence[float], temperature: float) -> list[float]:
+    """The probabilities of logits / temperature."""
+    largest = max(logits)
+    exponentials = [math.exp((logit - largest) / temperature) for logit in logits]
+    total = sum(exponentials)
+    return [exponential / total for exponential in exponentials]
 
 
 def bayes_factor(p: float, auroc: float) -> float:
@@ -79,17 +80,18 @@ def log_odds_against_good(gate: GateCalibration, drift: DriftCalibration, score:
 
 def posterior_of(
     manifest: Manifest, reading: Reading, gate: GateFinding | None, drift: DriftFinding
-) -> NDArray[np.float64]:
-    """(C + 1,): the probability of each label, in the order of ``manifest.labels``."""
+) -> list[float]:
+    """The probability of each label, in the order of ``manifest.labels``."""
     calibration = manifest.gate
+    logits = reading.logits.tolist()
     if calibration is None or gate is None:
-        known = softmax(reading.logits, manifest.temperature)
         odd = drift_probability(drift.p_value, manifest.drift)
-        return np.append(known * (1 - odd), odd)
+        known = softmax(logits, manifest.temperature)
+        return [share * (1 - odd) for share in known] + [odd]
     against = log_odds_against_good(calibration, manifest.drift, gate.score)
     bad = 1 / (1 + math.exp(-min(max(against, -_LARGEST_LOG_ODDS), _LARGEST_LOG_ODDS)))
     place = manifest.classes.index(GOOD)
-    shares = np.zeros(len(manifest.labels))
+    shares = [0.0] * len(manifest.labels)
     shares[place] = 1 - bad
     if len(manifest.classes) == 1:
         shares[-1] = bad
@@ -100,26 +102,36 @@ def posterior_of(
     shares[-1] = bad * odd
     defects = [i for i in range(len(manifest.classes)) if i != place]
     names = [manifest.classes[i] for i in defects]
-    line = np.array([mix[name] / calibration.learned[name] for name in names])
-    weights = softmax(reading.logits[defects], manifest.temperature) * line
-    if not weights.sum() > 0:  # the line makes none of the likely ones
-        weights = np.array([mix[name] for name in names]) + 1e-12
-    shares[defects] = bad * (1 - odd) * weights / weights.sum()
+    likely = softmax([logits[i] for i in defects], manifest.temperature)
+    weights = [
+        share * mix[name] / calibration.learned[name]
+        for share, name in zip(likely, names, strict=True)
+    ]
+    if not sum(weights) > 0:  # the line makes none of the likely ones
+        weights = [mix[name] + 1e-12 for name in names]
+    total = sum(weights)
+    for i, weight in zip(defects, weights, strict=True):
+        shares[i] = bad * (1 - odd) * weight / total
     return shares
+
+
+def _expected(manifest: Manifest, posterior: Sequence[float]) -> list[float]:
+    """The expected cost of each label, in the order of ``manifest.labels``."""
+    columns = zip(*manifest.cost_rows, strict=True)
+    return [sum(p * cost for p, cost in zip(posterior, column, strict=True)) for column in columns]
 
 
 def least_p_to_pass(manifest: Manifest) -> float | None:
     """The p-value of drift below which no view is GOOD, were its class ever so certain; None where
     none is at any. Of bundles of schema 1, which have no gate."""
-    certain = np.array([float(name == GOOD) for name in manifest.classes])
-    costs = manifest.cost_matrix
+    certain = [float(name == GOOD) for name in manifest.classes]
 
     def passes(p: float) -> bool:
         if manifest.decision.policy == "threshold":
             return p > manifest.drift.alpha
         drift = drift_probability(p, manifest.drift)
-        least = int((np.append(certain * (1 - drift), drift) @ costs).argmin())
-        return manifest.labels[least] == GOOD
+        costs = _expected(manifest, [share * (1 - drift) for share in certain] + [drift])
+        return manifest.labels[costs.index(min(costs))] == GOOD
 
     if not passes(1.0):
         return None
@@ -180,7 +192,7 @@ def _decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
     gate = find_gate(manifest, die, reading)
     drift = find_drift(manifest.drift, die, reading)
     posterior = posterior_of(manifest, reading, gate, drift)
-    costs = posterior @ manifest.cost_matrix
+    costs = _expected(manifest, posterior)
     label = _label(manifest, gate, drift, posterior, costs)
     disposition = manifest.decision.dispositions[label]
     if disposition is not Disposition.REVIEW and _close(manifest, label, costs):
@@ -190,10 +202,10 @@ def _decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
         disposition=disposition,
         reason=Reason.DECIDED,
         bundle_id=bundle.id,
-        probabilities=dict(zip(manifest.labels, posterior.tolist(), strict=True)),
+        probabilities=dict(zip(manifest.labels, posterior, strict=True)),
         drift=drift,
         gate=gate,
-        expected_cost=dict(zip(manifest.labels, costs.tolist(), strict=True)),
+        expected_cost=dict(zip(manifest.labels, costs, strict=True)),
     )
 
 
@@ -212,8 +224,8 @@ def _label(
     manifest: Manifest,
     gate: GateFinding | None,
     drift: DriftFinding,
-    posterior: NDArray[np.float64],
-    costs: NDArray[np.float64],
+    posterior: Sequence[float],
+    costs: Sequence[float],
 ) -> str:
     """The cheapest label, or by ``threshold`` drift above its threshold, else the likeliest class;
     GOOD only where the gate is open, or if there is none (schema 1)."""
@@ -224,15 +236,15 @@ def _label(
             return GOOD
         if drift.score >= drift.threshold or (shut and len(manifest.classes) == 1):
             return DRIFT
-        ranks = -posterior[:-1]
+        ranks = [-share for share in posterior[:-1]]
     else:
-        ranks = costs.copy()
+        ranks = list(costs)
     if shut:
         ranks[labels.index(GOOD)] = math.inf
-    return labels[int(ranks.argmin())]
+    return labels[ranks.index(min(ranks))]
 
 
-def _close(manifest: Manifest, label: str, costs: NDArray[np.float64]) -> bool:
+def _close(manifest: Manifest, label: str, costs: Sequence[float]) -> bool:
     """Whether another label's disposition is nearly as cheap as this one's."""
     margin = manifest.decision.review_margin
     if margin == 0:

@@ -10,7 +10,8 @@ bundle's calibration.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -36,16 +37,26 @@ def p_value(tail: ScoreTail, score: float) -> float:
     if score >= tail.scores[-1]:
         log_p = math.log(tail.survival[-1]) - (score - tail.scores[-1]) / tail.scale
         return max(_SMALLEST_P, math.exp(max(log_p, -700.0)))
-    scores, log_survival = tail.knots
-    return float(np.exp(np.interp(score, scores, log_survival)))
+    return math.exp(-_between(score, tail.scores, tail.surprises))
 
 
 def threshold_at(tail: ScoreTail, alpha: float) -> float:
     """The score at which ``p_value`` is ``alpha``."""
     if alpha <= tail.survival[-1]:
         return tail.scores[-1] + tail.scale * math.log(tail.survival[-1] / alpha)
-    scores, log_survival = tail.knots
-    return float(np.interp(-math.log(alpha), -log_survival, scores))
+    return _between(-math.log(alpha), tail.surprises, tail.scores)
+
+
+def _between(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Linear between points, constant beyond them; xs: ascending. In plain Python: NumPy's
+    functions let other threads go first, which costs a verdict more than these few numbers."""
+    after = bisect_right(xs, x)
+    if after == 0:
+        return ys[0]
+    if after == len(xs):
+        return ys[-1]
+    x0, y0 = xs[after - 1], ys[after - 1]
+    return y0 + (ys[after] - y0) / (xs[after] - x0) * (x - x0)
 
 
 def combined_score(rule: str, p_padim: float, p_embedding: float) -> float:

@@ -1,8 +1,8 @@
 """Frames to verdicts: view, engine and decision in turn; only here the three meet.
 
-``edge-qc judge`` has all three in one call; the line has the engine work on one frame while it
-decides on the one before. Both are the same three stages, so that a verdict is the same with and
-without a broker.
+``edge-qc judge`` has all three in one call; on the line each camera's thread cuts its views, and
+the engine works on one frame while the loop decides on the one before. Both are the same three
+stages, so that a verdict is the same with and without a broker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from edge_qc.inspection.alignment import templates_of
 from edge_qc.inspection.view import view
 from edge_qc.parts import Frame, Reading, Reason, Verdict, View
 
-__all__ = ["Inspected", "Inspection", "Started", "open_inspection"]
+__all__ = ["Inspected", "Inspection", "Prepared", "open_inspection"]
 
 log = logging.getLogger(__name__)
 
@@ -40,24 +40,17 @@ class Inspected:
 
 
 @dataclass(slots=True)
-class _Cut:
-    """The view of frame ``index``, and what the engine says of it."""
+class Prepared:
+    """One frame on its way to its verdict. by: the inspection that prepared it. found: what is
+    known without the engine, or where it failed."""
 
-    index: int
-    view: View
-    view_ms: float
+    frame: Frame
+    by: Inspection
+    view: View | None = None
+    view_ms: float = 0.0
     reading: Reading | None = None
     engine_ms: float = 0.0
-
-
-@dataclass(slots=True)
-class Started:
-    """Frames on their way to their verdicts, from one stage to the next. found: by frame, what is
-    known already."""
-
-    frames: Sequence[Frame]
-    found: list[Inspected | None]
-    cuts: list[_Cut] = field(default_factory=list)
+    found: Inspected | None = None
 
 
 class Inspection:
@@ -83,36 +76,33 @@ class Inspection:
 
         A failure of a frame or the engine becomes NOT_JUDGED with its reason.
         """
-        started = self.start(frames)
-        self.read(started)
-        return self.finish(started, running)
+        prepared = [self.prepare(frame) for frame in frames]
+        self.read(prepared)
+        return self.finish(prepared, running)
 
-    def start(self, frames: Sequence[Frame]) -> Started:
-        """The first stage: cut the views."""
-        started = Started(frames, [None] * len(frames))
-        for index, frame in enumerate(frames):
-            started.found[index] = self._start(started, index, frame)
-        return started
+    def prepare(self, frame: Frame) -> Prepared:
+        """The first stage: cut the view. From any thread, several at a time."""
+        prepared = Prepared(frame, self)
+        try:
+            prepared.found = self._prepare(prepared, frame)
+        except Exception as error:
+            prepared.found = self._failed(Reason.FRAME, "the view cannot be cut", error)
+        return prepared
 
-    def read(self, started: Started) -> None:
+    def read(self, prepared: Sequence[Prepared]) -> None:
         """The second stage: ask the engine. From one thread at a time; the other stages may go on
         beside it with other frames."""
         batch = self.bundle.manifest.input.batch
-        for first in range(0, len(started.cuts), batch):
-            self._read(started, started.cuts[first : first + batch])
+        whole = [one for one in prepared if one.found is None]
+        for first in range(0, len(whole), batch):
+            self._read(whole[first : first + batch])
 
-    def finish(self, started: Started, running: bool = True) -> list[Inspected]:
+    def finish(self, prepared: Sequence[Prepared], running: bool = True) -> list[Inspected]:
         """The third stage: decide. running: whether the station may judge now."""
-        for cut in started.cuts:
-            if cut.reading is not None:
-                frame = started.frames[cut.index]
-                started.found[cut.index] = self._finish(frame, cut, cut.reading, running)
-        if None in started.found:
-            raise EngineError("a view was not read")
-        return [inspected for inspected in started.found if inspected is not None]
+        return [self._finish(one, running) if one.found is None else one.found for one in prepared]
 
-    def _start(self, started: Started, index: int, frame: Frame) -> Inspected | None:
-        """Cut one view and add it. Returns what is found instead, if it cannot be cut or judged."""
+    def _prepare(self, prepared: Prepared, frame: Frame) -> Inspected | None:
+        """Cut the view. Returns what is found instead, if it cannot be judged."""
         manifest = self.bundle.manifest
         die = manifest.dies.get(frame.die)
         if die is None:
@@ -124,40 +114,39 @@ class Inspection:
             return Inspected(decision.not_judged(self.bundle.id, Reason.FRAME, detail))
         size = (manifest.input.height, manifest.input.width)
         began = time.perf_counter()
-        try:
-            template = self._templates.get(frame.die)
-            cut = view(frame.pixels, die, size, manifest.input.interpolation, template)
-        except Exception as error:
-            return self._failed(Reason.FRAME, "the view cannot be cut", error)
+        template = self._templates.get(frame.die)
+        cut = view(frame.pixels, die, size, manifest.input.interpolation, template)
         if cut.placement is not None and cut.placement.fault:
             detail = f"{frame.image or 'frame'}: {cut.placement.fault}"
             misplaced = decision.not_judged(self.bundle.id, Reason.FRAME, detail)
             return Inspected(_placed(misplaced, cut), cut)
-        started.cuts.append(_Cut(index, cut, _ms_since(began)))
+        prepared.view, prepared.view_ms = cut, _ms_since(began)
         return None
 
-    def _read(self, started: Started, cuts: Sequence[_Cut]) -> None:
+    def _read(self, prepared: Sequence[Prepared]) -> None:
         """One engine call, which fails for all of its views."""
+        views = [one.view for one in prepared if one.view is not None]
         began = time.perf_counter()
         try:
-            readings = self.engine.infer(np.stack([cut.view.pixels for cut in cuts]))
+            readings = self.engine.infer(np.stack([cut.pixels for cut in views]))
         except EngineError as error:
-            for cut in cuts:
-                started.found[cut.index] = Inspected(
-                    decision.not_judged(self.bundle.id, Reason.ENGINE, str(error)), cut.view
+            for one in prepared:
+                one.found = Inspected(
+                    decision.not_judged(self.bundle.id, Reason.ENGINE, str(error)), one.view
                 )
             return
         except Exception as error:
-            for cut in cuts:
-                started.found[cut.index] = self._failed(
-                    Reason.ENGINE, "the engine failed", error, cut.view
-                )
+            for one in prepared:
+                one.found = self._failed(Reason.ENGINE, "the engine failed", error, one.view)
             return
         engine_ms = _ms_since(began)
-        for cut, reading in zip(cuts, readings, strict=True):
-            cut.reading, cut.engine_ms = reading, engine_ms
+        for one, reading in zip(prepared, readings, strict=True):
+            one.reading, one.engine_ms = reading, engine_ms
 
-    def _finish(self, frame: Frame, cut: _Cut, reading: Reading, running: bool) -> Inspected:
+    def _finish(self, prepared: Prepared, running: bool) -> Inspected:
+        frame, cut, reading = prepared.frame, prepared.view, prepared.reading
+        if cut is None or reading is None:
+            raise EngineError("a view was not read")
         began = time.perf_counter()
         circumstances = decision.Circumstances(
             frame_age_s=time.monotonic() - frame.monotonic_s,
@@ -168,17 +157,17 @@ class Inspection:
         try:
             verdict = decision.judge(self.bundle, frame.die, reading, circumstances)
         except Exception as error:
-            return self._failed(Reason.ENGINE, "the decision failed", error, cut.view)
+            return self._failed(Reason.ENGINE, "the decision failed", error, cut)
         verdict = dataclasses.replace(
             verdict,
-            placement=cut.view.placement,
+            placement=cut.placement,
             latency_ms={
-                "view": cut.view_ms,
-                "engine": cut.engine_ms,
+                "view": prepared.view_ms,
+                "engine": prepared.engine_ms,
                 "decision": _ms_since(began),
             },
         )
-        return Inspected(verdict, cut.view, reading)
+        return Inspected(verdict, cut, reading)
 
     def _failed(
         self, reason: Reason, what: str, error: Exception, cut: View | None = None

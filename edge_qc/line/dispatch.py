@@ -142,7 +142,7 @@ class Dispatch:
                 serial=origin.serial,
             )
             try:
-                done = self._outbox.trigger(verdict_ids[post.camera.name], record)
+                done = self._outbox.trigger(verdict_ids[post.camera.name], record, hurry=True)
             except PublishError as error:
                 detail = str(error)
                 break

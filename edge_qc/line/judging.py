@@ -1,8 +1,9 @@
 """Judging: turns queued work into verdicts on disk.
 
 Each trigger gets its one verdict, which then goes to the part, to evidence and to observers. If one
-of them fails, the verdict stands. The engine has a thread of its own, so that it reads the next
-view while this one's verdict is made and recorded; the order of the work stays.
+of them fails, the verdict stands. Each camera's thread cuts its own views. The engine has a thread
+too, so that it reads the next view while this one's verdict is made and recorded; the order of the
+work stays.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from edge_qc.evidence import Evidence
 from edge_qc.inspection.decision import not_judged
-from edge_qc.inspection.inspecting import Inspected, Inspection, Started
+from edge_qc.inspection.inspecting import Inspected, Inspection, Prepared
 from edge_qc.line.assembly import Assembly
 from edge_qc.line.health import Health
 from edge_qc.line.intake import Work
@@ -34,12 +35,12 @@ _ENGINE_FAILURES = 5
 
 Observer = Callable[[Frame, Verdict], None]
 
-_Task = tuple[Inspection, Started]
+_Task = tuple[Inspection, Sequence[Prepared]]
 
 
 class Judging:
-    """For the loop's thread only, except ``observe``. inspection: the one that judges now. failure:
-    why the station should restart, or None. To be closed: it has a thread."""
+    """For the loop's thread only, except ``observe`` and ``prepare``. inspection: the one that
+    judges now. failure: why the station should restart, or None. To be closed: it has a thread."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Judging:
         self._evidence = evidence
         self._observers: tuple[Observer, ...] = ()
         self._engine_failures = 0
-        self._begun: deque[tuple[Sequence[Work], Started]] = deque()
+        self._begun: deque[tuple[Sequence[Work], Sequence[Prepared]]] = deque()
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._engine = threading.Thread(target=self._run_engine, name="engine", daemon=True)
@@ -65,6 +66,10 @@ class Judging:
     def begun(self) -> int:
         """How many turns' work was begun and is not finished."""
         return len(self._begun)
+
+    def prepare(self, frame: Frame) -> Prepared:
+        """Cut a frame's view; from any thread."""
+        return self.inspection.prepare(frame)
 
     def close(self) -> None:
         """Close the inspection, once the engine has read what was begun. One that does not come
@@ -95,11 +100,12 @@ class Judging:
         return before
 
     def begin(self, work: Sequence[Work]) -> None:
-        """Cut the views of these items, and leave them to the engine."""
-        frames = [item.event for item in work if isinstance(item.event, Frame)]
-        started = self.inspection.start(frames)
-        self._begun.append((work, started))
-        self._tasks.put((self.inspection, started))
+        """Leave the views of these items to the engine."""
+        prepared = [
+            self._prepared(item, item.event) for item in work if isinstance(item.event, Frame)
+        ]
+        self._begun.append((work, prepared))
+        self._tasks.put((self.inspection, prepared))
 
     def await_engine(self) -> None:
         """Wait until the engine has read what was begun first."""
@@ -111,8 +117,8 @@ class Judging:
         """Record one verdict for each item that was begun first and read. running: whether the
         station may judge now; if not, all become NOT_JUDGED. Raises PublishError if a verdict
         cannot be recorded."""
-        work, started = self._begun.popleft()
-        inspected = self.inspection.finish(started, running)
+        work, prepared = self._begun.popleft()
+        inspected = self.inspection.finish(prepared, running)
         self._watch_engine([one.verdict for one in inspected])
         found = iter(inspected)
         for item in work:
@@ -133,15 +139,21 @@ class Judging:
     def _run_engine(self) -> None:
         set_nice(FIRST)
         while (task := self._tasks.get()) is not None:
-            inspection, started = task
+            inspection, prepared = task
             error: BaseException | None = None
             try:
-                inspection.read(started)
+                inspection.read(prepared)
             except BaseException as unforeseen:  # the loop waits for an answer
                 error = unforeseen
             self._answers.put(error)
             # Not held until the next comes: a picture, and an inspection that may close by then.
-            del task, inspection, started
+            del task, inspection, prepared
+
+    def _prepared(self, item: Work, frame: Frame) -> Prepared:
+        """Its view, cut again if another inspection cut it."""
+        if item.prepared is not None and item.prepared.by is self.inspection:
+            return item.prepared
+        return self.inspection.prepare(frame)
 
     def _keep(self, item: Work, seen: Inspected, content: VerdictContent) -> None:
         if self._evidence is None or not isinstance(item.event, Frame):

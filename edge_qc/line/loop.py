@@ -28,6 +28,7 @@ from edge_qc.line.outgoing import Outgoing
 from edge_qc.output import Outputs
 from edge_qc.publisher import HealthContent, Outbox, Publisher, Severity
 from edge_qc.settings import LineTable
+from edge_qc.system.priority import FIRST, set_nice
 from edge_qc.system.state import State, may_judge
 from edge_qc.system.watchdog import LINE, PUBLISHER
 
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 _TURN_S = 0.5
 _BEGUN = 2
 """How many turns' work may be begun: one that the engine reads, and one that is ready for it."""
+
+_BEHIND = 8
+"""Frames that wait: for the last of them some milliseconds more of the disk are little."""
 
 _OVER = (CameraState.ENDED, CameraState.FAILED)
 _AT_REST = (CameraState.ENDED, CameraState.STOPPED)
@@ -61,7 +65,6 @@ class Line:
         self._outbox, self._outputs = outbox, outputs
         self._publisher = publisher
         self._settings = settings
-        self._intake = Intake(outbox, settings.queue)
         health = Health()
         self._heartbeat = Heartbeat(
             cameras, outbox, publisher, health, settings.health_every_s, evidence, outputs
@@ -75,6 +78,8 @@ class Line:
         outgoing = Outgoing(outbox, outputs, inspection.bundle.manifest.labels)
         self._assembly = Assembly(dies, settings.part_deadline_s, outbox, outgoing)
         self._judging = Judging(inspection, outgoing, self._assembly, health, evidence)
+        strict = {camera.name for camera in cameras if camera.remembers}
+        self._intake = Intake(outbox, settings.queue, self._judging.prepare, strict)
         self._stopping = False
 
     @property
@@ -168,11 +173,14 @@ class Line:
             self._stop_cameras()
             raise
         log.info("running: %d cameras, %s", len(self._cameras), self.engine_name)
+        # After the cameras' threads, which would inherit it.
+        set_nice(FIRST)
         while True:
             self.turns += 1
             self._begin()
             if self._judging.begun:
                 self._judging.await_engine()
+            self._outbox.line_behind(self._intake.waiting >= _BEHIND)
             # As late as can be: what is seen here decides whether the verdict may be a GOOD.
             self._watch_outbox()
             self._heartbeat.beat(

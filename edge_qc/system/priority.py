@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 
 FIRST = -10
-"""The engine: while it waits for a processor, the whole line waits."""
+"""Engine and loop: while one of them waits for a processor, the whole line waits."""
 LAST = 10
 """What may wait for as long as the line has work."""
 

@@ -132,8 +132,8 @@ MUTANTS = (
         (
             (
                 "inspection/inspecting.py",
-                "in zip(cuts, readings, strict=True):\n",
-                "in zip(cuts, readings[::-1], strict=True):\n",
+                "in zip(prepared, readings, strict=True):\n",
+                "in zip(prepared, readings[::-1], strict=True):\n",
             ),
         ),
     ),
@@ -162,11 +162,9 @@ MUTANTS = (
         (
             (
                 "line/intake.py",
-                "            self._queue.put(Work(verdict_id, event, Origin(event.trigger_id)))\n",
+                "            self._queue.put(Work(verdict_id, event, origin, prepared))\n",
                 "            if not self._queue.full():\n"
-                "                self._queue.put(\n"
-                "                    Work(verdict_id, event, Origin(event.trigger_id))\n"
-                "                )\n",
+                "                self._queue.put(Work(verdict_id, event, origin, prepared))\n",
             ),
         ),
     ),

@@ -34,6 +34,7 @@ class HandCamera:
     def __init__(self, name: str = "hand") -> None:
         self.name = name
         self.turns = 0
+        self.remembers = False
         self.started = threading.Event()
         self._deliver: Deliver = lambda event: None
         self._count = 0

@@ -1,4 +1,4 @@
-"""Guards the ledger against its disk: the high-water mark, the ballast file, and the free space."""
+"""Guards the ledger against its disk: the high-water mark, the ballast file, and its room."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import enum
 import os
 import time
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 _ROOM_FOR_ANYTHING = 2**20
@@ -18,6 +19,17 @@ class Space(str, enum.Enum):
     OK = "ok"
     LOW = "low"
     FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much disk the outbox may use and must leave free; see ``Outbox.open``."""
+
+    low_bytes: int
+    full_bytes: int
+    keep_days: float
+    keep_bytes: int
+    ballast_bytes: int
 
 
 def free_bytes(folder: Path) -> int:

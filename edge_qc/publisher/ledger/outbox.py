@@ -25,9 +25,9 @@ from edge_qc.errors import PublishError
 from edge_qc.publisher.ledger import file as ledger_file
 from edge_qc.publisher.ledger import statements as ledger
 from edge_qc.publisher.ledger.beginning import an_event, as_json, first_entries
-from edge_qc.publisher.ledger.disk import Ballast, FreeSpace, Space, is_full
+from edge_qc.publisher.ledger.disk import Ballast, FreeSpace, Room, Space, is_full
 from edge_qc.publisher.ledger.statements import Stored, TriggerRecord
-from edge_qc.publisher.ledger.writer import Entry, Origin, Room, Writer
+from edge_qc.publisher.ledger.writer import Entry, Origin, Writer
 from edge_qc.publisher.messages import (
     EventContent,
     Kind,
@@ -108,10 +108,13 @@ class Outbox:
                 "and that this user may write there"
             ) from error
 
-    def trigger(self, verdict_id: str, record: TriggerRecord) -> Future[None]:
+    def trigger(
+        self, verdict_id: str, record: TriggerRecord, *, hurry: bool = False
+    ) -> Future[None]:
         """Accept a trigger: from here on it will get exactly one verdict.
 
-        The future completes when the record is durable. Raises PublishError, and records nothing,
+        The future completes when the record is durable. hurry: whether a part waits for that, even
+        where the line is behind. Raises PublishError, and records nothing,
         if the disk is full or the outbox has failed: refuse the trigger then.
         """
         if self.space() is Space.FULL:
@@ -124,7 +127,7 @@ class Outbox:
         with self._writer.changed:
             if verdict_id in self._open:
                 raise PublishError(f"trigger {verdict_id} is already recorded")
-            self._writer.put(entry)
+            self._writer.put(entry, hurry=hurry)
             self._open.add(verdict_id)
         return entry.done
 
@@ -188,6 +191,11 @@ class Outbox:
     def fault(self) -> str | None:
         """Why nothing can be recorded any more, or None. A restart may open the ledger again."""
         return self._writer.fault
+
+    def line_behind(self, behind: bool) -> None:
+        """Whether frames queue before the engine. While they do, what is recorded waits some
+        milliseconds for more, so that one sync serves all of it."""
+        self._writer.behind = behind
 
     @property
     def turns(self) -> int:

@@ -1,9 +1,9 @@
 """The outbox's only writer: a thread that commits whatever gathered during the previous commit.
 
-This is group commit without a waiting time: a single trigger costs one sync; under load one sync
-serves hundreds of rows. Delivery marks wait for other entries, since losing one only sends a
-message twice. ``seq`` is assigned inside the transaction, so that it has no gaps. ``outbox``
-decides what to write.
+This is group commit: a single trigger costs one sync; under load one sync serves hundreds of rows.
+Only while frames queue does it wait for more rows, so that the syncs leave the processor to those
+frames. Delivery marks wait for other entries, since losing one only sends a message twice. ``seq``
+is assigned inside the transaction, so that it has no gaps. ``outbox`` decides what to write.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 
 from edge_qc.errors import PublishError
 from edge_qc.publisher.ledger import statements as ledger
-from edge_qc.publisher.ledger.disk import Ballast, HighWaterMark, is_full
+from edge_qc.publisher.ledger.disk import Ballast, HighWaterMark, Room, is_full
 from edge_qc.publisher.ledger.recovery import open_ledger
 from edge_qc.publisher.messages import NUMBERED, Kind
 from edge_qc.publisher.wire import stamped, utc_now
 
 _BATCH = 256
 _LINGER_S = 0.2
+_GATHER_S = 0.005
 _TURN_S = 5.0
 _RETRY_S = 0.5
 _PRUNE_EVERY_S = 10.0
@@ -37,17 +38,6 @@ class Origin:
     epoch: str
     site: str
     station: str
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How much disk the outbox may use and must leave free; see ``Outbox.open``."""
-
-    low_bytes: int
-    full_bytes: int
-    keep_days: float
-    keep_bytes: int
-    ballast_bytes: int
 
 
 @dataclass(slots=True)
@@ -64,7 +54,7 @@ class Entry:
 
 class Writer:
     """Owns the ledger's connection. ``changed`` guards the state that threads share. newest: the
-    row of the last committed message."""
+    row of the last committed message. behind: whether frames queue."""
 
     def __init__(self, file: Path, origin: Origin, room: Room) -> None:
         """Open the ledger. gap: what it lost, in words, or None."""
@@ -88,7 +78,8 @@ class Writer:
         self._waiting = ledger.count_waiting(self._db)
         self.newest = self._inserted = ledger.newest_row(self._db)
         self._pruned_s = time.monotonic()
-        self._closing = False
+        self._closing = self.behind = False
+        self._hurry = threading.Event()
         self.turns = 0
         self.changed = threading.Condition()
         self.on_commit: Callable[[], None] = lambda: None
@@ -136,11 +127,14 @@ class Writer:
         self.newest = self._inserted
         self._thread.start()
 
-    def put(self, entry: Entry) -> None:
-        """Queue an entry; the caller holds ``changed``. Raises PublishError after its end."""
+    def put(self, entry: Entry, *, hurry: bool = False) -> None:
+        """Queue an entry; the caller holds ``changed``. hurry: whether it must not wait for others.
+        Raises PublishError after its end."""
         if self._closing or self.fault is not None:
             raise PublishError(f"outbox {self._file}: {self.fault or 'is closed'}")
         self._queue.append(entry)
+        if hurry:
+            self._hurry.set()
         self.changed.notify_all()
 
     def settle(self, rows: Sequence[int], state: int) -> None:
@@ -160,6 +154,7 @@ class Writer:
         """Commit the queue as far as the disk allows, and close the ledger."""
         with self.changed:
             self._closing = True
+            self._hurry.set()
             self.changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
@@ -189,6 +184,11 @@ class Writer:
             )
             if (self._settled or self._acknowledged) and not self._queue and not self._closing:
                 self.changed.wait_for(lambda: self._queue or self._closing, _LINGER_S)
+        if self.behind:
+            self._hurry.wait(_GATHER_S)
+        with self.changed:
+            if not self._closing:
+                self._hurry.clear()
             return self._queue[:_BATCH], dict(self._settled), dict(self._acknowledged)
 
     def _commit(

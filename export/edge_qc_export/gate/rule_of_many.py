@@ -85,7 +85,7 @@ def labels_of(manifest: Manifest, weighed: Weighed) -> NDArray[np.intp]:
     if manifest.decision.policy == "threshold":
         ranks = -shares[:, :-1]
     else:
-        ranks = shares @ manifest.cost_matrix
+        ranks = shares @ np.array(manifest.cost_rows)
     ranks[shut, good] = np.inf
     found = np.asarray(ranks.argmin(axis=1), np.intp)
     if manifest.decision.policy == "threshold":

@@ -57,7 +57,7 @@ class Bench:
         self.folder = folder
         self.state = State.RUNNING
         self.outbox: Outbox = open_outbox(folder)
-        self.intake = Intake(self.outbox, 64)
+        self.intake = Intake(self.outbox, 64, lambda frame: None)  # type: ignore[arg-type, return-value]
         self.cameras = {name: AskedCamera(name, folder) for name in ("a", "b", "pin")}
         self.posts = [
             self._post("a", "Die01", "mqtt"),

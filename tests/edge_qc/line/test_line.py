@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from edge_qc.camera import Camera, CameraState, Fault
-from edge_qc.errors import EngineError
-from edge_qc.inspection.inspecting import open_inspection
+from edge_qc.errors import EngineError, PublishError
+from edge_qc.inspection import inspecting
+from edge_qc.inspection.inspecting import Prepared, open_inspection
+from edge_qc.inspection.view import view
 from edge_qc.line import judging
 from edge_qc.line.intake import Intake, Work
 from edge_qc.line.outgoing import Origin
-from edge_qc.parts import Disposition, Frame, Reason, Verdict
+from edge_qc.parts import Disposition, Frame, Reason, Verdict, View
 from edge_qc.publisher import TriggerRecord
 from edge_qc.settings import CameraTable, LineTable
 from edge_qc.system.state import State
@@ -255,42 +257,107 @@ def test_what_one_bundle_read_no_other_decides(tmp_path: Path) -> None:
     ]
 
 
-def test_a_slow_disk_holds_a_camera_and_not_what_it_showed(tmp_path: Path) -> None:
-    """A frame is judged while its trigger is synced; its camera waits for that, and for a share of
-    the overruns."""
+@pytest.mark.parametrize(("camera", "ahead"), [("hand", 2), ("watched", 0)])
+def test_a_slow_disk_holds_a_camera_and_not_what_it_showed(camera: str, ahead: int) -> None:
+    """A frame is judged while its trigger is synced; its camera goes on for two more, and for a
+    share of the overruns. One that never gives an image twice waits for each."""
     pending: list[Future[None]] = []
 
     def trigger(_verdict_id: str, _record: TriggerRecord) -> Future[None]:
         pending.append(Future())
         return pending[-1]
 
-    intake = Intake(SimpleNamespace(trigger=trigger), 1000)  # type: ignore[arg-type]
-    shown = frame(pictures()[Disposition.PASS])
+    disk: Any = SimpleNamespace(trigger=trigger)
+    intake = Intake(disk, 1000, lambda frame: None, {"watched"})  # type: ignore[arg-type, return-value]
+    shown = frame(pictures()[Disposition.PASS], camera=camera)
 
-    def overruns(number: int) -> None:
-        for _ in range(number):
-            intake.deliver(
-                Fault("hand", "Die01", "t", None, None, "dropped", Reason.OVERRUN, shown.time)
-            )
+    def give(number: int, what: Frame | Fault) -> threading.Thread:
+        def run() -> None:
+            for _ in range(number):
+                intake.deliver(what)
 
-    overruns(64)
-    assert intake.waiting == 64
-    assert not intake.holds("hand")
-    one_more = threading.Thread(target=overruns, args=(1,), daemon=True)
-    one_more.start()
+        giver = threading.Thread(target=run, daemon=True)
+        giver.start()
+        return giver
+
+    dropped = Fault(camera, "Die01", "t", None, None, "dropped", Reason.OVERRUN, shown.time)
+    overruns = give(65, dropped)
     wait_until(lambda: intake.waiting == 65)
-    assert intake.holds("hand")
+    assert intake.holds(camera)
     pending[0].set_result(None)
-    one_more.join(10)
-    assert not intake.holds("hand")
-    seen = threading.Thread(target=intake.deliver, args=(shown,), daemon=True)
-    seen.start()
-    wait_until(lambda: intake.waiting == 66)
-    assert intake.holds("hand")
+    overruns.join(10)
+    assert not intake.holds(camera)
+    for synced in pending[1:]:
+        synced.set_result(None)
+    seen = give(ahead + 1, shown)
+    wait_until(lambda: intake.waiting == 66 + ahead)
+    assert intake.holds(camera)
     pending[65].set_result(None)
     seen.join(10)
-    assert not intake.holds("hand")
-    assert [item.event for item in intake.take(66)][-1] is shown
+    assert not intake.holds(camera)
+    assert [item.event for item in intake.take(100)][-1] is shown
+    for late in pending[66:]:
+        late.set_exception(PublishError("the disk is gone"))
+    assert intake.refused == ahead
+
+
+def test_each_camera_cuts_its_own_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that takes long to find holds back no part before another camera."""
+    slow, quick = HandCamera("slow"), HandCamera("quick")
+    going_on = threading.Event()
+    picture = pictures()[Disposition.PASS]
+
+    def cut(pixels: Any, *arguments: Any) -> View:
+        if pixels is shown_slow.pixels:
+            going_on.wait(10)
+        return view(pixels, *arguments)
+
+    monkeypatch.setattr(inspecting, "view", cut)
+    settings = LineTable(queue=64, drain_s=0.01, part_dies=())
+    with running_line(tmp_path, slow, quick, line=settings):
+        assert quick.started.wait(10)
+        shown_slow = frame(picture, camera="slow")
+        giver = threading.Thread(target=slow._deliver, args=(shown_slow,), daemon=True)
+        giver.start()
+        for _ in range(3):
+            quick.give(picture)
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 3)
+        going_on.set()
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 4)
+    assert [message["camera"] for message in messages(tmp_path, "verdict")] == [
+        *["quick"] * 3,
+        "slow",
+    ]
+
+
+def test_a_view_that_another_bundle_cut_is_cut_again(tmp_path: Path) -> None:
+    """The next bundle may look elsewhere: its engine gets no view of the one before."""
+    camera = HandCamera()
+    settings = LineTable(queue=64, drain_s=0.01, part_dies=())
+    with running_line(tmp_path, camera, line=settings) as line:
+        assert camera.started.wait(10)
+        moody = line.inspection.engine = Moody(line.inspection.engine)
+        fresh = open_inspection(make_bundle(tmp_path / "fresh", batch=1, version=2))
+        prepared: list[Frame] = []
+        prepare = fresh.prepare
+
+        def noted(shown: Frame) -> Prepared:
+            prepared.append(shown)
+            return prepare(shown)
+
+        fresh.prepare = noted  # type: ignore[method-assign]
+        for _ in range(4):
+            camera.give(pictures()[Disposition.PASS])
+        assert moody.called.wait(10)
+        exchange = threading.Thread(target=line.exchange, args=(fresh,), daemon=True)
+        exchange.start()
+        wait_until(lambda: len(line._next) == 1)
+        moody.released.set()
+        wait_until(lambda: len(messages(tmp_path, "verdict")) == 4)
+        exchange.join(10)
+        moody.close()
+    said = [message["bundle"]["id"] for message in messages(tmp_path, "verdict")]
+    assert 1 <= said.count(fresh.bundle.id) == len(prepared)
 
 
 def test_a_line_that_waits_for_the_broker_at_its_end_is_not_taken_for_one_that_hangs(

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from edge_qc.errors import PublishError
 from edge_qc.parts import Disposition, PartVerdict
 from edge_qc.publisher import Kind, Outbox, Space, part_content
+from edge_qc.publisher.ledger import writer
 from edge_qc.publisher.ledger.disk import HighWaterMark
 from tests.rig.publishing import TIME, content, judge, open_outbox, record, sent, wait_until
 
@@ -95,6 +97,24 @@ def part() -> Any:
     return part_content(
         PartVerdict("p", "GOOD", Disposition.PASS, True, {"Die01": "GOOD"}, (), ("v1",), TIME)
     )
+
+
+def test_a_line_that_is_behind_has_its_records_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sync serves them all; a trigger that a part waits for hurries the rest."""
+    monkeypatch.setattr(writer, "_GATHER_S", 30.0)
+    with open_outbox(tmp_path) as outbox:
+        before = outbox._writer._commits
+        outbox.line_behind(True)
+        patient = [outbox.trigger(f"t{number}", record()) for number in range(5)]
+        time.sleep(0.1)
+        assert not any(done.done() for done in patient)
+        outbox.trigger("now", record(), hurry=True).result(10)
+        assert all(done.done() for done in patient)
+        assert outbox._writer._commits == before + 1
+        left = outbox.trigger("last", record())
+    assert left.result(0) is None
 
 
 def test_each_start_is_an_epoch_and_the_backlog_keeps_its_own(tmp_path: Path) -> None:
