@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_qc.camera.events import Deliver, Fault
 from edge_qc.camera.triggers import Trigger
 from edge_qc.camera.watched import remember
+from edge_qc.errors import CameraError
 from edge_qc.parts import Frame, Reason
 
 
@@ -43,25 +44,29 @@ class Delivery:
     def item(
         self, message: Mapping[str, Any], pixels: NDArray[np.uint8] | None, trigger: Trigger | None
     ) -> None:
-        """Deliver a message of kind ``frame`` with its pixels, or of kind ``bad`` without."""
-        self._item(message, pixels, trigger)
+        """Deliver a message of kind ``frame`` with its pixels, or of kind ``bad`` without. Raises
+        CameraError if an image of a source with a memory could not be recorded."""
+        recorded = self._item(message, pixels, trigger)
         if self._memory is not None and message["token"] is not None:
             # Behind the delivery: a crash in between judges one image twice, and loses none.
+            if recorded is False:
+                image = _text(message["image"])
+                raise CameraError(
+                    f"camera {self._camera}: image {image} could not be recorded; it is read again"
+                )
             remember(self._memory, message["token"])
 
     def _item(
         self, message: Mapping[str, Any], pixels: NDArray[np.uint8] | None, trigger: Trigger | None
-    ) -> None:
+    ) -> bool | None:
         die, image = message["die"], _text(message["image"])
         if pixels is None:
-            self.fault(Reason(message["reason"]), message["detail"], trigger, message)
-            return
+            return self.fault(Reason(message["reason"]), message["detail"], trigger, message)
         if self._dies is not None and die not in self._dies:
             subject = f"image {image}: " if image else ""
             known = ", ".join(self._dies)
             detail = f"{subject}die {die!r} is not in the bundle, which knows {known}"
-            self.fault(Reason.FRAME, detail, trigger, message)
-            return
+            return self.fault(Reason.FRAME, detail, trigger, message)
         try:
             frame = Frame(
                 pixels=pixels,
@@ -76,11 +81,11 @@ class Delivery:
             )
         except ValueError as error:
             # A source's mistake costs its frame, not the camera.
-            self.fault(Reason.FRAME, f"camera {self._camera}: {error}", trigger, message)
-            return
+            detail = f"camera {self._camera}: {error}"
+            return self.fault(Reason.FRAME, detail, trigger, message)
         self.frames += 1
         self.last_frame_s = frame.monotonic_s
-        self._deliver(frame)
+        return self._deliver(frame)
 
     def overrun(self) -> None:
         """Deliver the fault of one frame that was dropped."""
@@ -93,11 +98,11 @@ class Delivery:
         detail: str,
         trigger: Trigger | None = None,
         message: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> bool | None:
         """Deliver a fault; ``message`` names the image that it is about."""
         named = message or {}
         self.faults += 1
-        self._deliver(
+        return self._deliver(
             Fault(
                 camera=self._camera,
                 die=named.get("die") or self._die,

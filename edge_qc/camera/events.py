@@ -48,7 +48,8 @@ class Ended:
 
 
 Event: TypeAlias = Frame | Fault | Ended
-Deliver: TypeAlias = Callable[[Event], None]
+Deliver: TypeAlias = Callable[[Event], bool | None]
+"""False where an event could not be recorded, so that it is as if it had never come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,7 @@ class Link:
 
     def __init__(self, request: SourceRequest, *, triggered: bool, timeout_s: float) -> None:
         name = source_class(request)
-        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ring: Ring | None = None
-        freed, self._freed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._uri = request.uri
         self._stderr = bytearray()
         environment = _PROCESS | dict(os.environ)
@@ -57,29 +55,29 @@ class Link:
         inherited = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{home}{os.pathsep}{inherited}" if inherited else home
         try:
-            with theirs:
+            with ExitStack() as ours, ExitStack() as theirs:
+                self.channel, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                ours.enter_context(self.channel)
+                theirs.enter_context(end)
+                free, self._freed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                ours.callback(os.close, self._freed)
+                theirs.callback(os.close, free)
                 # Its own session: a Ctrl-C in the terminal is for the station to answer.
                 self._process = subprocess.Popen(
                     [
-                        sys.executable,
-                        "-m",
-                        "edge_qc.camera.child",
-                        str(theirs.fileno()),
-                        str(freed),
+                        sys.executable, "-m", "edge_qc.camera.child",
+                        str(end.fileno()), str(free),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    pass_fds=[theirs.fileno(), freed],
+                    pass_fds=[end.fileno(), free],
                     env=environment,
                     start_new_session=True,
-                )
+                )  # fmt: skip
+                self._ours = ours.pop_all()
         except OSError as error:
-            self.channel.close()
-            os.close(self._freed)
             raise CameraError(f"camera process: cannot be started ({error})") from error
-        finally:
-            os.close(freed)
         assert self._process.stderr is not None
         self.stderr_fd = self._process.stderr.fileno()
         os.set_blocking(self.stderr_fd, False)
@@ -167,14 +165,13 @@ class Link:
 
     def close(self) -> None:
         """End the process: by closing the socket, and by SIGKILL where that is not enough."""
-        self.channel.close()
+        self._ours.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_FAREWELL_S)
         self._process.kill()
         self._process.wait()
         assert self._process.stderr is not None
         self._process.stderr.close()
-        os.close(self._freed)
         if self._ring is not None:
             self._ring.close()
             self._ring = None

@@ -2,7 +2,7 @@
 
 The memory is a memfd without a name, so that nothing is left behind whoever is killed. A message
 says which slot holds a frame, and a byte in a pipe which is free again: the process looks there
-when it needs one, and is not woken for it.
+when it needs one.
 """
 
 from __future__ import annotations

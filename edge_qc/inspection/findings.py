@@ -56,7 +56,7 @@ def _between(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
     if after == len(xs):
         return ys[-1]
     x0, y0 = xs[after - 1], ys[after - 1]
-    return y0 + (ys[after] - y0) / (xs[after] - x0) * (x - x0)
+    return y0 + (ys[after] - y0) * ((x - x0) / (xs[after] - x0))
 
 
 def combined_score(rule: str, p_padim: float, p_embedding: float) -> float:

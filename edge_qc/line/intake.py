@@ -2,7 +2,7 @@
 
 Every frame and every fault is a trigger, which the outbox records before it is judged. The disk
 syncs while its view is cut, on the camera's own thread, and judged: the outbox commits in order, so
-that no verdict is durable before its trigger, and a camera is at most two pictures ahead of it.
+that no verdict is durable before its trigger. A camera is at most two pictures ahead of the disk.
 """
 
 from __future__ import annotations
@@ -64,13 +64,15 @@ class Intake:
         self._queue: queue.Queue[Work] = queue.Queue(room)
         self._expected: dict[tuple[str, str], tuple[str, Origin]] = {}
         self._owed: Counter[str] = Counter()
+        self._preparing: set[str] = set()
         self._held: set[str] = set()
         self._unsynced: dict[str, deque[Future[None]]] = defaultdict(deque)
         self._lock = threading.Lock()
 
     @property
     def waiting(self) -> int:
-        return self._queue.qsize()
+        """How many are accepted and not taken, those among them whose view is being cut."""
+        return len(self._preparing) + self._queue.qsize()
 
     def expect(self, camera: str, verdict_id: str, origin: Origin) -> None:
         """Announce a trigger that is already recorded, so that its frame is not recorded again."""
@@ -95,11 +97,12 @@ class Intake:
         """Whether the camera's thread waits here for the disk or for room in the queue."""
         return camera in self._held
 
-    def deliver(self, event: Frame | Fault | Ended) -> None:
-        """Accept an event on its camera's thread; blocks while the queue is full."""
+    def deliver(self, event: Frame | Fault | Ended) -> bool:
+        """Accept an event on its camera's thread; blocks while the queue is full. False if it is
+        refused, as far as the camera waits for that."""
         if isinstance(event, Ended):
             log.info("camera %s has reached the end of its source", event.camera)
-            return
+            return True
         with self._lock:
             expected = self._expected.pop((event.camera, event.trigger_id), None)
             if expected is not None:
@@ -114,14 +117,20 @@ class Intake:
                     recorded = self._record(verdict_id, event)
             except PublishError as error:
                 self.refuse(str(error))
-                return
+                return False
         # A view that takes long is no disk that does: the watchdog looks at it.
-        prepared = self._prepare(event) if isinstance(event, Frame) else None
+        prepared = None
+        if isinstance(event, Frame):
+            self._preparing.add(event.camera)
+            prepared = self._prepare(event)
         with self._holding(event.camera):
             self._queue.put(Work(verdict_id, event, origin, prepared))
+            if isinstance(event, Frame):
+                self._preparing.discard(event.camera)
             if recorded is not None:
                 recorded.add_done_callback(self._refuse_failed)
-                self._await_disk(event, recorded)
+                return self._await_disk(event, recorded)
+        return True
 
     @contextmanager
     def _holding(self, camera: str) -> Iterator[None]:
@@ -149,14 +158,16 @@ class Intake:
         if (error := recorded.exception()) is not None:
             self.refuse(str(error))
 
-    def _await_disk(self, event: Frame | Fault, recorded: Future[None]) -> None:
+    def _await_disk(self, event: Frame | Fault, recorded: Future[None]) -> bool:
         ahead = 0 if event.camera in self._strict else _AHEAD
         if isinstance(event, Fault) and event.reason is Reason.OVERRUN:
             ahead = _OVERRUNS_AHEAD
         unsynced = self._unsynced[event.camera]
         unsynced.append(recorded)
+        whole = True
         while len(unsynced) > ahead:
-            unsynced.popleft().exception()
+            whole = unsynced.popleft().exception() is None and whole
+        return whole
 
     def take(self, at_most: int, *, wait: bool = True) -> list[Work]:
         """Take up to this many; empty if none came within a turn or, without ``wait``, if none is

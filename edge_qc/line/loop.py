@@ -28,7 +28,7 @@ from edge_qc.line.outgoing import Outgoing
 from edge_qc.output import Outputs
 from edge_qc.publisher import HealthContent, Outbox, Publisher, Severity
 from edge_qc.settings import LineTable
-from edge_qc.system.priority import FIRST, set_nice
+from edge_qc.system.priority import FIRST, niceness
 from edge_qc.system.state import State, may_judge
 from edge_qc.system.watchdog import LINE, PUBLISHER
 
@@ -174,7 +174,12 @@ class Line:
             raise
         log.info("running: %d cameras, %s", len(self._cameras), self.engine_name)
         # After the cameras' threads, which would inherit it.
-        set_nice(FIRST)
+        with niceness(FIRST):
+            self._go_round(stop, until_end)
+        if self._outbox.fault is None:
+            self._drain()
+
+    def _go_round(self, stop: threading.Event, until_end: bool) -> None:
         while True:
             self.turns += 1
             self._begin()
@@ -201,8 +206,6 @@ class Line:
                 threading.Thread(target=self._stop_cameras, name="stop", daemon=True).start()
             if self._stopping and self._stopped.is_set() and self._idle:
                 break
-        if self._outbox.fault is None:
-            self._drain()
 
     def _watch_outbox(self) -> None:
         if self.failure is None and self._outbox.fault is not None:

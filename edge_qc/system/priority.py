@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 FIRST = -10
 """Engine and loop: while one of them waits for a processor, the whole line waits."""
 LAST = 10
 """What may wait for as long as the line has work."""
+
+
+@contextmanager
+def niceness(nice: int) -> Iterator[None]:
+    """As ``set_nice``, for a while."""
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    set_nice(nice)
+    try:
+        yield
+    finally:
+        set_nice(before)
 
 
 def set_nice(nice: int) -> None:

@@ -34,7 +34,7 @@ from tests.faults.load import CODES, SLOW_S
 POINTS: dict[str, tuple[str, str]] = {
     "trigger-asked": ("before", "edge_qc.publisher.ledger.outbox:Outbox.trigger"),
     "trigger-queued": ("after", "edge_qc.publisher.ledger.outbox:Outbox.trigger"),
-    "trigger-durable": ("before", "edge_qc.line.intake:Work"),
+    "trigger-accepted": ("before", "edge_qc.line.intake:Work"),
     "commit-begun": ("before", "edge_qc.publisher.ledger.statements:count_commit"),
     "commit-made": ("before", "edge_qc.publisher.ledger.disk:HighWaterMark.write"),
     "commit-marked": ("after", "edge_qc.publisher.ledger.disk:HighWaterMark.write"),
@@ -181,9 +181,11 @@ def _keep_journal(file: str) -> None:
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     os.write(fd, f"code {edge_qc.__file__}\n".encode())
 
-    def trigger(original: Callable[..., Any], outbox: Any, verdict_id: str, record: Any) -> Any:
+    def trigger(
+        original: Callable[..., Any], outbox: Any, verdict_id: str, record: Any, **how: Any
+    ) -> Any:
         os.write(fd, f"asked {verdict_id} {record.trigger_id} {record.image or '-'}\n".encode())
-        future: Future[None] = original(outbox, verdict_id, record)
+        future: Future[None] = original(outbox, verdict_id, record, **how)
 
         def durable(done: Future[None]) -> None:
             if not done.cancelled() and done.exception() is None:

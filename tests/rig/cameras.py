@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.camera import Camera, Ended, Event, Fault
+from edge_qc.camera import Camera, Deliver, Ended, Event, Fault
 from edge_qc.parts import Frame
 
 SOON_S = 20.0
@@ -20,14 +20,15 @@ SOON_S = 20.0
 class Watched:
     """A camera whose events are kept."""
 
-    def __init__(self, camera: Camera, deliver: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, camera: Camera, deliver: Deliver | None = None) -> None:
         self.camera = camera
         self.events: queue.Queue[Event] = queue.Queue()
-        self._also = deliver or (lambda _: None)
+        self._also: Deliver = deliver or (lambda _: None)
 
-    def deliver(self, event: Event) -> None:
-        self._also(event)
+    def deliver(self, event: Event) -> bool | None:
+        recorded = self._also(event)
         self.events.put(event)
+        return recorded
 
     def next(self) -> Event:
         return self.events.get(timeout=SOON_S)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,27 @@ from edge_qc.parts import Frame, Reason
 from tests.rig.cameras import SOON_S, Start, lives, steps, wait_until
 
 # Failures of the process
+
+
+def test_a_station_out_of_descriptors_tries_again(
+    start: Start, video_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = os.pipe2, [True, True]
+
+    def pipe2(flags: int) -> tuple[int, int]:
+        if failures:
+            failures.pop()
+            raise OSError(24, "Too many open files")
+        return real(flags)
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "pipe2", pipe2)
+    watched = start(f"file://{video_file}")
+    assert "cannot be started ([Errno 24] Too many open files)" in watched.fault().detail
+    watched.frames(1)
+    assert watched.camera.stop()
+    left = {os.readlink(f"/proc/self/fd/{fd}") for fd in set(os.listdir("/proc/self/fd")) - before}
+    assert not any(name.startswith("socket:") for name in left)
 
 
 @pytest.mark.parametrize("kind", ["SIGKILL", "SIGSTOP"])

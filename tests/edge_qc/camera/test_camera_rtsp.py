@@ -11,6 +11,7 @@ import pytest
 from edge_qc.camera import CameraState, Fault, Grab, SourceRequest, open_source
 from edge_qc.camera.child import _Child
 from edge_qc.camera.ffmpeg import RtspSource
+from edge_qc.camera.ring import FreeSlots
 from edge_qc.camera.sources import SOFTWARE
 from edge_qc.errors import CameraError
 from edge_qc.parts import Frame, Reason
@@ -118,7 +119,7 @@ def test_what_was_exposed_before_the_trigger_is_no_answer(server: RtspServer) ->
         asked_s = time.monotonic()
         first = source.read(1.0)
         assert first is not None
-        answer = _Child(child, server.uri)._fresh(source, first, asked_s, 5.0)
+        answer = _Child(child, server.uri, FreeSlots(-1))._fresh(source, first, asked_s, 5.0)
         arrived_s = time.monotonic()
     finally:
         source.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edge_qc.camera import CameraState, Fault
+from edge_qc.camera import CameraState, Event, Fault
 from edge_qc.camera.watched import remembered
 from edge_qc.errors import SettingsError
 from edge_qc.parts import Frame
@@ -62,6 +62,29 @@ def test_an_image_that_is_still_being_written_waits(start: Start, folder: Path) 
     frame = watched.frames(1)[0]
     assert (frame.image, frame.pixels.tolist()) == ("slow.png", picture(4).tolist())
     assert watched.camera.stats.faults == 0
+
+
+def test_an_image_that_could_not_be_recorded_is_read_again(
+    start: Start, folder: Path, tmp_path: Path
+) -> None:
+    """On a full disk it is refused, as what a live camera shows; but here it is there still."""
+    memory = tmp_path / "state" / "north.seen"
+    refused: list[Event] = []
+
+    def deliver(event: Event) -> bool:
+        if isinstance(event, Frame) and not refused:
+            refused.append(event)
+            return False
+        return True
+
+    put(folder, "a.png")
+    watched = start(f"file://{folder}", watch=True, memory=memory, deliver=deliver)
+    assert [frame.image for frame in watched.frames(1)] == ["a.png"]
+    assert "a.png could not be recorded; it is read again" in watched.fault().detail
+    assert remembered(memory) == []
+    assert [frame.image for frame in watched.frames(1)] == ["a.png"]
+    wait_until(lambda: len(remembered(memory)) == 1)
+    assert watched.camera.stats.state is CameraState.RUNNING
 
 
 def test_a_restart_judges_nothing_twice(start: Start, folder: Path, tmp_path: Path) -> None:

@@ -330,6 +330,29 @@ def test_each_camera_cuts_its_own_views(tmp_path: Path, monkeypatch: pytest.Monk
     ]
 
 
+def test_a_stop_waits_for_a_view_that_is_being_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trigger is accepted: the verdict comes in this run, and not as a restart in the next."""
+    camera, shown = HandCamera(), pictures()[Disposition.PASS]
+    cutting, going_on = threading.Event(), threading.Event()
+
+    def cut(*arguments: Any) -> View:
+        cutting.set()
+        going_on.wait(10)
+        return view(*arguments)
+
+    monkeypatch.setattr(inspecting, "view", cut)
+    with running_line(tmp_path, camera) as line:
+        assert camera.started.wait(10)
+        threading.Thread(target=camera.give, args=(shown,), daemon=True).start()
+        assert cutting.wait(10)
+        # The line is told to stop at the end of this block, and the view takes longer.
+        threading.Timer(1.0, going_on.set).start()
+    assert line.intake.waiting == 0
+    assert [message["reason"] for message in messages(tmp_path, "verdict")] == ["decided"]
+
+
 def test_a_view_that_another_bundle_cut_is_cut_again(tmp_path: Path) -> None:
     """The next bundle may look elsewhere: its engine gets no view of the one before."""
     camera = HandCamera()

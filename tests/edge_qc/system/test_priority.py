@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from edge_qc.system.priority import FIRST, LAST, set_nice
+from edge_qc.system.priority import FIRST, LAST, niceness, set_nice
 
 
 def test_one_thread_steps_back_and_no_other() -> None:
@@ -23,6 +23,25 @@ def test_one_thread_steps_back_and_no_other() -> None:
     thread.join()
     assert seen == [LAST] or before > LAST
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_a_thread_is_as_before_behind_it() -> None:
+    """What it starts then goes no sooner than others."""
+    seen: list[int] = []
+
+    def step_back_for_a_while() -> None:
+        for change in (0, 5):
+            before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            with niceness(before + change):
+                seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    may_go_back = os.geteuid() == 0
+    thread = threading.Thread(target=step_back_for_a_while)
+    thread.start()
+    thread.join()
+    start = seen[0]
+    assert seen == [start, start, start + 5, start if may_go_back else start + 5]
 
 
 def test_where_it_is_not_permitted_a_thread_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
