@@ -16,7 +16,9 @@ LAST = 10
 @contextmanager
 def niceness(nice: int) -> Iterator[None]:
     """As ``set_nice``, for a while."""
-    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    before = 0
+    with suppress(OSError):
+        before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     set_nice(nice)
     try:
         yield

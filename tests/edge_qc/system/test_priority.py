@@ -45,13 +45,16 @@ def test_a_thread_is_as_before_behind_it() -> None:
 
 
 def test_where_it_is_not_permitted_a_thread_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an ordinary user without a limit that lets it, or in a unit that forbids the call."""
+    """As an ordinary user without a limit that lets it, or in a unit that forbids the calls."""
     asked: list[int] = []
 
-    def refused(_which: int, _who: int, nice: int) -> None:
-        asked.append(nice)
+    def refused(_which: int, _who: int, *nice: int) -> None:
+        asked.extend(nice)
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "setpriority", refused)
+    monkeypatch.setattr(os, "getpriority", refused)
     set_nice(FIRST)
-    assert asked == [FIRST]
+    with niceness(FIRST):
+        pass
+    assert asked == [FIRST, FIRST, 0]
