@@ -97,7 +97,7 @@ def test_cameras_that_fail_are_reopened_while_the_others_run(quick_folder: Path)
 def test_overload_is_said(quick_folder: Path) -> None:
     """Live cameras faster than the line: bounded queues, every frame that came has its verdict or
     is counted as overrun, and what is judged is right."""
-    cameras = ["load:live=1&pause=0.002"] * 2
+    cameras = ["load:live=1&pause=0.0002"] * 2
 
     def said(reason: str) -> int:
         return sum(verdict.reason == reason for verdict in list(world.book.verdicts.values()))
