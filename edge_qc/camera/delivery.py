@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_qc.camera.events import Deliver, Fault
 from edge_qc.camera.triggers import Trigger
 from edge_qc.camera.watched import remember
-from edge_qc.errors import CameraError
+from edge_qc.errors import CameraError, SettingsError
 from edge_qc.parts import Frame, Reason
 
 
@@ -40,6 +40,14 @@ class Delivery:
         self._dies = dies
         self._deliver = deliver
         self._memory = memory
+
+    def check_die(self) -> None:
+        """Raises SettingsError if the camera's die cannot be judged."""
+        if self._dies is not None and self._die not in self._dies:
+            raise SettingsError(
+                f"camera {self._camera}: die {self._die!r} is unknown to the bundle, which knows "
+                f"{', '.join(self._dies)}"
+            )
 
     def item(
         self, message: Mapping[str, Any], pixels: NDArray[np.uint8] | None, trigger: Trigger | None

@@ -1,5 +1,4 @@
-"""A camera of the station: one thread that keeps one source's process alive and hands on what it
-gives.
+"""A camera of the station: one thread that keeps one source's process and hands on what it gives.
 
 Every source is read in a process of its own, folders too: one mechanism, a quarter of a second to
 start, and neither a driver that hangs nor a file that crashes a decoder reaches the station. A live
@@ -10,6 +9,7 @@ determines why a source failed.
 
 from __future__ import annotations
 
+import logging
 import select
 import threading
 import time
@@ -24,8 +24,8 @@ from edge_qc.camera.events import CameraState, CameraStats, Deliver, Ended
 from edge_qc.camera.link import Link
 from edge_qc.camera.sources import EndOfStream, check_source, request_of
 from edge_qc.camera.triggers import Trigger, Triggers
-from edge_qc.camera.watched import forget_gone
-from edge_qc.errors import CameraError, SettingsError
+from edge_qc.camera.watched import forget_attempt, forget_gone
+from edge_qc.errors import CameraError
 from edge_qc.parts import Reason
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _OPEN_S = 15.0
 _TURN_S = 5.0
 _SILENCE_S = 1.0
 """Added to a triggered camera's timeout: its process says every half second that it lives."""
+
+log = logging.getLogger(__name__)
 
 
 class _Died(CameraError):
@@ -79,11 +81,9 @@ class Camera:
         self._link: Link | None = None
         self._asked: Trigger | None = None
         self._state = CameraState.STOPPED
-        self._reopened = 0
         self._detail = ""
-        self._live = False
-        self._items = 0
-        self._stopping = self._opened = self._told_lost = False
+        self._reopened = self._items = 0
+        self._stopping = self._opened = self._live = self._told_lost = False
         self._served_s = 0.0
 
     @property
@@ -109,15 +109,12 @@ class Camera:
         """
         if self._thread is not None:
             raise CameraError(f"camera {self.name} was already started; create another")
-        check_source(self._request)
-        die = self._request.die
-        if self._request.table is None and self._dies is not None and die not in self._dies:
-            raise SettingsError(
-                f"camera {self.name}: die {die!r} is unknown to the bundle, which knows "
-                f"{', '.join(self._dies)}"
-            )
-        forget_gone(self._request)
-        self._delivery = Delivery(self.name, die, self._dies, deliver, self._request.memory)
+        request = self._request
+        check_source(request)
+        self._delivery = Delivery(self.name, request.die, self._dies, deliver, request.memory)
+        if request.table is None:
+            self._delivery.check_die()
+        forget_gone(request)
         self._state = CameraState.OPENING
         self._thread = threading.Thread(
             target=self._run, args=(deliver,), name=f"camera-{self.name}", daemon=True
@@ -152,9 +149,7 @@ class Camera:
     # All below runs in the camera's own thread.
 
     def _run(self, deliver: Deliver) -> None:
-        attempt = 0
-        delay_s = 0.0
-        state = CameraState.FAILED
+        attempt, delay_s, state = 0, 0.0, CameraState.FAILED
         try:
             while not self._stopping:
                 try:
@@ -181,9 +176,7 @@ class Camera:
 
     def _serve(self) -> None:
         """One process from its start to its end. Raises CameraError, EndOfStream."""
-        self._opened = False
-        self._served_s = 0.0
-        self._asked = None
+        self._opened, self._served_s, self._asked = False, 0.0, None
         link = Link(
             replace(self._request, start=0 if self._live else self._items),
             triggered=self._triggered,
@@ -195,6 +188,8 @@ class Camera:
         finally:
             self._link = None
             link.close()
+            if self._stopping:
+                forget_attempt(self._request)
 
     def _listen(self, link: Link) -> None:
         poll = select.poll()
@@ -256,6 +251,7 @@ class Camera:
             self._state = CameraState.RUNNING
             if self._told_lost:
                 self._reopened += 1
+                log.info("camera %s: open again", self.name)
         elif kind in ("frame", "bad"):
             pixels = link.pixels(message) if kind == "frame" else None
             self._items += 1
@@ -272,10 +268,15 @@ class Camera:
     def _lose(self, error: CameraError) -> None:
         self._state = CameraState.LOST
         self._detail = str(error)
-        stuck = self._told_lost and self._opened and isinstance(error, _Died) and not self._live
+        first, self._told_lost = not self._told_lost, True
+        # A live camera gives other pictures, and a watched folder counts its own crashes.
+        others = self._live or self._request.watch
+        stuck = not first and self._opened and isinstance(error, _Died) and not others
+        if first:
+            log.warning("%s", self._detail)
         if self._triggered:
             self._refuse_triggers(self._detail)
-        elif not self._told_lost:
+        elif first:
             self._delivery.fault(Reason.CAMERA, self._detail)
         elif stuck:
             what = f"item {self._items + 1} of {self._request.shown} crashed its reader twice"
@@ -283,7 +284,6 @@ class Camera:
         if stuck:
             # A file that crashes its decoder would do so forever.
             self._items += 1
-        self._told_lost = True
 
     def _pause(self, delay_s: float) -> None:
         """Wait before reopening, refusing triggers meanwhile."""

@@ -9,9 +9,11 @@ station's, so that a restart judges nothing twice; an image that is rewritten is
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,21 +23,31 @@ from edge_qc.camera.images import SUFFIXES, read_image
 from edge_qc.camera.sources import BadImage, Grab, SourceRequest
 from edge_qc.errors import CameraError, DataError, SettingsError
 
+log = logging.getLogger(__name__)
+
 _POLL_S = 0.1
 _SETTLE_S = 0.5
 _GIVEN_UP_S = 10.0
 """An image that has not changed for so long and still does not decode is damaged, not unfinished;
 so is one that the table does not name by then."""
 _CRASHES = 2
+_GONE = 100_000
+"""Images that are remembered where none of them is there: a share may not be mounted yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Seen:
-    """One state of a file. since_s: on ``time.monotonic``, when it was first seen like this."""
+    """One state of a file. since_s: on ``time.monotonic``, when it was first seen like this. due_s:
+    when to try it."""
 
     changed_ns: int
     size: int
     since_s: float
+    due_s: float
+
+    @property
+    def tried(self) -> bool:
+        return self.due_s > self.since_s + _SETTLE_S
 
     def token(self, name: str) -> str:
         return json.dumps([name, self.size, self.changed_ns])
@@ -76,8 +88,8 @@ class WatchedFolderSource:
             )
 
     def read(self, timeout_s: float) -> Grab | BadImage | None:
-        """The next complete image; None if none came within the time. Raises CameraError if the
-        folder cannot be listed."""
+        """The next complete image; None if none came within the time, however many are damaged.
+        Raises CameraError if the folder cannot be listed."""
         until_s = time.monotonic() + timeout_s
         while True:
             began_s = time.monotonic()
@@ -86,6 +98,11 @@ class WatchedFolderSource:
                 if item is not None:
                     self._given.add(seen.token(name))
                     return replace(item, token=seen.token(name))
+                now_s = time.monotonic()
+                # At twice its age: many of them must not hold up the others.
+                seen.due_s = min(2 * now_s - seen.since_s, seen.since_s + _GIVEN_UP_S)
+                if now_s >= until_s:
+                    return None
             now_s = time.monotonic()
             if now_s >= until_s:
                 return None
@@ -93,7 +110,8 @@ class WatchedFolderSource:
             time.sleep(min(max(_POLL_S, 9.0 * (now_s - began_s)), until_s - now_s))
 
     def _complete(self, now_s: float) -> Iterator[tuple[str, _Seen]]:
-        """Files that are new and have settled, the one that changed first in front."""
+        """Files that are new and have settled, those that were not tried yet in front, and of
+        these the one that changed first."""
         found: dict[str, _Seen] = {}
         try:
             with os.scandir(self._folder) as entries:
@@ -102,9 +120,12 @@ class WatchedFolderSource:
                         continue
                     try:
                         status = entry.stat()
+                        changed_ns, size = status.st_mtime_ns, status.st_size
                     except FileNotFoundError:
                         continue
-                    seen = _Seen(status.st_mtime_ns, status.st_size, now_s)
+                    except OSError:  # reading it will say why
+                        changed_ns = size = 0
+                    seen = _Seen(changed_ns, size, now_s, now_s + _SETTLE_S)
                     if seen.token(entry.name) in self._given:
                         continue
                     before = self._files.get(entry.name)
@@ -116,8 +137,8 @@ class WatchedFolderSource:
                 f"camera folder {self._folder}: cannot be listed ({error.strerror})"
             ) from error
         self._files = found
-        settled = [item for item in found.items() if now_s - item[1].since_s >= _SETTLE_S]
-        yield from sorted(settled, key=lambda item: (item[1].changed_ns, item[0]))
+        settled = [item for item in found.items() if now_s >= item[1].due_s]
+        yield from sorted(settled, key=lambda item: (item[1].tried, item[1].changed_ns, item[0]))
 
     def _item(self, name: str, seen: _Seen) -> Grab | BadImage | None:
         """What a settled file gives; None if it may yet become whole."""
@@ -164,7 +185,7 @@ class WatchedFolderSource:
     # A file that crashes its decoder takes this process with it, and would do so forever.
 
     def _attempts(self) -> Path | None:
-        return self._memory and self._memory.with_suffix(".reading")
+        return self._memory and _attempts_of(self._memory)
 
     def _crashes(self, token: str) -> int:
         file = self._attempts()
@@ -177,13 +198,21 @@ class WatchedFolderSource:
         file = self._attempts()
         if file is None:
             return
-        if token is None:
-            file.unlink(missing_ok=True)
-        else:
-            file.write_text(f"{self._crashes(token) + 1} {token}", encoding="utf-8")
+        # Without a note an image that crashes its decoder is tried once more; others go on.
+        with suppress(OSError):
+            if token is None:
+                file.unlink(missing_ok=True)
+            else:
+                count = self._crashes(token) + 1
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(f"{count} {token}", encoding="utf-8")
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _attempts_of(memory: Path) -> Path:
+    return memory.with_suffix(".reading")
 
 
 def remembered(memory: Path) -> list[str]:
@@ -197,20 +226,33 @@ def remembered(memory: Path) -> list[str]:
 
 
 def remember(memory: Path, token: str) -> None:
-    """Add one that was delivered."""
-    with memory.open("a", encoding="utf-8") as stream:
-        stream.write(f"{token}\n")
+    """Add one that was delivered. If it cannot be written, a restart gives it again: twice is
+    better than never."""
+    try:
+        with memory.open("a", encoding="utf-8") as stream:
+            stream.write(f"{token}\n")
+    except OSError as error:
+        log.warning("%s: cannot be written, so a restart judges an image again: %s", memory, error)
+
+
+def forget_attempt(request: SourceRequest) -> None:
+    """For a process that the station stopped: what it was reading did not crash it."""
+    if request.memory is not None and request.watch:
+        with suppress(OSError):
+            _attempts_of(request.memory).unlink(missing_ok=True)
 
 
 def forget_gone(request: SourceRequest) -> None:
-    """Drop what is not in a watched folder any more, so that its memory does not grow forever."""
+    """Drop what is not in a watched folder any more, so that its memory does not grow forever; but
+    where nothing of it is there, the folder may not be mounted."""
     memory = request.memory
     if memory is None or not request.watch:
         return
     folder = request.path
     memory.parent.mkdir(parents=True, exist_ok=True)
     there = set(os.listdir(folder)) if folder.is_dir() else set()
-    kept = [token for token in remembered(memory) if json.loads(token)[0] in there]
+    before = remembered(memory)
+    kept = [token for token in before if json.loads(token)[0] in there] or before[-_GONE:]
     partial = memory.with_suffix(".partial")
     partial.write_text("".join(f"{token}\n" for token in kept), encoding="utf-8")
     partial.replace(memory)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from edge_qc.camera import CameraState, Event, Fault
 from edge_qc.camera.watched import remembered
 from edge_qc.errors import SettingsError
-from edge_qc.parts import Frame
+from edge_qc.parts import Frame, Reason
 from tests.rig.cameras import Start, picture, wait_until
 
 
@@ -124,6 +126,106 @@ def test_an_image_that_stays_damaged_is_told(
     fault = watched.fault()
     assert fault.image == "broken.png"
     assert "truncated" in fault.detail
+
+
+def test_many_damaged_images_neither_hang_the_camera_nor_hold_up_a_whole_one(
+    start: Start, folder: Path, tmp_path: Path
+) -> None:
+    """Together they take longer to refuse than a camera may be silent."""
+    memory = tmp_path / "state" / "north.seen"
+    twelve = np.full((1500, 2000), 4000, np.uint16)
+    cv2.imwrite(str(folder / "d00.png"), twelve)
+    for number in range(1, 80):
+        os.link(folder / "d00.png", folder / f"d{number:02}.png")
+    watched = start(f"file://{folder}", watch=True, memory=memory, timeout_s=0.2)
+    put(folder, "whole.png", 2)
+    events = [watched.next() for _ in range(81)]
+    assert [event.image for event in events if isinstance(event, Frame)] == ["whole.png"]
+    faults = [event for event in events if isinstance(event, Fault)]
+    assert {fault.reason for fault in faults} == {Reason.FRAME}
+    assert len({fault.image for fault in faults}) == 80
+
+
+def test_a_process_that_is_killed_again_and_again_costs_no_image(
+    start: Start, folder: Path, tmp_path: Path
+) -> None:
+    """Nor is it said that one is left out."""
+    memory = tmp_path / "state" / "north.seen"
+    watched = start(f"file://{folder}", watch=True, memory=memory)
+    wait_until(lambda: watched.camera.stats.state is CameraState.RUNNING)
+    for times in (1, 2, 3):
+        os.kill(watched.camera.stats.pid or 0, 9)
+        wait_until(lambda: watched.camera.stats.state is CameraState.LOST)
+        wait_until(lambda: watched.camera.stats.state is CameraState.RUNNING)
+        assert watched.camera.stats.faults == 1, f"the loss of the camera, killed {times} times"
+    put(folder, "a.png")
+    assert watched.fault().reason is Reason.CAMERA
+    assert [frame.image for frame in watched.frames(1)] == ["a.png"]
+
+
+def test_a_memory_that_was_removed_is_made_anew(start: Start, folder: Path, tmp_path: Path) -> None:
+    """By an engineer who wants the images judged again; and one that cannot be is no end."""
+    memory = tmp_path / "state" / "north.seen"
+    put(folder, "a.png")
+    watched = start(f"file://{folder}", watch=True, memory=memory)
+    watched.frames(1)
+    wait_until(lambda: len(remembered(memory)) == 1)
+    shutil.rmtree(memory.parent)
+    put(folder, "b.png", 2)
+    assert [frame.image for frame in watched.frames(1)] == ["b.png"]
+    wait_until(lambda: len(remembered(memory)) == 1)
+    shutil.rmtree(memory.parent)
+    memory.parent.write_text("no folder")
+    put(folder, "c.png", 3)
+    assert [frame.image for frame in watched.frames(1)] == ["c.png"]
+    put(folder, "d.png", 4)
+    assert [frame.image for frame in watched.frames(1)] == ["d.png"]
+
+
+def test_a_start_while_the_share_is_away_forgets_nothing(
+    start: Start, folder: Path, tmp_path: Path
+) -> None:
+    memory = tmp_path / "state" / "north.seen"
+    put(folder, "a.png")
+    first = start(f"file://{folder}", watch=True, memory=memory)
+    first.frames(1)
+    wait_until(lambda: len(remembered(memory)) == 1)
+    assert first.camera.stop()
+    folder.rename(tmp_path / "share")
+    folder.mkdir()
+    second = start(f"file://{folder}", watch=True, memory=memory)
+    wait_until(lambda: second.camera.stats.state is CameraState.RUNNING)
+    assert second.camera.stop()
+    folder.rmdir()
+    (tmp_path / "share").rename(folder)
+    put(folder, "b.png", 2)
+    third = start(f"file://{folder}", watch=True, memory=memory)
+    assert [frame.image for frame in third.frames(1)] == ["b.png"]
+
+
+def test_one_entry_that_cannot_be_looked_at_costs_itself_alone(start: Start, folder: Path) -> None:
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    watched = start(f"file://{folder}", watch=True)
+    put(folder, "a.png")
+    assert [frame.image for frame in watched.frames(1)] == ["a.png"]
+    fault = watched.fault()
+    assert (fault.image, fault.reason) == ("loop.png", Reason.FRAME)
+    assert "symbolic links" in fault.detail
+
+
+def test_a_stop_while_an_image_is_read_is_no_crash_of_its(
+    start: Start, folder: Path, tmp_path: Path
+) -> None:
+    """Stopped twice there, it would be left out as one that crashes its reader."""
+    memory = tmp_path / "state" / "north.seen"
+    big = np.random.default_rng(1).integers(0, 255, (6000, 8000), dtype=np.uint8)
+    cv2.imwrite(str(folder / "huge.png"), big)
+    reading = memory.with_suffix(".reading")
+    for _ in range(3):
+        watched = start(f"file://{folder}", watch=True, memory=memory)
+        wait_until(reading.exists)
+        assert watched.camera.stop()
+        assert not reading.exists()
 
 
 def test_a_folder_that_goes_away_is_lost_and_comes_back(start: Start, folder: Path) -> None:
