@@ -1,7 +1,7 @@
 """The shadow run: a candidate sees live frames, and its verdicts are only counted.
 
-The loop offers each judged frame and never waits; frames that come while the candidate is busy are
-skipped. People decide whether the candidate takes over, see ``changeover``.
+The loop offers each judged frame and never waits; frames that come while the candidate has others
+before them are skipped. People decide whether the candidate takes over, see ``changeover``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 
 from edge_qc.inspection.inspecting import Inspection
 from edge_qc.parts import Disposition, Frame, Reason, Verdict
+
+_ROOM = 16
+"""Frames that may wait for the candidate: the views of one part come together, and with room for
+one alone it would always see the same dies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Shadow:
     def __init__(self, candidate: Inspection) -> None:
         self.comparison = Comparison()
         self._candidate = candidate
-        self._offered: queue.Queue[tuple[Frame, Verdict]] = queue.Queue(1)
+        self._offered: queue.Queue[tuple[Frame, Verdict]] = queue.Queue(_ROOM)
 
     def offer(self, frame: Frame, verdict: Verdict) -> None:
         """Offer a judged frame and its verdict."""

@@ -11,12 +11,15 @@ import pytest
 
 from edge_qc.bundle.slots import Slots
 from edge_qc.errors import AcceptanceError, BundleError, EdgeQCError
+from edge_qc.inspection.inspecting import open_inspection
 from edge_qc.parts import Disposition
 from edge_qc.settings import Settings
 from edge_qc.station import changeover, installation
+from edge_qc.station.changeover.shadow import Shadow
 from edge_qc.station.installation import Shadowing, install, roll_back
 from edge_qc.system.control import connect
 from edge_qc.system.state import State
+from tests.rig.lines import frame, pictures
 from tests.rig.stations import put_in, running_station, settings_in
 from tests.rig.tiny_bundle import make_bundle
 
@@ -104,11 +107,25 @@ def test_a_shadow_run_shows_what_would_change(settings: Settings, tmp_path: Path
     passing = [frame["newly_good"] for frame in told if "newly_good" in frame]
     assert len(passing) == summary["newly_good"] > 0
     rejected = {v["trigger_id"]: v for v in station.said("verdict") if v["label"] != "GOOD"}
-    for frame in passing:
-        assert rejected[frame["trigger_id"]]["label"] == frame["label"] != "GOOD"
-        assert frame["part_id"].startswith("part-")
+    for one in passing:
+        assert rejected[one["trigger_id"]]["label"] == one["label"] != "GOOD"
+        assert one["part_id"].startswith("part-")
     assert seen_before >= summary["frames"]
     assert [message["seen"] for message in told if "wanted" in message]
+
+
+def test_the_views_of_a_part_that_come_together_are_all_compared(tmp_path: Path) -> None:
+    """Not the first of its dies alone, part after part."""
+    candidate = open_inspection(make_bundle(tmp_path / "v1"))
+    shadow = Shadow(candidate)
+    shown = [frame(pictures()[PASS], part_id="p") for _ in range(4)]
+    for one, verdict in zip(shown, candidate.judge(shown), strict=True):
+        shadow.offer(one, verdict)
+    for _ in shown:
+        shadow.compare(10)
+    assert shadow.comparison.frames == shadow.comparison.agreed == 4
+    assert (len(shadow.comparison.parts), shadow.comparison.passed_over) == (1, 0)
+    candidate.close()
 
 
 @pytest.mark.parametrize("answer", ["no", "nobody"])

@@ -191,7 +191,8 @@ def test_a_running_station_tries_it_in_shadow_and_goes_on_with_it(
     changed = {(before[one], after[one]) for one in before if before[one] != after[one]}
     foretold = {(pair["now"], pair["candidate"]) for pair in summaries[0]["disagreements"]}
     assert changed, "the case shows a change"
-    assert foretold == changed
+    # What the candidate passed over, on a busy machine, it did not foretell.
+    assert foretold == changed or (foretold < changed and summaries[0]["passed_over"])
 
 
 def test_a_part_counts_once(
