@@ -229,7 +229,7 @@ def _memory(folder: Path) -> dict[str, Any]:
         while not seen or seen[-1][0] < FRAMES:
             time.sleep(1.0)
             seen.append((run.judged(), run.resident()))
-        own = run.own()
+        own, share = run.own(), run.share()
     settled = next(memory for judged, memory in seen if judged >= FRAMES / 5)
     last = seen[-1][1]
     return {
@@ -242,5 +242,6 @@ def _memory(folder: Path) -> dict[str, Any]:
         "runs": seen[-1][0],
         "note": f"resident memory over {seen[-1][0]} frames: {settled / 1e6:.1f} MB at a fifth, "
         f"{last / 1e6:.1f} MB at the end, most {max(m for _, m in seen) / 1e6:.1f} MB; "
-        f"{own / 1e6:.1f} MB of it are the station's own, the rest pages of libraries",
+        f"{own / 1e6:.1f} MB of it are the station's own, the rest pages of libraries, of which the "
+        f"cameras' processes have their part: with its share of these it is {share / 1e6:.1f} MB",
     }

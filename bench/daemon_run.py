@@ -51,8 +51,15 @@ class Run:
 
     def own(self) -> int:
         """Of ``resident``, what no other process can share: all but the pages of libraries."""
+        return self._rollup("Anonymous:")
+
+    def share(self) -> int:
+        """As ``resident``, but of each page that processes share only this one's part of it."""
+        return self._rollup("Pss:")
+
+    def _rollup(self, name: str) -> int:
         rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
-        kilobytes = next(line for line in rollup.splitlines() if line.startswith("Anonymous:"))
+        kilobytes = next(line for line in rollup.splitlines() if line.startswith(name))
         return int(kilobytes.split()[1]) * 1024
 
     def cpu_s(self) -> float:
