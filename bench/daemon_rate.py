@@ -242,6 +242,6 @@ def _memory(folder: Path) -> dict[str, Any]:
         "runs": seen[-1][0],
         "note": f"resident memory over {seen[-1][0]} frames: {settled / 1e6:.1f} MB at a fifth, "
         f"{last / 1e6:.1f} MB at the end, most {max(m for _, m in seen) / 1e6:.1f} MB; "
-        f"{own / 1e6:.1f} MB of it are the station's own, the rest pages of libraries, of which the "
-        f"cameras' processes have their part: with its share of these it is {share / 1e6:.1f} MB",
+        f"{own / 1e6:.1f} MB of it are the station's own, the rest pages of libraries, which the "
+        f"cameras' processes share: with its part of these alone it is {share / 1e6:.1f} MB",
     }
