@@ -66,10 +66,10 @@ class Camera:
         backoff: Backoff | None = None,
     ) -> None:
         self.name = settings.name
-        self.turns = 0
-        self.remembers = settings.watch and memory is not None
+        self.turns, self.remembers = 0, settings.watch and memory is not None
         asked = triggered or settings.triggering.asked
-        self._request = replace(request_of(settings, asked), memory=memory)
+        kept = memory if settings.watch else None
+        self._request = replace(request_of(settings, asked), memory=kept)
         self._timeout_s, self._open_timeout_s = settings.timeout_s, open_timeout_s
         self._dies = None if dies is None else sorted(dies)
         self._triggered = asked

@@ -219,7 +219,7 @@ def remembered(memory: Path) -> list[str]:
     """What was delivered, as tokens, oldest first; empty before the first."""
     try:
         lines = memory.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     # A line that a power cut has cut is no token.
     return [line for line in lines if line.startswith("[") and line.endswith("]")]
@@ -237,7 +237,7 @@ def remember(memory: Path, token: str) -> None:
 
 def forget_attempt(request: SourceRequest) -> None:
     """For a process that the station stopped: what it was reading did not crash it."""
-    if request.memory is not None and request.watch:
+    if request.memory is not None:
         with suppress(OSError):
             _attempts_of(request.memory).unlink(missing_ok=True)
 
@@ -246,13 +246,16 @@ def forget_gone(request: SourceRequest) -> None:
     """Drop what is not in a watched folder any more, so that its memory does not grow forever; but
     where nothing of it is there, the folder may not be mounted."""
     memory = request.memory
-    if memory is None or not request.watch:
+    if memory is None:
         return
     folder = request.path
-    memory.parent.mkdir(parents=True, exist_ok=True)
     there = set(os.listdir(folder)) if folder.is_dir() else set()
     before = remembered(memory)
     kept = [token for token in before if json.loads(token)[0] in there] or before[-_GONE:]
     partial = memory.with_suffix(".partial")
-    partial.write_text("".join(f"{token}\n" for token in kept), encoding="utf-8")
-    partial.replace(memory)
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text("".join(f"{token}\n" for token in kept), encoding="utf-8")
+        partial.replace(memory)
+    except OSError as error:
+        log.warning("%s: cannot be written, so it stays as it is: %s", memory, error)

@@ -15,7 +15,7 @@ from edge_qc.camera import CameraState, Event, Fault
 from edge_qc.camera.watched import remembered
 from edge_qc.errors import SettingsError
 from edge_qc.parts import Frame, Reason
-from tests.rig.cameras import Start, picture, wait_until
+from tests.rig.cameras import Start, Watched, picture, wait_until
 
 
 @pytest.fixture
@@ -27,6 +27,15 @@ def folder(tmp_path: Path) -> Path:
 
 def put(folder: Path, name: str, seed: int = 1) -> None:
     cv2.imwrite(str(folder / name), picture(seed))
+
+
+def remembering(start: Start, folder: Path, memory: Path) -> Watched:
+    """A camera that has given ``a.png`` and will not give it again."""
+    put(folder, "a.png")
+    watched = start(f"file://{folder}", watch=True, memory=memory)
+    watched.frames(1)
+    wait_until(lambda: len(remembered(memory)) == 1)
+    return watched
 
 
 def test_each_new_image_is_judged_once_and_in_order(start: Start, folder: Path) -> None:
@@ -92,11 +101,7 @@ def test_an_image_that_could_not_be_recorded_is_read_again(
 def test_a_restart_judges_nothing_twice(start: Start, folder: Path, tmp_path: Path) -> None:
     """Of the station, or of the camera's process."""
     memory = tmp_path / "state" / "north.seen"
-    put(folder, "a.png")
-    first = start(f"file://{folder}", watch=True, memory=memory)
-    first.frames(1)
-    wait_until(lambda: len(remembered(memory)) == 1)
-    assert first.camera.stop()
+    assert remembering(start, folder, memory).camera.stop()
     put(folder, "b.png", 2)
     second = start(f"file://{folder}", watch=True, memory=memory)
     assert [frame.image for frame in second.frames(1)] == ["b.png"]
@@ -166,10 +171,7 @@ def test_a_process_that_is_killed_again_and_again_costs_no_image(
 def test_a_memory_that_was_removed_is_made_anew(start: Start, folder: Path, tmp_path: Path) -> None:
     """By an engineer who wants the images judged again; and one that cannot be is no end."""
     memory = tmp_path / "state" / "north.seen"
-    put(folder, "a.png")
-    watched = start(f"file://{folder}", watch=True, memory=memory)
-    watched.frames(1)
-    wait_until(lambda: len(remembered(memory)) == 1)
+    watched = remembering(start, folder, memory)
     shutil.rmtree(memory.parent)
     put(folder, "b.png", 2)
     assert [frame.image for frame in watched.frames(1)] == ["b.png"]
@@ -180,17 +182,16 @@ def test_a_memory_that_was_removed_is_made_anew(start: Start, folder: Path, tmp_
     assert [frame.image for frame in watched.frames(1)] == ["c.png"]
     put(folder, "d.png", 4)
     assert [frame.image for frame in watched.frames(1)] == ["d.png"]
+    assert watched.camera.stop()
+    again = start(f"file://{folder}", watch=True, memory=memory)
+    assert {frame.image for frame in again.frames(4)} == {"a.png", "b.png", "c.png", "d.png"}
 
 
 def test_a_start_while_the_share_is_away_forgets_nothing(
     start: Start, folder: Path, tmp_path: Path
 ) -> None:
     memory = tmp_path / "state" / "north.seen"
-    put(folder, "a.png")
-    first = start(f"file://{folder}", watch=True, memory=memory)
-    first.frames(1)
-    wait_until(lambda: len(remembered(memory)) == 1)
-    assert first.camera.stop()
+    assert remembering(start, folder, memory).camera.stop()
     folder.rename(tmp_path / "share")
     folder.mkdir()
     second = start(f"file://{folder}", watch=True, memory=memory)
