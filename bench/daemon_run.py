@@ -93,6 +93,15 @@ class Run:
     def latencies_s(self) -> list[float]:
         return [acknowledged - taken for acknowledged, taken in self._verdicts()]
 
+    def queued_s(self, engine_s: float) -> list[float]:
+        """What ``latencies_s`` would be with nothing around the engine: the same frames in a queue
+        before one that always takes ``engine_s``."""
+        found, free_s = [], 0.0
+        for taken in sorted(taken for _, taken in self._verdicts()):
+            free_s = max(free_s, taken) + engine_s
+            found.append(free_s - taken)
+        return found
+
 
 @contextlib.contextmanager
 def running_daemon(

@@ -66,12 +66,13 @@ def is_full(folder: Path, error: Exception) -> bool:
 
 
 class HighWaterMark:
-    """The number of commits of the ledger, synced to a file of its own after each.
+    """The number of commits of the ledger, in a file of its own.
 
     A flipped bit in SQLite's write-ahead log makes all later commits vanish while
     ``integrity_check`` says ok; so does an older copy of the file. A ledger behind its mark has
-    lost commits. Two slots, each with a checksum, are written in turn, so that a torn write leaves
-    the other.
+    lost commits. Two slots, each with a checksum, are written in turn from sync to sync, so that a
+    torn write leaves the other. Nobody waits for the sync: a power cut leaves a mark that is older,
+    and none that is too high.
     """
 
     _SLOT, _SLOTS = 4096, 2
@@ -81,34 +82,54 @@ class HighWaterMark:
         if os.fstat(self._fd).st_size < self._SLOT * self._SLOTS:
             os.posix_fallocate(self._fd, 0, self._SLOT * self._SLOTS)
             os.fsync(self._fd)
+        marks = self._marks(os.pread(self._fd, self._SLOT * self._SLOTS, 0))
+        self._turn = marks.index(min(marks))
+        self._unsynced_s: float | None = None
 
     def read(self) -> int:
         """The highest undamaged mark, or 0."""
-        return self._highest(os.pread(self._fd, self._SLOT * self._SLOTS, 0))
+        return max(self._marks(os.pread(self._fd, self._SLOT * self._SLOTS, 0)))
 
     @classmethod
     def peek(cls, file: Path) -> int:
         """Read the mark in ``file``, which may belong to another process."""
-        return cls._highest(file.read_bytes())
+        return max(cls._marks(file.read_bytes()))
 
     @classmethod
-    def _highest(cls, data: bytes) -> int:
-        marks = [0]
+    def _marks(cls, data: bytes) -> list[int]:
+        """By slot; 0 for a damaged one."""
+        marks = []
         for slot in range(cls._SLOTS):
             text, _, checksum = data[slot * cls._SLOT :][:64].partition(b" ")
-            if text.isdigit() and checksum[:8] == b"%08x" % zlib.crc32(text):
-                marks.append(int(text))
-        return max(marks)
+            whole = text.isdigit() and checksum[:8] == b"%08x" % zlib.crc32(text)
+            marks.append(int(text) if whole else 0)
+        return marks
 
     def write(self, commits: int) -> None:
-        """Set the mark; durable when this returns."""
+        """Set the mark: for whoever opens the ledger after a crash at once, for a power cut once it
+        is synced."""
         text = b"%d" % commits
-        slot = commits % self._SLOTS * self._SLOT
-        os.pwrite(self._fd, b"%s %08x\n" % (text, zlib.crc32(text)), slot)
-        os.fdatasync(self._fd)
+        os.pwrite(self._fd, b"%s %08x\n" % (text, zlib.crc32(text)), self._turn * self._SLOT)
+        if self._unsynced_s is None:
+            self._unsynced_s = time.monotonic()
+
+    @property
+    def unsynced(self) -> bool:
+        return self._unsynced_s is not None
+
+    def sync(self, older_s: float = 0.0) -> None:
+        """Make the mark durable, if it is not and has not been for ``older_s``."""
+        if self._unsynced_s is not None and time.monotonic() - self._unsynced_s >= older_s:
+            os.fdatasync(self._fd)
+            self._unsynced_s = None
+            self._turn = (self._turn + 1) % self._SLOTS
 
     def close(self) -> None:
-        os.close(self._fd)
+        """Make the mark durable, and close its file."""
+        try:
+            self.sync()
+        finally:
+            os.close(self._fd)
 
 
 class Ballast:

@@ -2,8 +2,8 @@
 
 This is group commit: a single trigger costs one sync; under load one sync serves hundreds of rows.
 Only while frames queue does it wait for more rows, so that the syncs leave the processor to those
-frames. Delivery marks wait for other entries, since losing one only sends a message twice. ``seq``
-is assigned inside the transaction, so that it has no gaps. ``outbox`` decides what to write.
+frames. Delivery marks wait for other entries, since losing one only sends a message twice; so does
+the high-water mark's sync. ``seq`` is assigned inside the transaction, so that it has no gaps.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from edge_qc.publisher.wire import stamped, utc_now
 _BATCH = 256
 _LINGER_S = 0.2
 _GATHER_S = 0.005
+_MARK_S = 0.2
 _TURN_S = 5.0
 _RETRY_S = 0.5
 _PRUNE_EVERY_S = 10.0
@@ -67,9 +68,8 @@ class Writer:
         self._commits = ledger.commits(self._db)
         marked = self._mark.read()
         if self.gap is None and self._commits < marked:
-            self.gap = f"the ledger {file.name} holds {self._commits} of {marked} commits: " + (
-                "its last ones are lost" if existed else "the file was removed"
-            )
+            lost = "its last ones are lost" if existed else "the file was removed"
+            self.gap = f"the ledger {file.name} holds {self._commits} of {marked} commits: {lost}"
         self._commits = max(self._commits, marked)
         self._seq = dict.fromkeys(NUMBERED, 0)
         self._queue: list[Entry] = []
@@ -166,13 +166,13 @@ class Writer:
             while True:
                 self.turns += 1
                 entries, settled, acknowledged = self._gather()
-                if not entries and not settled and not acknowledged:
-                    if self._closing:
-                        return
-                    continue
-                self._commit(entries, settled, acknowledged)
+                if entries or settled or acknowledged:
+                    self._commit(entries, settled, acknowledged)
+                elif self._closing:
+                    return
                 if any(entry.kind for entry in entries):
                     self.on_commit()
+                self._mark.sync(_MARK_S)
         except Exception as error:
             self._fail(f"can no longer be written: {error}")
 
@@ -180,7 +180,7 @@ class Writer:
         with self.changed:
             self.changed.wait_for(
                 lambda: self._queue or self._settled or self._acknowledged or self._closing,
-                _TURN_S,
+                _MARK_S if self._mark.unsynced else _TURN_S,
             )
             if (self._settled or self._acknowledged) and not self._queue and not self._closing:
                 self.changed.wait_for(lambda: self._queue or self._closing, _LINGER_S)

@@ -634,10 +634,41 @@ def test_a_torn_mark_leaves_the_one_before(tmp_path: Path) -> None:
     assert mark.read() == 0
     for commits in (1, 2, 3):
         mark.write(commits)
+        mark.sync()
+    mark.write(4)
+    assert mark.read() == 4
+    flip(tmp_path / "mark", b"4 ")
     assert mark.read() == 3
-    flip(tmp_path / "mark", b"3 ")
-    assert mark.read() == 2
     mark.close()
+    mark = HighWaterMark(tmp_path / "mark")
+    mark.write(5)
+    flip(tmp_path / "mark", b"5 ")
+    assert mark.read() == 3
+    mark.close()
+
+
+def test_no_record_waits_for_the_mark_which_reaches_the_disk_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, after_a_power_cut = tmp_path / "outbox.sqlite.mark", tmp_path / "after"
+    sync = os.fdatasync
+
+    def synced(fd: int) -> None:
+        sync(fd)
+        if os.path.samestat(os.fstat(fd), file.stat()):
+            after_a_power_cut.write_bytes(file.read_bytes())
+
+    monkeypatch.setattr(os, "fdatasync", synced)
+    with open_outbox(tmp_path) as outbox:
+        wait_until(after_a_power_cut.exists)
+        monkeypatch.setattr("edge_qc.publisher.ledger.writer._MARK_S", 3600)
+        at_rest = HighWaterMark.peek(after_a_power_cut)
+        assert at_rest == HighWaterMark.peek(file) == 1
+        for number in range(3):
+            outbox.trigger(f"v{number}", record()).result(10)
+            assert HighWaterMark.peek(after_a_power_cut) == at_rest
+        assert HighWaterMark.peek(file) == at_rest + 3
+    assert HighWaterMark.peek(after_a_power_cut) == HighWaterMark.peek(file) == at_rest + 3
 
 
 @pytest.fixture
