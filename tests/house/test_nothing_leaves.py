@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from tests.rig.brokers import free_port, running_broker
-from tests.rig.pictures import write_challenge
-from tests.rig.trained import EDGE_QC
+from tests.rig.traced import Home
+from tests.rig.trained import EDGE_QC, Trained
 
 pytestmark = [pytest.mark.torch, pytest.mark.broker]
 
@@ -31,56 +31,44 @@ SOON_S = 40.0
 
 @dataclass(frozen=True)
 class Round:
-    """home: of all processes. work: their folder, and what they were told to write. calls: what
-    strace saw, None where it cannot work here."""
+    """homes: of all processes. work: folder of those of the line and the plant. told: where all of
+    them may write. calls: what strace saw, None where it cannot work here. ports: of broker and
+    page."""
 
-    home: Path
+    homes: tuple[Home, ...]
     work: Path
+    told: tuple[Path, ...]
     calls: list[str] | None
     ports: set[int]
 
 
-def tracing(log: Path) -> list[str]:
-    """What goes before a command to have it traced; empty where that cannot work."""
-    strace = shutil.which("strace")
-    if strace is None:
-        return []
-    command = [strace, "-f", "-qq", "--seccomp-bpf", "-s", "256"]
-    command += ["-e", "trace=connect,sendto,sendmmsg,openat,open,creat", "-e", "signal=none"]
-    probe = subprocess.run([*command, "-o", os.devnull, "true"], capture_output=True, check=False)
-    return [*command, "-o", str(log)] if probe.returncode == 0 else []
-
-
 @pytest.fixture(scope="module")
-def whole_round(tmp_path_factory: pytest.TempPathFactory) -> Round:
-    pytest.importorskip("torch", reason="needs torch: pip install ./export")
+def whole_round(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Round:
+    """The README's synth, train and export, then judge, station, recorder and dashboard."""
     for module in ("starlette", "uvicorn", "sqlalchemy"):
         pytest.importorskip(module, reason=f"needs {module}: pip install '.[dashboard,record]'")
     folder = tmp_path_factory.mktemp("round")
-    home, work, traces = folder / "home", folder / "work", folder / "traces"
-    for each in (home, work, traces, folder / "tmp"):
-        each.mkdir()
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("XDG_", "ORT_", "MPL", "TORCH", "EDGE_QC"))
-    } | {"HOME": str(home), "TMPDIR": str(folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
+    home, work = Home.made(folder), folder / "work"
+    (work / "camera").mkdir(parents=True)
 
     def command(*words: object) -> list[str]:
-        name = f"{len(list(traces.iterdir()))}-{words[0]}"
-        (traces / name).touch()
-        return [*tracing(traces / name), *EDGE_QC, *map(str, words)]
+        return home.traced([*EDGE_QC, *words])
 
     def run(*words: object) -> None:
         done = subprocess.run(
-            command(*words), cwd=work, env=environment, capture_output=True, text=True, check=False
+            command(*words),
+            cwd=work,
+            env=home.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{words}\n{done.stderr}"
 
     @contextmanager
     def service(*words: object) -> Iterator[None]:
         process = subprocess.Popen(
-            command(*words), cwd=work, env=environment, stderr=subprocess.PIPE, text=True
+            command(*words), cwd=work, env=home.environment, stderr=subprocess.PIPE, text=True
         )
         try:
             yield
@@ -90,27 +78,21 @@ def whole_round(tmp_path_factory: pytest.TempPathFactory) -> Round:
             _, said = process.communicate(timeout=SOON_S)
         assert process.returncode == 0, said
 
-    counts = {"GOOD": 40, "Boucle plate": 40, "Missing": 40}
-    data = write_challenge(folder / "data", counts, {"GOOD": 2})
-    images = sorted((data / "input_test").iterdir())
-    learn = ("--network", "cnn-basic", "--size", 32, "--epochs", 1, "--out", "run")
-    run("train", data, "--dies", data / "dies.json", *learn)
-    run("export", "run", "--out", "bundle")
+    images = sorted((trained.data / "input_test").iterdir())[:2]
     subprocess.run(
-        command("judge", *images, "--die", "Die01", "--bundle", "bundle"),
+        command("judge", *images, "--die", "Die01", "--bundle", trained.bundle),
         cwd=work,
-        env=environment,
+        env=home.environment,
         capture_output=True,
         check=False,
     )
-    (work / "camera").mkdir()
     for image in images:
         shutil.copy(image, work / "camera")
     page = free_port()
     with running_broker() as (host, port):
         (work / "station.toml").write_text(
             '[station]\nsite = "s"\nname = "n"\nstate_dir = "state"\n'
-            f'[bundle]\npath = "{work}/bundle"\n'
+            f'[bundle]\npath = "{trained.bundle}"\n'
             f'[mqtt]\nhost = "{host}"\nport = {port}\n'
             f'[[camera]]\nname = "c"\nsource = "file://{work}/camera"\ndie = "Die01"\n'
         )
@@ -121,8 +103,14 @@ def whole_round(tmp_path_factory: pytest.TempPathFactory) -> Round:
         ):
             _ask(f"http://127.0.0.1:{page}/")
             run("run", "--config", "station.toml", "--until-end")
-    calls = [line for file in traces.iterdir() for line in file.read_text().splitlines()]
-    return Round(home, work, calls if tracing(traces / "probe") else None, {port, page})
+    calls = [trained.home.calls, home.calls]
+    return Round(
+        (trained.home, home),
+        work,
+        (work, home.temporary, trained.data, trained.run, trained.bundle, trained.home.temporary),
+        None if None in calls else [call for each in calls for call in each or ()],
+        {port, page},
+    )
 
 
 def _program(pid: int) -> int:
@@ -145,9 +133,9 @@ def _ask(address: str) -> None:
 
 def test_an_empty_home_stays_empty(whole_round: Round) -> None:
     """No cache, no identifier of the machine, no configuration of a library."""
-    assert sorted(whole_round.home.rglob("*")) == []
+    assert [home.left for home in whole_round.homes] == [[], []]
     written = {entry.name for entry in whole_round.work.iterdir()}
-    told = {"run", "bundle", "camera", "state", "station.toml", "records.sqlite"}
+    told = {"camera", "state", "station.toml", "records.sqlite"}
     assert written - {"records.sqlite-wal", "records.sqlite-shm"} == told
 
 
@@ -162,7 +150,7 @@ def test_nothing_is_written_outside_of_what_was_named(whole_round: Round) -> Non
         for match in [re.search(r'"(.*?)"', call)]
         if match is not None
     ]
-    allowed = (str(whole_round.work), str(whole_round.home.parent / "tmp"), "/dev/", "/proc/")
+    allowed = (*map(str, whole_round.told), "/dev/", "/proc/")
     outside = {name for name in opened if name.startswith("/") and not name.startswith(allowed)}
     assert outside == set()
 

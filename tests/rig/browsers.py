@@ -1,4 +1,4 @@
-"""A real browser without a screen, one for each module of tests."""
+"""A real browser without a screen: one for each worker, a window for each module of tests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from tests.rig.programs import need
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+@pytest.fixture(scope="session")
+def _chromium() -> Iterator[Any]:
     """Chromium, which keeps what pages say on the console."""
     pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
     from selenium import webdriver
@@ -33,6 +33,17 @@ def browser() -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=Service(programs[1]))
     yield driver
     driver.quit()
+
+
+@pytest.fixture(scope="module")
+def browser(_chromium: Any) -> Iterator[Any]:
+    """The browser with a window of its own, which knows no cookie of another module's."""
+    before = _chromium.current_window_handle
+    _chromium.switch_to.new_window("window")
+    _chromium.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    yield _chromium
+    _chromium.close()
+    _chromium.switch_to.window(before)
 
 
 def show_as(browser: Any, width: int, height: int, theme: str | None = None) -> None:

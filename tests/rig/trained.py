@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.rig.pictures import write_challenge
+from tests.rig.traced import Home
 
 if TYPE_CHECKING:
     from edge_qc_export.learn.checkpoints import Run
@@ -27,15 +28,22 @@ EDGE_QC = (sys.executable, "-m", "edge_qc.cli")
 
 @dataclass(frozen=True)
 class Trained:
-    """Folders of the commands' results."""
+    """folder: of the commands, with their results. home: of the three that made them."""
 
-    data: Path
-    run: Path
-    bundle: Path
+    folder: Path
+    home: Home
 
     @property
-    def folder(self) -> Path:
-        return self.data.parent
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "bundle"
 
 
 def readme_commands() -> list[list[str]]:
@@ -45,18 +53,22 @@ def readme_commands() -> list[list[str]]:
     return [[line.split(" #")[0].strip() for line in block.splitlines()] for block in blocks]
 
 
-def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def shell(
+    command: str, folder: Path, home: Home | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run one line as a user would, in a folder, with this environment's commands first, and with
-    all cores: a worker's one would make another network of the same data."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    inherited = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    all cores: a worker's one would make another network of the same data. home: to run it in, and
+    to have it traced."""
+    inherited = dict(os.environ) if home is None else home.environment
+    inherited.pop("OMP_NUM_THREADS", None)
+    line = ["bash", "-c", command]
     return subprocess.run(
-        ["bash", "-c", command],
+        line if home is None else home.traced(line),
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env={**inherited, "PATH": path},
+        env=inherited | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
 
 
@@ -100,16 +112,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """What the README's synth, train and export make."""
+    """What the README's synth, train and export make, in an empty home."""
     with _once(tmp_path_factory, "trained") as root:
-        made = Trained(root / "data", root / "run", root / "bundle")
+        made = Trained(root / "trained", Home(root / "trained-home"))
         if not (made.bundle / "manifest.sha256").exists():
+            made.folder.mkdir()
+            Home.made(made.home.folder)
             for command in readme_commands()[0]:
                 if command.split()[:2] in (
                     ["edge-qc", "synth"],
                     ["edge-qc", "train"],
                     ["edge-qc", "export"],
                 ):
-                    done = shell(command, root)
+                    done = shell(command, made.folder, made.home)
                     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return made
