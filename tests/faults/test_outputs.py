@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.skipif(lacking("mosquitto") is not None, reason=str(lacking("mosquitto"))),
 ]
 
-CAMERAS = ("load:live=0&part=1&pause=0.01&fault.nan=0.05&fault.black=0.05&fault.slow=0.02",)
+CAMERAS = ("load:live=0&part=1&pause=0.01&fault.nan=0.05&fault.black=0.05&fault.slow=0.04",)
 """What is slow comes after its deadline, however fast the machine is."""
 DEADLINE_MS = 300
 _ARMED = 4
@@ -151,7 +151,7 @@ def open_way(folder: Path, source: Path = ROOT) -> Iterator[Way]:
         output = (
             f'part_dies = ["Die01"]\nqueue = 8\n[[output]]\nname = "plc"\n'
             f'target = "modbus://127.0.0.1:{proxy.address[1]}"\ndeadline_ms = {DEADLINE_MS}\n'
-            'of = ["part"]\ntext_registers = 32\nhold_ms = 60\ntimeout_ms = 250\n'
+            'of = ["part"]\ntext_registers = 32\nhold_ms = 8\ntimeout_ms = 250\n'
             "late_in_a_row = 1000\nheartbeat_ms = 100\n"
         )
         try:
@@ -215,6 +215,9 @@ def test_nothing_passes_that_must_not(quick_folder: Path) -> None:
     "mutant", OUTPUT_MUTANTS, ids=lambda mutant: re.sub(r"\W+", "-", mutant.name)
 )
 def test_a_seeded_mistake_is_caught(quick_folder: Path, mutant: Mutant) -> None:
-    breach = first_breach(quick_folder / "world", seeded(mutant, quick_folder))
+    """In one of three rounds: whether it shows depends on what comes when."""
+    source = seeded(mutant, quick_folder)
+    rounds = (first_breach(quick_folder / f"world-{number}", source) for number in range(3))
+    breach = next(filter(None, rounds), "")
     sys.stderr.write(f"{mutant.name}: {breach}\n")
     assert breach, "the referee saw nothing"

@@ -125,11 +125,10 @@ class HighWaterMark:
             self._turn = (self._turn + 1) % self._SLOTS
 
     def close(self) -> None:
-        """Make the mark durable, and close its file."""
-        try:
+        """Make the mark durable, as far as the disk lets it, and close its file."""
+        with contextlib.suppress(OSError):
             self.sync()
-        finally:
-            os.close(self._fd)
+        os.close(self._fd)
 
 
 class Ballast:
