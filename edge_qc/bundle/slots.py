@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_qc.bundle.verification import Bundle, open_bundle, unpack_bundle
 from edge_qc.errors import BundleError, EdgeQCError
 from edge_qc.settings import Settings
+from edge_qc.system.whole_file import PARTIAL, sync_folder, write_whole
 
 SCHEMA = "edge-qc/slots/1"
 
@@ -137,7 +138,7 @@ class Slots:
             slot = self._name(bundle, public_key)
             if not self.path_of(slot).exists():
                 copy.rename(self.path_of(slot))
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
             shutil.rmtree(incoming)
         except OSError as error:
             raise BundleError(
@@ -209,14 +210,7 @@ class Slots:
     def _write(self, contents: Contents) -> None:
         text = contents.model_dump_json(indent=2) + "\n"
         try:
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", prefix=_INCOMING, dir=self.folder, delete=False
-            ) as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(file.name).replace(self.folder / _FILE)
-            _sync_folder(self.folder)
+            write_whole(self.folder / _FILE, text.encode())
         except OSError as error:
             raise BundleError(
                 f"{self.folder / _FILE} cannot be written: {error}. The slots are unchanged. Check "
@@ -244,7 +238,7 @@ class Slots:
         for entry in self.folder.iterdir():
             if entry.is_dir() and entry.name not in named:
                 shutil.rmtree(entry, ignore_errors=True)
-            elif entry.name.startswith(_INCOMING):
+            elif entry.name.endswith(PARTIAL):
                 entry.unlink(missing_ok=True)
 
 
@@ -275,18 +269,10 @@ def slots_of(settings: Settings) -> Slots:
 
 def _sync_tree(folder: Path) -> None:
     for entry in folder.rglob("*"):
-        _sync_folder(entry) if entry.is_dir() else _sync_file(entry)
-    _sync_folder(folder)
+        sync_folder(entry) if entry.is_dir() else _sync_file(entry)
+    sync_folder(folder)
 
 
 def _sync_file(file: Path) -> None:
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

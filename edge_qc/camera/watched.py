@@ -32,7 +32,7 @@ _GIVEN_UP_S = 10.0
 so is one that the table does not name by then."""
 _CRASHES = 2
 _GONE = 100_000
-"""Images that are remembered where none of them is there: a share may not be mounted yet."""
+"""Images that are remembered though they are not there: a share may not be mounted yet."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,8 @@ class WatchedFolderSource:
         self._request = request
         self._folder = request.path
         self._memory = request.memory
-        self._given = set(remembered(request.memory)) if request.memory is not None else set()
+        kept = remembered(request.memory) if request.memory is not None else []
+        self._given = dict.fromkeys(kept)
         self._files: dict[str, _Seen] = {}
         self._table: dict[str, TableRow] = {}
         self._table_ns = 0
@@ -96,7 +97,7 @@ class WatchedFolderSource:
             for name, seen in self._complete(began_s):
                 item = self._item(name, seen)
                 if item is not None:
-                    self._given.add(seen.token(name))
+                    self._given[seen.token(name)] = None
                     return replace(item, token=seen.token(name))
                 now_s = time.monotonic()
                 # At twice its age: many of them must not hold up the others.
@@ -113,6 +114,7 @@ class WatchedFolderSource:
         """Files that are new and have settled, those that were not tried yet in front, and of
         these the one that changed first."""
         found: dict[str, _Seen] = {}
+        there: list[str] = []
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
@@ -126,7 +128,8 @@ class WatchedFolderSource:
                     except OSError:  # reading it will say why
                         changed_ns = size = 0
                     seen = _Seen(changed_ns, size, now_s, now_s + _SETTLE_S)
-                    if seen.token(entry.name) in self._given:
+                    if (token := seen.token(entry.name)) in self._given:
+                        there.append(token)
                         continue
                     before = self._files.get(entry.name)
                     if before and (before.changed_ns, before.size) == (seen.changed_ns, seen.size):
@@ -137,6 +140,8 @@ class WatchedFolderSource:
                 f"camera folder {self._folder}: cannot be listed ({error.strerror})"
             ) from error
         self._files = found
+        if len(self._given) > 2 * len(there) + _GONE:
+            self._given = dict.fromkeys(there or list(self._given)[-_GONE:])
         settled = [item for item in found.items() if now_s >= item[1].due_s]
         yield from sorted(settled, key=lambda item: (item[1].tried, item[1].changed_ns, item[0]))
 
@@ -218,19 +223,33 @@ def _attempts_of(memory: Path) -> Path:
 def remembered(memory: Path) -> list[str]:
     """What was delivered, as tokens, oldest first; empty before the first."""
     try:
-        lines = memory.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
+        lines = memory.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            log.warning("%s: cannot be read, so images are judged again: %s", memory, error)
         return []
-    # A line that a power cut has cut is no token.
-    return [line for line in lines if line.startswith("[") and line.endswith("]")]
+    return [line for line in lines if _name_in(line) is not None]
+
+
+def _name_in(token: str) -> str | None:
+    """The name of its file; None of a line that a power cut or a full disk has cut."""
+    try:
+        name, _, _ = json.loads(token)
+    except (ValueError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def remember(memory: Path, token: str) -> None:
     """Add one that was delivered. If it cannot be written, a restart gives it again: twice is
     better than never."""
     try:
-        with memory.open("a", encoding="utf-8") as stream:
-            stream.write(f"{token}\n")
+        with memory.open("ab+") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                if stream.read() != b"\n":  # The line before was cut.
+                    stream.write(b"\n")
+            stream.write(f"{token}\n".encode())
     except OSError as error:
         log.warning("%s: cannot be written, so a restart judges an image again: %s", memory, error)
 
@@ -251,7 +270,7 @@ def forget_gone(request: SourceRequest) -> None:
     folder = request.path
     there = set(os.listdir(folder)) if folder.is_dir() else set()
     before = remembered(memory)
-    kept = [token for token in before if json.loads(token)[0] in there] or before[-_GONE:]
+    kept = [token for token in before if _name_in(token) in there] or before[-_GONE:]
     partial = memory.with_suffix(".partial")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)

@@ -112,9 +112,10 @@ def try_output(name: str, config: Path, pulse: bool, yes: bool) -> None:
 @config_option
 @json_option
 def acknowledge(config: Path, as_json: bool) -> None:
-    """End the FAULT of an output, once a person has seen to it: parts may be GOOD again.
+    """End the FAULT of an output, or an alarm of its ejector, once a person has seen to it.
 
-    Asked of the running station; where none runs, of its next start.
+    After a FAULT parts may be GOOD again. Asked of the running station; where none runs, of its
+    next start.
     """
     import json
 
@@ -137,7 +138,7 @@ def acknowledge(config: Path, as_json: bool) -> None:
     for name, why in ended.items():
         click.echo(f"{name}: {why}")
     if not ended:
-        click.echo("no output is in FAULT")
+        click.echo("no output is in FAULT, and no ejector's alarm stands")
 
 
 @command.command("safe")

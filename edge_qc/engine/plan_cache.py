@@ -23,9 +23,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edge_qc.errors import EngineError
+from edge_qc.system.whole_file import PARTIAL, write_whole
 
 _SCHEMA = 1
 _SPARE_BYTES = 64 << 20
+_MODE = 0o644
+"""After ``sudo edge-qc build`` the station's own user must be able to read it."""
 _MACHINE_ID = Path("/etc/machine-id")
 KEEP = 4
 """How many plans a folder keeps: the current one, the previous bundle's, and two to spare."""
@@ -128,8 +131,8 @@ class PlanCache:
         }
         document["fingerprint"] = _self_digest(document)
         try:
-            self._write(file, plan)
-            self._write(fingerprint, (json.dumps(document, indent=1) + "\n").encode())
+            write_whole(file, plan, _MODE)
+            write_whole(fingerprint, (json.dumps(document, indent=1) + "\n").encode(), _MODE)
             self._prune()
         except OSError as error:
             raise EngineError(f"plan {file}: cannot be written: {error}") from error
@@ -155,7 +158,7 @@ class PlanCache:
     def keep_timing(self, name: str, cache: bytes) -> None:
         """Keeps what tactics took: the next build is shorter. Losing it costs only time."""
         with contextlib.suppress(OSError):
-            self._write(self._timing_file(name), hashlib.sha256(cache).digest() + cache)
+            write_whole(self._timing_file(name), hashlib.sha256(cache).digest() + cache, _MODE)
 
     def _files(self, key: PlanKey) -> tuple[Path, Path]:
         return self.folder / f"{key.name}.plan", self.folder / f"{key.name}.json"
@@ -171,24 +174,6 @@ class PlanCache:
             # After ``sudo edge-qc build`` the station's own user must be able to build as well.
             owner = self.folder.parent.stat()
             os.chown(self.folder, owner.st_uid, owner.st_gid)
-
-    def _write(self, file: Path, content: bytes) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fchmod(handle, 0o644)
-                os.fsync(handle)
-            os.replace(temporary, file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _why_none(self, key: PlanKey) -> str:
         """In words, from the nearest plan in the folder."""
@@ -209,6 +194,8 @@ class PlanCache:
         for old in fingerprints[KEEP:]:
             old.unlink()
             old.with_suffix(".plan").unlink(missing_ok=True)
+        for partial in self.folder.glob(f".*{PARTIAL}"):
+            partial.unlink(missing_ok=True)
 
 
 def machine_id() -> str:

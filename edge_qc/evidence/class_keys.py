@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from edge_qc.errors import DataError
 from edge_qc.evidence.labels import UNUSABLE
 from edge_qc.parts import DRIFT, GOOD, NOT_JUDGED
+from edge_qc.system.whole_file import write_whole
 
 KEYS_FILE = "review-keys.json"
 UNDO = "z"
@@ -80,10 +80,8 @@ class ClassKeys:
 
     def _write(self) -> None:
         own = {name: key for name, key in self._known.items() if name not in _FIXED}
-        making = self._file.with_suffix(f".{os.getpid()}.new")
         try:
-            making.write_text(json.dumps(own, ensure_ascii=False, indent=1), encoding="utf-8")
-            making.replace(self._file)
+            write_whole(self._file, json.dumps(own, ensure_ascii=False, indent=1).encode())
         except OSError as error:
             # On a share that is only read the keys hold for this session.
             log.warning("the review page's keys are not kept: %s", error)

@@ -36,7 +36,8 @@ class Shelves:
         self._bytes: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return sum(len(shelf) for shelf in self._shelves.values())
+        # A copy, made at once: the heartbeat asks while another thread puts a new label's first.
+        return sum(map(len, list(self._shelves.values())))
 
     def count(self, label: str) -> int:
         """How many of one label."""

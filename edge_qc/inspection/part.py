@@ -16,6 +16,9 @@ INCOMPLETE = "INCOMPLETE"
 
 _SEVERITY = {Disposition.PASS: 0, Disposition.REVIEW: 1, Disposition.REJECT: 2}
 _REMEMBERED = 10_000
+_LATE_DEADLINES, _LATE_S = 10.0, 60.0
+"""How long after a part was closed a view of its id is late, and not another part's: so many of its
+deadlines, and so many seconds at least."""
 
 
 @dataclass(slots=True)
@@ -31,7 +34,7 @@ class PartJoiner:
         self._dies = tuple(sorted(set(dies)))
         self._deadline_s = deadline_s
         self._open: dict[str, _Open] = {}
-        self._closed: dict[str, Disposition] = {}
+        self._closed: dict[str, tuple[float, Disposition]] = {}
 
     def add(
         self,
@@ -45,19 +48,21 @@ class PartJoiner:
         """Add one view's verdict. Returns the part verdict once the part is complete. A view that
         comes after its part was closed changes nothing (see ``said``); of two views of one die the
         worse counts."""
-        if part_id in self._closed:
+        if self.said(part_id, now_s) is not None:
             return None
         part = self._open.setdefault(part_id, _Open(opened_s=now_s))
         before = part.views.get(die)
         if before is None or worse(verdict.disposition, before[1].disposition):
             part.views[die] = (verdict_id, verdict)
         if set(part.views) >= set(self._dies):
-            return self._close(part_id, time)
+            return self._close(part_id, now_s, time)
         return None
 
-    def said(self, part_id: str) -> Disposition | None:
-        """The disposition of a closed part, for which a view is now late; None while it is open."""
-        return self._closed.get(part_id)
+    def said(self, part_id: str, now_s: float) -> Disposition | None:
+        """The disposition of a part that was closed a short time ago, so that a view is late; None
+        of any other."""
+        self._forget(now_s)
+        return self._closed[part_id][1] if part_id in self._closed else None
 
     def overdue(self, now_s: float, time: datetime) -> list[PartVerdict]:
         """The parts whose deadline has passed, closed as INCOMPLETE."""
@@ -66,19 +71,28 @@ class PartJoiner:
             for part_id, part in self._open.items()
             if now_s - part.opened_s >= self._deadline_s
         ]
-        return [self._close(part_id, time) for part_id in late]
+        return [self._close(part_id, now_s, time) for part_id in late]
 
-    def flush(self, time: datetime) -> list[PartVerdict]:
+    def flush(self, now_s: float, time: datetime) -> list[PartVerdict]:
         """All open parts, closed: the line stops and no further view will come."""
-        return [self._close(part_id, time) for part_id in list(self._open)]
+        return [self._close(part_id, now_s, time) for part_id in list(self._open)]
 
-    def _close(self, part_id: str, time: datetime) -> PartVerdict:
+    def _close(self, part_id: str, now_s: float, time: datetime) -> PartVerdict:
         part = self._open.pop(part_id)
         joined = join(part_id, self._dies, part.views, time)
-        self._closed[part_id] = joined.disposition
+        self._closed[part_id] = now_s, joined.disposition
         if len(self._closed) > _REMEMBERED:
             del self._closed[next(iter(self._closed))]
         return joined
+
+    def _forget(self, now_s: float) -> None:
+        """Those closed long ago: their ids may be given to other parts."""
+        before_s = now_s - max(_LATE_DEADLINES * self._deadline_s, _LATE_S)
+        while self._closed:
+            oldest = next(iter(self._closed))
+            if self._closed[oldest][0] > before_s:
+                return
+            del self._closed[oldest]
 
 
 def join(

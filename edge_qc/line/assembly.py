@@ -33,13 +33,14 @@ class Assembly:
         otherwise None."""
         if event.part_id is None or event.die not in self._dies:
             return None
-        return self._joiner.said(event.part_id)
+        return self._joiner.said(event.part_id, time.monotonic())
 
     def add(self, verdict_id: str, event: Frame | Fault, verdict: Verdict, origin: Origin) -> None:
         """Add a view whose verdict is recorded, and publish what follows for its part."""
         if event.part_id is None or event.die is None or event.die not in self._dies:
             return
-        said = self._joiner.said(event.part_id)
+        now_s = time.monotonic()
+        said = self._joiner.said(event.part_id, now_s)
         if said is not None:
             if worse(verdict.disposition, said):
                 self._tell_late(event, verdict, said)
@@ -49,9 +50,7 @@ class Assembly:
             first.triggered_s is None or origin.triggered_s < first.triggered_s
         ):
             self._first[event.part_id] = origin
-        whole = self._joiner.add(
-            event.part_id, event.die, verdict_id, verdict, time.monotonic(), _now()
-        )
+        whole = self._joiner.add(event.part_id, event.die, verdict_id, verdict, now_s, _now())
         if whole is not None:
             self._tell([whole])
 
@@ -61,7 +60,7 @@ class Assembly:
 
     def close_all(self) -> None:
         """Publish all open parts: the line stops, and no further view will come."""
-        self._tell(self._joiner.flush(_now()))
+        self._tell(self._joiner.flush(time.monotonic(), _now()))
 
     def _tell(self, parts: Sequence[PartVerdict]) -> None:
         for part in parts:

@@ -149,9 +149,11 @@ class ProcessMonitor:
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._told: dict[tuple[str, str], frozenset[str]] = {}
         self._last_die: dict[str, str] = {}
+        self._forgotten: set[str] = set()
 
     def look(self, frame: Frame, verdict: Verdict) -> None:
         """Measure a judged frame, if a measurement is due."""
+        self._forget()
         key = frame.camera, frame.die
         now_s = time.monotonic()
         if (
@@ -175,19 +177,28 @@ class ProcessMonitor:
     def shown(self, camera: str) -> dict[str, float]:
         """A camera's figures relative to its reference; empty while that is being learned."""
         watched = self._watched.get((camera, self._last_die.get(camera, "")))
-        return {} if watched is None else watched.shown()
+        return {} if watched is None or camera in self._forgotten else watched.shown()
 
     def forget(self, camera: str | None = None) -> list[str]:
         """Relearn the reference of one camera, or of all, for example after a camera was mounted
         again or a lamp changed. Returns the cameras concerned."""
         concerned = [name for name in sorted(self._cameras) if camera in (None, name)]
+        # The files now, for a restart; the rest by the loop, which may be writing one just now.
         for name in concerned:
-            for file in self._folder.glob(f"{name}@*.npz"):
-                file.unlink(missing_ok=True)
-        for key in [key for key in self._watched if key[0] in concerned]:
-            # Replace the value and keep the key: the loop may be using it.
-            self._watched[key] = _Watched(self._file(*key), "", self._learnt)
+            self._remove(name)
+        self._forgotten.update(concerned)
         return concerned
+
+    def _forget(self) -> None:
+        for name in list(self._forgotten):
+            self._remove(name)
+            for key in [key for key in self._watched if key[0] == name]:
+                del self._watched[key]
+            self._forgotten.discard(name)
+
+    def _remove(self, camera: str) -> None:
+        for file in self._folder.glob(f"{camera}@*.npz"):
+            file.unlink(missing_ok=True)
 
     def _report(self, key: tuple[str, str], findings: Mapping[str, str]) -> None:
         before = self._told.get(key, frozenset())

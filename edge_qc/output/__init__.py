@@ -37,9 +37,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class OutputFigures:
-    """One output since the start. results: offered to it; shown: at its
-    other side; unsent: lost while it was away;
-    superseded: replaced before it took them; unconfirmed: the ejector was silent, or moved unasked.
+    """One output since the start. results: offered to it; shown: at its other side; unsent: not
+    shown because it was away; superseded: replaced by the next before it took them, also while it
+    was away; unconfirmed: the ejector was silent, or moved unasked.
     latency_ms: from trigger to coil, p50 and p99 of the last ones, worst since the start; at a pin
     with a delay, how much later than meant."""
 
@@ -109,11 +109,10 @@ class Outputs:
         that may wait."""
         self._watches[name].on_trigger = call
 
-    def confirmers(self) -> list[tuple[str, Pin, Callable[[float], None]]]:
-        """The outputs whose ejector confirms at a pin: name, pin, and what to tell when
-        (``time.monotonic``) it moved."""
+    def confirmers(self) -> list[tuple[Pin, Outlet]]:
+        """The outputs whose ejector confirms at a pin: what pin, and whom to tell that it moved."""
         return [
-            (outlet.table.name, outlet.table.confirming_pin, outlet.confirmed)
+            (outlet.table.confirming_pin, outlet)
             for outlet in self._outlets
             if outlet.table.confirming_pin is not None
         ]
@@ -127,8 +126,11 @@ class Outputs:
         ]
 
     def acknowledge(self) -> dict[str, str]:
-        """Acknowledge for a person. Returns the faults that stood, by output."""
-        return self._latch.acknowledge()
+        """Acknowledge for a person. Returns the faults and the alarms of ejectors that stood, by
+        output."""
+        seen = {outlet.table.name: outlet.acknowledge() for outlet in self._outlets}
+        alarms = {name: what for name, what in seen.items() if what is not None}
+        return alarms | self._latch.acknowledge()
 
     def faults(self) -> list[str]:
         """Why nothing may be GOOD until a person acknowledges."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from pathlib import Path
+
+from edge_qc.system.whole_file import sync_folder, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +51,14 @@ class Latch:
             return before
 
     def _keep(self) -> None:
-        draft = self._file.with_name(f".{self._file.name}.new")
         try:
-            if not self._standing:
+            if self._standing:
+                write_whole(self._file, json.dumps(self._standing).encode())
+            else:
                 self._file.unlink(missing_ok=True)
-                return
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(self._standing, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._file)
+                sync_folder(self._file.parent)
         except OSError as error:
-            log.error("%s: %s; the fault stands until the next start only", self._file, error)
+            until = "stands until the next start only"
+            if not self._standing:
+                until = "was acknowledged, and stands again at the next start"
+            log.error("%s: %s; the fault %s", self._file, error, until)

@@ -25,6 +25,8 @@ from edge_qc.system.state import State
 log = logging.getLogger(__name__)
 
 _RETRY_S = (0.05, 2.0)
+_TURN_S = 5.0
+"""It goes round as often at least, for the watchdog."""
 _CLOSE_S = 5.0
 _UNKNOWN = "not connected yet"
 
@@ -52,6 +54,7 @@ class Outlet:
         self._skipped = dict.fromkeys(self.blocks, False)
         self._schedule = Schedule(table)
         self._edges_lost: str | None = None
+        self._unseen: str | None = None
         self._numbers = itertools.count()
         self._new_state = self._closing = False
         self._confirms = PART if PART in self.blocks else self.blocks[0]
@@ -143,7 +146,21 @@ class Outlet:
         with self._changed:
             known = self._confirmation.edge(at_s) is not None
         if not known and self.connected:
-            self._unconfirmed("the ejector moved, and no part was rejected for it")
+            self.miss("the ejector moved, and no part was rejected for it")
+
+    def miss(self, what: str) -> None:
+        """From any thread: a confirmation that did not come, or one that nobody expected."""
+        self.unconfirmed += 1
+        self._unseen = what
+        self._news.alarm("output-unconfirmed", what)
+        if self.table.on_unconfirmed == "fault":
+            self._news.fault(what)
+
+    def acknowledge(self) -> str | None:
+        """From any thread: a person has seen to it. Returns the last confirmation that was missed
+        since the one before, in words."""
+        seen, self._unseen = self._unseen, None
+        return seen
 
     def close(self) -> None:
         """Show REJECT everywhere, and give the output back."""
@@ -213,7 +230,8 @@ class Outlet:
                     left_s = self._next_s() - time.monotonic()
                     if left_s <= 0:
                         break
-                    self._changed.wait(left_s)
+                    self._changed.wait(min(left_s, _TURN_S))
+                    self.turns += 1
                 if self._closing:
                     return
                 self._new_state = False
@@ -262,7 +280,8 @@ class Outlet:
             self._expect(due.result.block, due.counter, at_s)
 
     def _expect(self, name: str, counter: int, at_s: float) -> None:
-        if self._confirmation is not None and name == self._confirms:
+        # While it is away, nobody knows what the ejector is told.
+        if self._confirmation is not None and name == self._confirms and self.connected:
             self._confirmation.expect(counter, at_s)
 
     def _look_for_confirmations(self) -> None:
@@ -271,13 +290,7 @@ class Outlet:
         with self._changed:
             silent = self._confirmation.overdue(time.monotonic())
         for counter in silent:
-            self._unconfirmed(
+            self.miss(
                 f"result {counter} of {self._confirms} is a REJECT, and the ejector did not move "
                 f"within {self.table.confirm_within_ms:g} ms: a bad part may have passed"
             )
-
-    def _unconfirmed(self, what: str) -> None:
-        self.unconfirmed += 1
-        self._news.alarm("output-unconfirmed", what)
-        if self.table.on_unconfirmed == "fault":
-            self._news.fault(what)

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
 _WORD = 1 << 16
+_BACK = _WORD // 2
+"""A count that is so far ahead went back: the controller began anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +78,36 @@ class CounterWatch:
                     self.turns += 1
                     self._look(counters.read(), time.monotonic())
             except OutputError as error:
-                if self.trouble is None:
-                    log.warning("%s", error)
-                self.trouble = f"{error}; nothing triggers until it is back"
+                self._lost(str(error))
+            except Exception as error:
+                log.exception("counters of output %s", self._name)
+                self._lost(f"output {self._name}: its counters failed: {error!r}")
             finally:
                 if counters is not None:
                     counters.close()
             self._stopping.wait(_RETRY_S)
 
+    def _lost(self, why: str) -> None:
+        if self.trouble is None:
+            log.warning("%s", why)
+        self.trouble = f"{why}; nothing triggers until it is back"
+
     def _begin(self, found: Counted) -> None:
         before, self._before = self._before, found
-        if before is None or before.count is None or found.count is None:
-            return
-        if lost := (found.count - before.count) % _WORD:
+        if before is not None and (lost := self._further(before.count, found.count)):
             self._on_lost(lost)
 
     def _look(self, found: Counted, now_s: float) -> None:
         before, self._before = self._before, found
         assert before is not None
-        if found.confirmed is not None and before.confirmed is not None:
-            for _ in range((found.confirmed - before.confirmed) % _WORD):
-                self._on_confirmed(now_s)
-        if found.count is None or before.count is None or found.count == before.count:
+        for _ in range(self._further(before.confirmed, found.confirmed)):
+            self._on_confirmed(now_s)
+        further = self._further(before.count, found.count)
+        if further == 0:
             return
-        if lost := (found.count - before.count) % _WORD - 1:
-            self._on_lost(lost)
+        assert found.count is not None
+        if further > 1:
+            self._on_lost(further - 1)
         if self.on_trigger is not None:
             trigger = ControllerTrigger(found.count, found.part, found.lot, found.serial, now_s)
             try:
@@ -109,3 +116,19 @@ class CounterWatch:
                 log.exception(
                     "trigger %d of output %s could not be handled", found.count, self._name
                 )
+
+    def _further(self, before: int | None, found: int | None) -> int:
+        """How many were counted in between; 0 where the count began anew, since nobody knows."""
+        if before is None or found is None:
+            return 0
+        further = (found - before) % _WORD
+        if further < _BACK:
+            return further
+        log.warning(
+            "output %s: a count of the controller went from %d to %d, so it began anew; how many "
+            "came in between is not known",
+            self._name,
+            before,
+            found,
+        )
+        return 0

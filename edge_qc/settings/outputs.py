@@ -91,8 +91,8 @@ class OutputTable(Table):
     deadline_ms: Milliseconds = Field(gt=0)
     of: tuple[str, ...] | None = None
     late_in_a_row: int = Field(default=5, ge=1, le=1000)
-    heartbeat_ms: Milliseconds = Field(default=500, ge=20)
-    timeout_ms: Milliseconds = Field(default=500, ge=10)
+    heartbeat_ms: float = Field(default=500, ge=20, le=600_000)
+    timeout_ms: float = Field(default=500, ge=10, le=5000)
     hold_ms: Milliseconds = 1000
 
     active: Literal["high", "low"] = "high"
@@ -123,7 +123,7 @@ class OutputTable(Table):
     password_file: Path | None = None
 
     acknowledge_ms: Milliseconds | None = None
-    poll_ms: Milliseconds = Field(default=5, ge=1)
+    poll_ms: float = Field(default=5, ge=1, le=10_000)
 
     confirm: str | None = None
     confirm_after_ms: Milliseconds = 0

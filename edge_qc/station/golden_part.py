@@ -25,6 +25,7 @@ from edge_qc.line import Line
 from edge_qc.parts import Frame, Reason, Verdict
 from edge_qc.publisher import Outbox, Severity
 from edge_qc.system.control import Conversation
+from edge_qc.system.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +128,7 @@ class GoldenParts:
             "views": {die: view.model_dump() for die, view in sorted(views.items())},
         }
         try:
-            part = self._file.with_suffix(".part")
-            part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-            part.replace(self._file)
+            write_whole(self._file, (json.dumps(document, indent=2) + "\n").encode())
         except OSError as error:
             raise DataError(
                 f"{self._file} cannot be written: {error}. Check that the station's "

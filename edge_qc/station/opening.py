@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -224,20 +224,14 @@ def open_commands(
 def open_inputs(outbox: Outbox, line: Line, outputs: Outputs) -> Iterator[None]:
     """Watch the pins that tell that an ejector or a belt moved. Raises SettingsError."""
 
-    def watch(name: str, pin: Pin, confirmed: Callable[[float], None]) -> PinWatch:
-        def lost(count: int) -> None:
-            outbox.event(
-                "output-unconfirmed",
-                f"output {name}: {count} edges of the ejector came faster than the station could "
-                "read them",
-                severity=Severity.ALARM,
-            )
-
+    def watch(pin: Pin, outlet: Outlet) -> PinWatch:
         return PinWatch(
             pin,
-            lambda age_s: confirmed(time.monotonic() - age_s),
-            lost,
-            lambda why: line.trouble(f"confirmation of {name}", why),
+            lambda age_s: outlet.confirmed(time.monotonic() - age_s),
+            lambda count: outlet.miss(
+                f"{count} edges of the ejector came faster than the station could read them"
+            ),
+            lambda why: line.trouble(f"confirmation of {outlet.table.name}", why),
         )
 
     def count(pin: Pin, outlet: Outlet) -> PinWatch:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import uuid
 from datetime import datetime
@@ -22,6 +21,7 @@ from edge_qc.evidence.labels import WITHDRAWN
 from edge_qc.parts import Disposition
 from edge_qc.publisher import Outbox, OverruleContent
 from edge_qc.publisher.messages import DETAIL_LIMIT
+from edge_qc.system.whole_file import write_whole
 
 TOLD_FILE = "overrules.json"
 """Below ``state_dir``: how many of the file's labels the outbox has heard of."""
@@ -106,12 +106,7 @@ class Overrules:
     def _write(self, told: int) -> None:
         if told == self._told:
             return
-        making = self._file.with_suffix(".new")
-        with making.open("w", encoding="utf-8") as file:
-            json.dump({"told": told}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        making.replace(self._file)
+        write_whole(self._file, json.dumps({"told": told}).encode())
         self._told = told
 
 

@@ -53,9 +53,7 @@ def readme_commands() -> list[list[str]]:
     return [[line.split(" #")[0].strip() for line in block.splitlines()] for block in blocks]
 
 
-def shell(
-    command: str, folder: Path, home: Home | None = None
-) -> subprocess.CompletedProcess[str]:
+def shell(command: str, folder: Path, home: Home | None = None) -> subprocess.CompletedProcess[str]:
     """Run one line as a user would, in a folder, with this environment's commands first, and with
     all cores: a worker's one would make another network of the same data. home: to run it in, and
     to have it traced."""

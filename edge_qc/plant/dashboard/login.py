@@ -21,6 +21,7 @@ from pathlib import Path
 from edge_qc.errors import SettingsError, UsageError
 from edge_qc.redaction import redacted_uri
 from edge_qc.settings.host import bare_host
+from edge_qc.system.whole_file import write_whole
 
 COOKIE = "edge_qc_dashboard"
 SESSION_S = 14 * 24 * 3600
@@ -164,11 +165,8 @@ def write_account(file: Path, name: str, role: Role, password: str | None) -> bo
     lines = _lines(file, "--file", "accounts") if file.exists() else []
     kept = [line for line in lines if line.split()[:1] != [name]]
     text = "\n".join([*kept, f"{name} {role.name.lower()} {hashed}"]) + "\n"
-    making = file.with_name(f".{file.name}.new")
     try:
-        making.touch(mode=0o600)
-        making.write_text(text, encoding="utf-8")
-        making.replace(file)
+        write_whole(file, text.encode(), mode=0o600)
     except OSError as error:
         raise SettingsError(f"{file}: {error}. Name a file that this user may write") from error
     return len(kept) == len(lines)

@@ -79,6 +79,10 @@ class Sender:
         """Have every target get a notice."""
         log.warning("%s %s", notice.title, notice.text)
         for target in self._targets:
+            if len(target.waiting) == MOST_WAITING:
+                log.error(
+                    "%s takes no notices: the oldest of %d is lost", target.name, MOST_WAITING
+                )
             target.waiting.append(notice)
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -98,7 +102,8 @@ class Sender:
             self._closing.wait(_TURN_S)
 
     def _try(self, target: _Target) -> bool:
-        notice = target.waiting[0]
+        # Taken first: a full queue drops its oldest when another notice comes meanwhile.
+        notice = target.waiting.popleft()
         kind = apprise.NotifyType.SUCCESS if notice.over else apprise.NotifyType.WARNING
         try:
             taken = bool(
@@ -109,9 +114,10 @@ class Sender:
             log.exception("%s: a notice was not sent", target.name)
             taken = False
         if taken:
-            target.waiting.popleft()
             target.rest_s = self._first_rest_s
         else:
+            if len(target.waiting) < MOST_WAITING:
+                target.waiting.appendleft(notice)
             log.warning("%s does not take notices; %d wait", target.name, len(target.waiting))
             target.retry_s = time.monotonic() + target.rest_s
             target.rest_s = min(2 * target.rest_s, _LAST_REST_S)

@@ -13,6 +13,7 @@ from pathlib import Path
 from edge_qc.errors import PublishError
 from edge_qc.plant.notices.conditions import Conditions, Key, Notice
 from edge_qc.publisher import Kind, Received, Subscription, parse_topic, read_message
+from edge_qc.system.whole_file import write_whole
 
 _TURN_S = 0.5
 
@@ -57,9 +58,7 @@ def remembered(memory: Path | None) -> list[Key]:
 
 def _remember(memory: Path, noticed: list[Key]) -> None:
     try:
-        fresh = memory.with_suffix(".new")
-        fresh.write_text(json.dumps(noticed))
-        fresh.replace(memory)
+        write_whole(memory, json.dumps(noticed).encode())
     except OSError as error:
         log.warning("%s: %s; a restart may repeat notices", memory, error)
 

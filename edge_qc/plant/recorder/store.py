@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    bindparam,
+    delete,
+    false,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -92,31 +103,22 @@ class Store:
         return take_in(self._engine, given)
 
     def prune(self, before: datetime, most: int = 5000) -> int:
-        """Delete messages older than ``before``, up to a limit per table. Returns how many. Tallies
-        stay, and so do every labelled verdict and each station's last state."""
-        gone = 0
+        """Delete messages older than ``before``, up to a limit per table: stations wait for their
+        acknowledgements meanwhile. Returns how many. Tallies stay, and so do every labelled verdict
+        and each station's last state."""
         last = select(func.max(state_change.c.change_no)).group_by(state_change.c.station_id)
+        labelled = select(label.c.label_no).where(label.c.verdict_id == verdict.c.verdict_id)
+        gone = 0
         with self._engine.begin() as db:
-            for table, key in (
-                (verdict, verdict.c.verdict_id),
-                (part, None),
-                (event, None),
+            for table, when, kept in (
+                (verdict, verdict.c.time, labelled.exists()),
+                (part, part.c.time, false()),
+                (event, event.c.time, false()),
+                (state_change, state_change.c.observed, state_change.c.change_no.in_(last)),
             ):
-                if key is not None:
-                    old = (
-                        select(key)
-                        .where(table.c.time < before)
-                        .where(~select(label.c.label_no).where(label.c.verdict_id == key).exists())
-                        .order_by(table.c.time)
-                        .limit(most)
-                    )
-                    gone += db.execute(delete(table).where(key.in_(old))).rowcount
-                else:
-                    gone += db.execute(delete(table).where(table.c.time < before)).rowcount
-            old_states = delete(state_change).where(
-                state_change.c.observed < before, state_change.c.change_no.not_in(last)
-            )
-            gone += db.execute(old_states).rowcount
+                key = tuple(table.primary_key)
+                old = select(*key).where(when < before, ~kept).order_by(when).limit(most)
+                gone += db.execute(delete(table).where(tuple_(*key).in_(old))).rowcount
         return gone
 
     def _is_storable(self, one: Arrival) -> bool:

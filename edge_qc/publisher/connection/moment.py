@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_qc.publisher.connection.session import Session
+from edge_qc.publisher.connection.transport import Lost
 from edge_qc.publisher.messages import (
     DETAIL_LIMIT,
     LOST_CONNECTION,
@@ -97,8 +98,13 @@ class Moment:
                 Kind.HEALTH, self._wire(Kind.HEALTH, health), expiry_s=HEALTH_EXPIRES_S
             )
         while self._replies:
-            session.publish_once("reply", self._replies[0])
-            self._replies.popleft()
+            # Taken first: a full queue drops its oldest when another thread adds one.
+            reply = self._replies.popleft()
+            try:
+                session.publish_once("reply", reply)
+            except Lost:
+                self._replies.appendleft(reply)
+                raise
 
     def will(self) -> bytes:
         """The state that the broker publishes when the connection is lost without a goodbye

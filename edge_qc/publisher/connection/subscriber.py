@@ -9,6 +9,7 @@ import queue
 import random
 import time
 import uuid
+from collections import deque
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -53,6 +54,7 @@ class Subscription:
         self._mqtt, self._filters = mqtt, tuple(filters)
         self._session, self._session_s = session, session_s
         self._notes: queue.Queue[Note] = queue.Queue()
+        self._early: deque[Note] = deque()
         self._protocol = paho.MQTTv5
         self._client: paho.Client | None = None
         self._backoff_s = _FIRST_BACKOFF_S
@@ -72,7 +74,11 @@ class Subscription:
                 self._reconnect(until_s)
             left_s = until_s - time.monotonic()
             try:
-                note = self._notes.get(timeout=max(0.0, left_s))
+                note = (
+                    self._early.popleft()
+                    if self._early
+                    else self._notes.get(timeout=max(0.0, left_s))
+                )
             except queue.Empty:
                 return None
             if note.client is not self._client:
@@ -174,9 +180,8 @@ class Subscription:
         client.connect(*where, clean_start=False, properties=properties)
 
     def _await(self, client: paho.Client, kind: type[_Answer], where: str) -> _Answer:
-        """The next note of a kind; messages that come before it return to the end of the queue."""
+        """The next note of a kind; ``read`` gives what comes before it, in its order."""
         until_s = time.monotonic() + CONNECT_S
-        early: list[Note] = []
         while True:
             try:
                 note = self._notes.get(timeout=max(0.0, until_s - time.monotonic()))
@@ -185,9 +190,7 @@ class Subscription:
             if note.client is not client:
                 continue
             if isinstance(note, kind):
-                for message in early:
-                    self._notes.put(message)
                 return note
             if isinstance(note, Disconnected):
                 raise PublishError(f"{where}: {note.why} before the broker answered")
-            early.append(note)
+            self._early.append(note)

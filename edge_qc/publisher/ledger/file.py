@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from edge_qc.errors import PublishError
-from edge_qc.publisher.ledger.disk import sync_folder
+from edge_qc.system.whole_file import sync_folder
 
 SCHEMA_VERSION = 1
 

@@ -8,7 +8,6 @@ The statements for a sound ledger are in ``statements``.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import time
@@ -17,9 +16,9 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from edge_qc.publisher.ledger.disk import sync_folder
 from edge_qc.publisher.ledger.file import SCHEMA_VERSION, altered, connect, definitions, prepare
 from edge_qc.publisher.ledger.statements import digest
+from edge_qc.system.whole_file import sync_folder, write_whole
 
 _LATEST_SCHEMA = 100
 """No edge-qc will ever write a higher one: a higher value means a flipped bit in the header."""
@@ -126,13 +125,7 @@ def _read(note: Path) -> list[tuple[Path, str]]:
 
 
 def _write(note: Path, owed: Sequence[tuple[Path, str]]) -> None:
-    making = note.with_name(f"{note.name}.new")
-    with making.open("w", encoding="utf-8") as file:
-        json.dump([(aside.name, fault) for aside, fault in owed], file)
-        file.flush()
-        os.fsync(file.fileno())
-    making.replace(note)
-    sync_folder(note.parent)
+    write_whole(note, json.dumps([(aside.name, fault) for aside, fault in owed]).encode())
 
 
 def salvage(aside: Path, into: sqlite3.Connection) -> str:

@@ -214,7 +214,8 @@ def prune(
     connection: sqlite3.Connection, before_s: float, keep_bytes: int, most: int = 500
 ) -> bool:
     """Delete the oldest delivered messages: those delivered before ``before_s``, and any while the
-    file exceeds ``keep_bytes``; a limited number per call. True if more may be deleted."""
+    file exceeds ``keep_bytes``; a limited number per call. True if more may be deleted. Epochs of
+    which nothing is left go too, but not the last."""
     used, free, size = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "freelist_count", "page_size")
@@ -225,6 +226,11 @@ def prune(
         " ORDER BY row LIMIT ?) AND delivered_s < ?",
         (most, cut),
     ).rowcount
+    connection.execute(
+        "DELETE FROM epoch WHERE number < (SELECT max(number) FROM epoch)"
+        " AND NOT EXISTS (SELECT 1 FROM message WHERE message.epoch = epoch.epoch)"
+        " AND NOT EXISTS (SELECT 1 FROM trigger WHERE trigger.epoch = epoch.epoch)"
+    )
     return forgotten == most
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_qc.camera import CameraState, Event, Fault
-from edge_qc.camera.watched import remembered
+from edge_qc.camera.watched import remember, remembered
 from edge_qc.errors import SettingsError
 from edge_qc.parts import Frame, Reason
 from tests.rig.cameras import Start, Watched, picture, wait_until
@@ -96,6 +96,24 @@ def test_an_image_that_could_not_be_recorded_is_read_again(
     assert [frame.image for frame in watched.frames(1)] == ["a.png"]
     wait_until(lambda: len(remembered(memory)) == 1)
     assert watched.camera.stats.state is CameraState.RUNNING
+
+
+def test_a_memory_that_a_full_disk_has_cut_stops_no_start(
+    start: Start, folder: Path, tmp_path: Path
+) -> None:
+    memory = tmp_path / "state" / "north.seen"
+    assert remembering(start, folder, memory).camera.stop()
+    (whole,) = memory.read_text().splitlines()
+    memory.write_bytes(f'{whole}\n["b.png", 10, 1["c.png", 11, 2]\n["d\xe9'.encode("latin-1"))
+    put(folder, "e.png", 2)
+    watched = start(f"file://{folder}", watch=True, memory=memory)
+    assert [frame.image for frame in watched.frames(1)] == ["e.png"]
+    wait_until(lambda: [token.split('"')[1] for token in remembered(memory)] == ["a.png", "e.png"])
+    assert watched.camera.stop()
+    # Cut while the station runs, too: what comes next begins a line of its own.
+    memory.write_bytes(memory.read_bytes() + b'["f.png", 1')
+    remember(memory, whole)
+    assert [token.split('"')[1] for token in remembered(memory)] == ["a.png", "e.png", "a.png"]
 
 
 def test_a_restart_judges_nothing_twice(start: Start, folder: Path, tmp_path: Path) -> None:

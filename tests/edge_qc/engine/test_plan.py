@@ -40,7 +40,7 @@ def test_what_is_kept_is_found_by_its_key_alone(cache: PlanCache) -> None:
     assert file.stat().st_mode & 0o777 == 0o644
     assert refusal(cache, key(tensorrt="10.7.0")).endswith("tensorrt was 10.3.0, is 10.7.0")
     assert "no plan of this model" in refusal(cache, key(onnx="b" * 64))
-    assert not list(cache.folder.glob(".new-*"))
+    assert not list(cache.folder.glob(".*"))
 
 
 def test_an_empty_folder_and_a_missing_one_hold_no_plan(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,13 +94,27 @@ def test_a_view_after_the_deadline_does_not_open_the_part_again() -> None:
 def test_parts_that_are_open_when_the_line_stops_are_closed() -> None:
     joiner = PartJoiner(DIES, 5.0)
     joiner.add("p", "Die01", "a", verdict(GOOD), 0.0, NOW)
-    assert [part.label for part in joiner.flush(NOW)] == [INCOMPLETE]
+    assert [part.label for part in joiner.flush(1.0, NOW)] == [INCOMPLETE]
 
 
 def test_what_was_said_of_a_closed_part_is_known_to_a_late_view() -> None:
     joiner = PartJoiner(DIES[:1], 5.0)
-    assert joiner.said("p") is None
+    assert joiner.said("p", 0.0) is None
     joiner.add("p", "Die01", "a", verdict(GOOD), 0.0, NOW)
-    assert joiner.said("p") is Disposition.PASS
+    assert joiner.said("p", 0.0) is Disposition.PASS
     assert joiner.add("p", "Die01", "b", verdict("missing"), 1.0, NOW) is None
-    assert joiner.said("p") is Disposition.PASS
+    assert joiner.said("p", 1.0) is Disposition.PASS
+
+
+@pytest.mark.parametrize(("deadline_s", "late_s"), [(2.0, 60.0), (20.0, 200.0)])
+def test_an_id_that_comes_again_long_after_is_another_part(
+    deadline_s: float, late_s: float
+) -> None:
+    """A counter that begins anew with each shift, a golden part that comes every morning."""
+    joiner = PartJoiner(DIES[:1], deadline_s)
+    assert joiner.add("1", "Die01", "a", verdict(GOOD), 0.0, NOW) is not None
+    assert joiner.add("1", "Die01", "b", verdict("missing"), late_s - 1, NOW) is None
+    assert joiner.said("1", late_s) is None
+    again = joiner.add("1", "Die01", "c", verdict("missing"), late_s, NOW)
+    assert again is not None
+    assert (again.label, again.verdict_ids) == ("missing", ("c",))

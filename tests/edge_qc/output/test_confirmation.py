@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from edge_qc.errors import OutputError
 from edge_qc.output.confirmation import Confirmation
+from edge_qc.output.connection import Counted
+from edge_qc.output.polling import CounterWatch
 from edge_qc.parts import Disposition
 from tests.rig.controllers import ModbusController, modbus_controller
 from tests.rig.outlets import Rig, result, running_outputs
@@ -86,3 +89,72 @@ def test_an_edge_that_nobody_asked_for_is_an_alarm(
         controller.set(register, 1)
         rig.wait(lambda: rig.said("output-unconfirmed"))
         assert "no part was rejected for it" in rig.said("output-unconfirmed")[0]
+
+
+def test_an_alarm_stands_until_somebody_acknowledges_it(
+    tmp_path: Path, controller: ModbusController
+) -> None:
+    with running_outputs(tmp_path, output(controller, confirm_within_ms=100)) as rig:
+        ready(rig, controller)
+        assert rig.outputs.acknowledge() == {}
+        rig.outputs.offer(result(Disposition.REJECT))
+        rig.wait(lambda: rig.said("output-unconfirmed"))
+        assert "a bad part may have passed" in rig.outputs.acknowledge()["plc"]
+        assert rig.outputs.acknowledge() == {}
+
+
+@pytest.mark.parametrize(("before", "after"), [(7, 0), (65_535, 3), (9, 8)])
+def test_a_count_that_goes_back_is_no_count(before: int, after: int) -> None:
+    """A controller that was restarted: nobody knows how often its ejector moved. One that only
+    counted past the last number of its register goes on."""
+    counts = iter([before, after])
+    confirmed: list[float] = []
+    lost: list[int] = []
+
+    class Controller:
+        def read(self) -> Counted:
+            if (count := next(counts, None)) is None:
+                raise OutputError("enough")
+            return Counted(count, count)
+
+        def close(self) -> None: ...
+
+    watch = CounterWatch(
+        "plc", Controller, 0.001, on_lost=lost.append, on_confirmed=confirmed.append
+    )
+    watch.start()
+    until_s = time.monotonic() + 20
+    while watch.trouble is None and time.monotonic() < until_s:
+        time.sleep(0.005)
+    watch.close()
+    assert "enough" in str(watch.trouble)
+    further = 4 if before == 65_535 else 0
+    assert (len(confirmed), lost) == (further, [further - 1] if further else [])
+
+
+def test_counters_that_give_nonsense_are_told_and_read_again() -> None:
+    answers = iter([Counted(1, None), TypeError("a node without a value"), Counted(1, None)])
+    seen: list[object] = []
+
+    class Controller:
+        def read(self) -> Counted:
+            answer = next(answers, Counted(2, None))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        def close(self) -> None: ...
+
+    watch = CounterWatch("plc", Controller, 0.001, on_lost=seen.append, on_confirmed=seen.append)
+    triggers: list[int] = []
+    watch.on_trigger = lambda trigger: triggers.append(trigger.count)
+    watch.start()
+    until_s = time.monotonic() + 20
+    while watch.trouble is None and time.monotonic() < until_s:
+        time.sleep(0.005)
+    assert "a node without a value" in str(watch.trouble)
+    while not triggers and time.monotonic() < until_s:
+        time.sleep(0.005)
+    watch.close()
+    assert triggers == [2]
+    assert watch.trouble is None

@@ -226,6 +226,17 @@ def test_the_heartbeat_counts(tmp_path: Path, controller: ModbusController) -> N
         assert part_of(rig, controller, "state") == STATES[State.RUNNING]
 
 
+def test_an_output_with_little_to_say_is_not_taken_for_hung(
+    tmp_path: Path, controller: ModbusController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_qc.output.outlet._TURN_S", 0.02)
+    with running_outputs(tmp_path, output(controller, heartbeat_ms=600_000)) as rig:
+        rig.wait(rig.connected)
+        before = rig.outputs.loops()["output plc"]
+        assert before is not None
+        rig.wait(lambda: (rig.outputs.loops()["output plc"] or 0) > before + 3)
+
+
 def test_a_missing_acknowledgement_is_told(tmp_path: Path, controller: ModbusController) -> None:
     with running_outputs(tmp_path, output(controller, acknowledge_ms=100)) as rig:
         rig.wait(lambda: controller.coils[READY])

@@ -290,6 +290,20 @@ def test_old_states_are_pruned_but_each_station_s_last(engine: sa.Engine) -> Non
     assert [row["state"] for row in rows(engine, t.state_change)] == ["RUNNING"]
 
 
+def test_old_events_go_a_few_at_a_time(engine: sa.Engine, store: Store) -> None:
+    """Stations wait for their acknowledgements meanwhile."""
+    for number in range(1, 6):
+        message = {
+            "schema": "edge-qc/event/1", "epoch": "e1", "site": "s", "station": "n",
+            "event": "tick", "severity": "info", "detail": "", "camera": None, "seq": number,
+            "time": TIME.isoformat(), "historical": False,
+        }  # fmt: skip
+        store.record(arrived(json.dumps(message).encode(), level="event"))
+    after = TIME + timedelta(days=1)
+    assert [store.prune(after, most=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert rows(engine, t.event) == []
+
+
 def test_databases_that_cannot_be_had_are_told(tmp_path: Any) -> None:
     with pytest.raises(UsageError, match="sqlite or postgresql"):
         open_database("mysql://host/name")

@@ -383,6 +383,30 @@ def test_tls_with_a_certificate_on_both_sides(outbox: Outbox, tmp_path: Path) ->
         publisher.close()
 
 
+@pytest.mark.broker
+def test_what_waited_for_a_session_comes_before_what_is_retained(
+    mosquitto: tuple[str, int],
+) -> None:
+    """A recorder that was away takes no old state for news."""
+    table = MqttTable(host=mosquitto[0], port=mosquitto[1])
+    topic = f"edge-qc/v1/s/n/{Kind.STATE.value}"
+    Subscription(table, [topic], session="recorder", session_s=60).close()
+    sender = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    sender.connect(*mosquitto)
+    sender.loop_start()
+    for text in (b"DEGRADED", b"RUNNING"):
+        sender.publish(topic, text, 1, retain=True).wait_for_publish(5)
+    sender.disconnect()
+    sender.loop_stop()
+    subscription = Subscription(table, [topic], session="recorder", session_s=60)
+    # So that all has come before any is read.
+    time.sleep(0.5)
+    came = [subscription.read(5), subscription.read(5)]
+    subscription.close()
+    assert [one and one.payload for one in came] == [b"DEGRADED", b"RUNNING"]
+    assert not any(one and one.retained for one in came)
+
+
 def test_a_subscription_outlives_its_connection(broker: tuple[str, int]) -> None:
     with Proxy(broker) as proxy:
         subscription = Subscription(

@@ -614,6 +614,25 @@ def test_delivered_messages_are_kept_for_a_time_and_waiting_ones_for_ever(
         wait_until(lambda: outbox.event("tick").result(10) is None and count(tmp_path) == 2)
 
 
+def test_starts_of_which_nothing_is_left_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A station that is started again every two seconds for days."""
+    monkeypatch.setattr("edge_qc.publisher.ledger.writer._PRUNE_EVERY_S", 0)
+    for _ in range(3):
+        with open_outbox(tmp_path):
+            pass
+    with open_outbox(tmp_path) as outbox:
+        judge(outbox, 1)
+    with open_outbox(tmp_path) as outbox:
+        outbox.event("tick").result(10)
+        wait_until(lambda: outbox.event("tick").result(10) is None and epochs(tmp_path) == 2)
+
+
+def epochs(folder: Path) -> int:
+    return int(rows(folder, "SELECT count(*) FROM epoch")[0][0])
+
+
 def test_the_file_is_kept_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_qc.publisher.ledger.writer._PRUNE_EVERY_S", 0)
     with open_outbox(tmp_path, keep_bytes=200_000) as outbox:

@@ -8,6 +8,7 @@ import pytest
 
 from edge_qc.errors import SettingsError
 from edge_qc.settings import read_settings
+from edge_qc.settings.fields import Table
 
 GOOD = """
 [station]
@@ -29,6 +30,19 @@ def written(folder: Path, text: str) -> Path:
     file = folder / "station.toml"
     file.write_text(text, encoding="utf-8")
     return file
+
+
+def test_no_bound_of_a_setting_is_hidden_by_that_of_its_type() -> None:
+    """Of two bounds of one kind, a type's own and a field's, only the last would hold."""
+    found = []
+    tables = [Table]
+    while tables:
+        table = tables.pop()
+        tables += table.__subclasses__()
+        for name, field in table.model_fields.items():
+            kinds = [type(bound).__name__ for bound in field.metadata]
+            found += [f"{table.__name__}.{name}" for kind in {*kinds} if kinds.count(kind) > 1]
+    assert found == []
 
 
 def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,15 +261,13 @@ def test_a_flipped_byte_in_the_bundle_stops_the_station(
     trained: Trained, any_broker: tuple[str, int], tmp_path: Path
 ) -> None:
     """FAULT on the broker, exit status 78, the file named, no traceback."""
-    altered = tmp_path / "bundle"
-    shutil.copytree(trained.bundle, altered)
-    model = bytearray((altered / "model.onnx").read_bytes())
+    altered = replace(trained, folder=tmp_path)
+    shutil.copytree(trained.bundle, altered.bundle)
+    model = bytearray((altered.bundle / "model.onnx").read_bytes())
     model[len(model) // 2] ^= 1
-    (altered / "model.onnx").write_bytes(model)
+    (altered.bundle / "model.onnx").write_bytes(model)
     camera = folder_camera(tmp_path, images_of(trained, "Die01")[:1])
-    settings = station_toml(
-        tmp_path, Trained(trained.data, trained.run, altered), any_broker, camera
-    )
+    settings = station_toml(tmp_path, altered, any_broker, camera)
     with watching(any_broker, "--for", "20") as watch:
         done = run(settings)
         states = heard_until(watch, "FAULT")
