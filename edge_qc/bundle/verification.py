@@ -76,10 +76,10 @@ def open_bundle(path: Path, public_key: Path | None = None) -> Bundle:
     """
     if not path.is_dir():
         kind = "a file" if path.exists() else "nothing"
-        raise BundleError(
-            f"bundle {path}: {kind} there, wanted a bundle folder. "
-            "Make one with 'edge-qc export', or correct the path"
-        )
+        todo = "Make one with 'edge-qc export', or correct the path"
+        if path.is_file() and path.name.endswith(".tar.zst"):
+            kind, todo = "an archive", f"Unpack it: tar --zstd -xf {path}"
+        raise BundleError(f"bundle {path}: {kind} there, wanted a bundle folder. {todo}")
     raw = _read(path, MANIFEST, _MANIFEST_LIMIT)
     digest = hashlib.sha256(raw).hexdigest()
     stated = _read(path, DIGEST, 200).decode("ascii", "replace").split()

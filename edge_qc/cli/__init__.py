@@ -9,6 +9,7 @@ load a command by name, Typer's cannot.
 from __future__ import annotations
 
 import atexit
+import errno
 import importlib
 import os
 import sys
@@ -21,6 +22,8 @@ import click
 
 from edge_qc import __version__
 from edge_qc.errors import EdgeQCError
+
+_UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _GROUPS = {
     "Run a station": {
@@ -139,7 +142,18 @@ def app() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    _prepare_streams()
     _leave(status())
+
+
+def _prepare_streams() -> None:
+    """Whatever they are: closed, or of an encoding that lacks a letter of what is printed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def status() -> int:
@@ -160,6 +174,13 @@ def status() -> int:
         # The reader of our output ended (``edge-qc watch | head``), which is no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # Of a file it would name it; nothing else is written without a name but our output.
+        if error.filename is not None or error.errno not in _UNWRITTEN:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"edge-qc: error: the output cannot be written: {error.strerror}", err=True)
+        return 1
     return answer if isinstance(answer, int) else 0
 
 

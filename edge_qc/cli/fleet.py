@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_qc.cli.broker import broker_and_topic, broker_options
-from edge_qc.cli.options import json_option
+from edge_qc.cli.options import Number, json_option
 
 
 @click.group("fleet")
@@ -22,7 +22,7 @@ def command() -> None:
 @click.option(
     "--for",
     "for_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=2.0,
     show_default=True,
     help="Seconds to listen; the broker stores every station's last state.",
@@ -131,14 +131,14 @@ def _draw(rows: object, wrong: list[bool]) -> None:
 @click.option(
     "--for",
     "for_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds to wait for them.",
 )
 @click.option(
     "--at-most",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Exit status 1 if a larger share is rejected, or too few verdicts came.",
 )
 def rate(
@@ -192,7 +192,7 @@ def rate(
 @click.option(
     "--for",
     "for_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=6.0,
     show_default=True,
     help="Seconds to listen for a sign of life; stations send one every 5 s unless told otherwise.",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_qc.cli.options import config_option, json_option
+from edge_qc.cli.options import Number, config_option, json_option
 
 
 @click.command("golden-part")
@@ -19,7 +19,7 @@ from edge_qc.cli.options import config_option, json_option
 @click.option(
     "--within",
     "within_s",
-    type=click.FloatRange(1, 3600),
+    type=Number(1, 3600),
     default=60.0,
     show_default=True,
     help="Seconds to wait for its views.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edge_qc.cli.options import config_option, json_option
+from edge_qc.cli.options import Number, config_option, json_option
 
 
 @click.command("install")
@@ -21,7 +21,7 @@ from edge_qc.cli.options import config_option, json_option
 @click.option(
     "--within",
     "within_s",
-    type=click.FloatRange(1, 86_400),
+    type=Number(1, 86_400),
     default=3600.0,
     show_default=True,
     help="Seconds to wait for those parts.",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_qc.cli.broker import broker_and_topic, broker_options
-from edge_qc.cli.options import Share
+from edge_qc.cli.options import Number, Share
 
 _SESSION_S = 3600
 
@@ -24,7 +24,7 @@ _SESSION_S = 3600
 @click.option(
     "--after",
     "after_s",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=60.0,
     show_default=True,
     help="Seconds for which DEAD, FAULT or a missing broker must last.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ class ViewSize(click.ParamType):  # type: ignore[type-arg]
             wanted = "wanted HEIGHTxWIDTH in pixels such as 320x96, or 96 for a square"
             self.fail(f"{value!r}: {wanted}", param, ctx)
         return int(parts[0]), int(parts[-1])
+
+
+class Number(click.FloatRange):
+    """A number in a range, which NaN and infinity are in none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number in the range {self._describe_range()}", param, ctx)
+        return number
 
 
 class Share(click.ParamType):  # type: ignore[type-arg]

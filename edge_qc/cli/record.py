@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_qc.cli.broker import broker_and_topic, broker_options
-from edge_qc.cli.options import database_option
+from edge_qc.cli.options import Number, database_option
 
 _SESSION_S = 14 * 86_400
 
@@ -29,7 +29,7 @@ _SESSION_S = 14 * 86_400
 )
 @click.option(
     "--keep-days",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Delete messages older than this; by default never. Counts and labelled verdicts stay.",
 )
 @click.option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_qc.cli.broker import broker_and_topic, broker_options
+from edge_qc.cli.options import Number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ _KEYS_S = 0.05
 @click.option(
     "--for",
     "for_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="End after this many seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Every message as one line of JSON.")

@@ -12,7 +12,6 @@ from typing import Literal
 
 from edge_qc.errors import SettingsError
 from edge_qc.output.block import Block
-from edge_qc.output.result import id_number
 from edge_qc.settings import OutputTable
 
 Kind = Literal["word", "number", "text"]
@@ -217,8 +216,3 @@ def text_of(words: Sequence[int], field: Field, table: OutputTable) -> str:
     raw = b"".join(word.to_bytes(2, table.byte_order) for word in own)
     text = raw.partition(b"\0")[0].decode("ascii", "replace").strip()
     return "".join(sign if sign.isprintable() else "?" for sign in text)
-
-
-def narrowed(text: str | None, table: OutputTable) -> int:
-    """An id as a number in the output's width."""
-    return id_number(text, table.number_registers)

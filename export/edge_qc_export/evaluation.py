@@ -34,7 +34,6 @@ from edge_qc_export.learn.network import normalised
 
 Advance = Callable[[int], None]
 
-SPLITS = ("train", "held-out", "test")
 _BATCH = 64
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edge_qc.cli.options import Share, json_option
+from edge_qc.cli.options import Number, Share, json_option
 from edge_qc_export.commands.options import sign_option
 
 
@@ -79,21 +79,21 @@ from edge_qc_export.commands.options import sign_option
 )
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
     help="Share of known parts called drift at its threshold; without defects, of GOOD stopped.",
 )
 @click.option(
     "--prior",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
     help="Share of parts that are drift, as the decision assumes it.",
 )
 @click.option(
     "--assumed-auroc",
-    type=click.FloatRange(0.5, 1, max_open=True),
+    type=Number(0.5, 1, max_open=True),
     default=0.9,
     show_default=True,
     help="Assumed AUROC of drift, if there is no defect to leave out and measure it.",
@@ -106,7 +106,7 @@ from edge_qc_export.commands.options import sign_option
 )
 @click.option(
     "--review-margin",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=0.0,
     show_default=True,
     help="REVIEW where another disposition costs less than 1 + this times as much.",
@@ -119,7 +119,13 @@ from edge_qc_export.commands.options import sign_option
     metavar="MIB",
     help="What the fit of PaDiM may take.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the choice of channels.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the choice of channels.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -198,12 +204,13 @@ def command(
     from edge_qc.errors import UsageError
     from edge_qc_export.gate.mix import read_mix
     from edge_qc_export.learn.checkpoints import load_run, newest_run
-    from edge_qc_export.packing.bundle_folder import pack_bundle
+    from edge_qc_export.packing.bundle_folder import archive_of, pack_bundle, require_free_archive
     from edge_qc_export.progress import ConsoleReporter
     from edge_qc_export.release import release
     from edge_qc_export.release.fitting import FitSettings
     from edge_qc_export.release.manifest import ReleaseSettings
     from edge_qc_export.release.telling import document_of, lines_of
+    from edge_qc_export.whole_file import write_whole
 
     if grid is not None and grid != "finest" and not grid.isdecimal():
         raise UsageError(f"grid {grid!r}: wanted 'finest' or a number of rows")
@@ -240,10 +247,12 @@ def command(
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     loaded = load_run(folder)
     place = Path("bundles") / folder.resolve().name if out is None else out
+    if archive:
+        require_free_archive(archive_of(place))
     with ConsoleReporter() as reporter:
         released = release(loaded, place, settings, reporter)
     bundle = released.bundle
-    packed = bundle.path.with_name(f"{bundle.path.name}.tar.zst") if archive else None
+    packed = archive_of(bundle.path) if archive else None
     if packed is not None:
         pack_bundle(bundle.path, packed)
     answer = document_of(released, folder, packed)
@@ -253,7 +262,7 @@ def command(
     report = _prove(bundle.path, target, station_command, engine)
     if report is not None:
         kept = bundle.path.with_name(f"{bundle.path.name}.acceptance.json")
-        kept.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_whole(kept, (json.dumps(report, indent=2) + "\n").encode())
         answer |= {"acceptance": report, "acceptance_report": str(kept)}
     if as_json:
         click.echo(json.dumps(answer, ensure_ascii=False, indent=2))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edge_qc.cli.options import Share
+from edge_qc.cli.options import Number, Share
 
 
 @click.command("synth")
@@ -36,7 +36,7 @@ from edge_qc.cli.options import Share
 )
 @click.option(
     "--turn",
-    type=click.FloatRange(0, 45),
+    type=Number(0, 45),
     default=0.0,
     help="Parts are turned by up to so many degrees to either side.",
 )

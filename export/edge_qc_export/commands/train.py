@@ -34,7 +34,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--interpolation", type=click.Choice(["area", "nearest"]), default="area", show_default=True
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--loss",
     default="cross-entropy",

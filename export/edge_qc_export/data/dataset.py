@@ -86,8 +86,8 @@ def read_samples(
     user should know of how the set was read is appended. sessions: where they are read from.
     any_label: others than the challenge's may occur beside those.
 
-    Where the test part is folders, a class that is not in ``labels`` was never learned: its
-    pictures are drift.
+    A class of the test part that is not in ``labels`` was never learned: its pictures are drift. In
+    the challenge's tables that holds for the challenge's own classes.
     """
     if not root.is_dir():
         kind = "a file" if root.exists() else "nothing"
@@ -100,6 +100,9 @@ def read_samples(
     said: list[str] = []
     if any((root / name).exists() for name in (TRAIN_TABLE, TEST_TABLE, "input_train")):
         samples = _challenge_samples(root, part, found)
+        if part == "test" and labels is not None:
+            # In a table any other name is one misspelt, and must not pass for drift.
+            samples = _never_learned_as_drift(samples, labels, said, CHALLENGE_CLASSES)
     else:
         samples = folder_samples(root, part, dies, found, said)
         if part == "test" and labels is not None:
@@ -167,9 +170,14 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
 
 
 def _never_learned_as_drift(
-    samples: Sequence[Sample], labels: Collection[str], notes: list[str]
+    samples: Sequence[Sample],
+    labels: Collection[str],
+    notes: list[str],
+    among: Collection[str] | None = None,
 ) -> list[Sample]:
-    unknown = sorted({str(s.label) for s in samples} - {*labels, DRIFT})
+    """among: only these names; None for any."""
+    named = {s.label for s in samples if s.label and (among is None or s.label in among)}
+    unknown = sorted(named - {*labels, DRIFT})
     if unknown:
         notes.append(f"not learned, so drift in the test part: {', '.join(unknown)}")
     return [replace(s, label=DRIFT) if s.label in unknown else s for s in samples]
@@ -198,8 +206,13 @@ def _known_samples(
     any_label: bool,
 ) -> list[Sample]:
     """The samples whose label, die and file are as they should be."""
+    guessed = ""
     if labels is None and not any_label and {s.label for s in samples} & set(CHALLENGE_CLASSES[1:]):
         labels = CHALLENGE_CLASSES
+        guessed = (
+            ", the challenge's classes, as other labels here are. If it is a class of your own, "
+            "name all classes with --costs"
+        )
     known = []
     for sample in samples:
         texts = []
@@ -210,7 +223,9 @@ def _known_samples(
             texts.append(f"{sample.filename} has no label")
         elif label not in (None, DRIFT) and labels is not None and label not in labels:
             wanted = ", ".join(sorted(set(labels) - {DRIFT}))
-            texts.append(f"{sample.filename} has the unknown label {label!r}; wanted {wanted}")
+            texts.append(
+                f"{sample.filename} has the unknown label {label!r}; wanted {wanted}{guessed}"
+            )
         if sample.die not in dies:
             wanted = ", ".join(sorted(dies))
             texts.append(f"{sample.filename} has the unknown die {sample.die!r}; wanted {wanted}")

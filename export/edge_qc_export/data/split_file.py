@@ -57,6 +57,7 @@ def held_out_by(parts: dict[str, str], samples: Sequence[Sample], file: Path) ->
     if unknown or len(parts) != len(samples):
         raise DataError(
             f"split {file}: is of another data set: {len(parts)} files where the data has "
-            f"{len(samples)}, {len(unknown)} of them not in the split. Delete it, or name its data"
+            f"{len(samples)}, {len(unknown)} of them not in the split. Name the data that it "
+            "was made of, or train again"
         )
     return np.array([parts[sample.filename] == HELD_OUT for sample in samples])

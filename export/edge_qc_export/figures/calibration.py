@@ -90,8 +90,8 @@ def tail_from_scores(scores: NDArray[np.floating], what: str, needed: int = FEWE
     count = len(values)
     if count < needed:
         raise DataError(
-            f"{what}: {count} labelled images, wanted at least {needed} to set a threshold. "
-            "Add labelled images"
+            f"{what}: {count} images, wanted at least {needed} to set a threshold. Add labelled "
+            "images"
         )
     if not np.isfinite(values).all():
         raise DataError(f"{what}: a score is not finite. Train the network again")

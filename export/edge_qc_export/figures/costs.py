@@ -81,7 +81,11 @@ def read_costs(file: Path) -> dict[str, dict[str, float]]:
     if not isinstance(document, dict) or not all(isinstance(r, dict) for r in document.values()):
         raise DataError(f"costs {file}: wanted {{true: {{predicted: cost}}}} by class name")
     costs = {
-        label_from_text(true): {label_from_text(name): cost for name, cost in row.items()}
+        # The right answer costs nothing, and need not be said to.
+        label_from_text(true): {
+            label_from_text(true): 0,
+            **{label_from_text(name): cost for name, cost in row.items()},
+        }
         for true, row in document.items()
     }
     faults = _faults(costs)

@@ -49,8 +49,8 @@ def print_scores(scores: Scores) -> None:
 
 
 def _number(value: float) -> str:
-    return f"{value:.4f}" if math.isfinite(value) else "–"
+    return f"{value:.4f}" if math.isfinite(value) else "-"
 
 
 def _interval(figure: Figure) -> str:
-    return f"{_number(figure.low)} to {_number(figure.high)}" if math.isfinite(figure.low) else "–"
+    return f"{_number(figure.low)} to {_number(figure.high)}" if math.isfinite(figure.low) else "-"

@@ -93,9 +93,11 @@ class TrainingConfig:
             ("size", None if self.size is None else min(self.size), 8),
             ("patience", self.patience, 1),
             ("threads", self.threads, 1),
+            ("seed", self.seed, 0),
         ):
             if value is not None and value < least:
-                raise UsageError(f"{name} {value}: wanted at least {least}")
+                never = ", or 0 for never" if name == "patience" else ""
+                raise UsageError(f"{name} {value}: wanted at least {least}{never}")
         if not 0 < self.learning_rate < math.inf:
             raise UsageError(f"learning rate {self.learning_rate}: wanted a number above 0")
         for name, choice, known in (
@@ -105,6 +107,11 @@ class TrainingConfig:
         ):
             if choice not in known:
                 raise UsageError(f"{name} {choice!r} is unknown; wanted one of {', '.join(known)}")
+        if self.network not in TRUNKS and self.weights not in (None, "none"):
+            raise UsageError(
+                f"weights {self.weights!r}: {self.network} starts from random numbers. Leave "
+                f"--weights out, or take a network with a trunk: {', '.join(TRUNKS)}"
+            )
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"run {self.out}: is a file. Name a folder with --out")
         taken = [n for n in (checkpoints.RUN, checkpoints.RESUME) if (self.out / n).exists()]

@@ -9,10 +9,12 @@ sha256 is checked before a byte is interpreted, and what is interpreted are tens
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import pickle
 import re
+import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -111,7 +113,9 @@ def _resnet_from_torchvision(network: str) -> dict[str, Tensor]:
     if place.exists():
         return _trunk_alone(_checked_tensors(place, _hash_in(name)), network)
     try:
-        state: dict[str, Tensor] = entry.get_state_dict(progress=False, check_hash=True)
+        # It says where it downloads from; standard output may be somebody's JSON.
+        with contextlib.redirect_stdout(sys.stderr):
+            state: dict[str, Tensor] = entry.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"ImageNet weights of {network}: cannot be fetched ({error}). Fetch {entry.url} on a "

@@ -7,9 +7,12 @@ their state.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edge_qc.errors import DataError
+from edge_qc.errors import DataError, EdgeQCError, UsageError
 from edge_qc_export.learn import checkpoints
 from edge_qc_export.learn.network import Network
 
@@ -117,6 +120,32 @@ def read_state(
     )
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """A run's folder for one training at a time; it is made, and goes again if nothing comes into
+    it. Raises UsageError if another has it, EdgeQCError if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise EdgeQCError(
+            f"run {folder}: cannot be made ({error.strerror}). Name another folder with --out"
+        ) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"run {folder}: another training writes into it. Name another folder with --out, "
+                "or wait until that one has ended"
+            ) from None
+        yield
+    finally:
+        os.close(fd)
+        with suppress(OSError):
+            folder.rmdir()
+
+
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
@@ -129,7 +158,14 @@ def _require_same(
             f"{file}: is of the classes {', '.join(state['classes'])}; the data has "
             f"{', '.join(classes)}. Train into another folder, or give the same data"
         )
-    before = state["settings"]
+    require_same_settings(file, state["settings"], settings)
+
+
+def require_same_settings(
+    file: Path, before: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    """Raises DataError if a run that is gone on with was made with other settings (see
+    ``TrainingConfig.fixed_settings``)."""
     changed = [name for name in sorted(before) if before[name] != settings.get(name)]
     if changed:
         shown = ", ".join(f"{name} {before[name]!r} -> {settings.get(name)!r}" for name in changed)

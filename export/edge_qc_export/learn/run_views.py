@@ -43,11 +43,6 @@ class LabelledViews:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def class_indices(self, classes: Sequence[str]) -> NDArray[np.int64]:
-        """(n,): the place of each label in ``classes``. KeyError for DRIFT."""
-        place = {name: index for index, name in enumerate(classes)}
-        return np.array([place[label] for label in self.labels], np.int64)
-
 
 def joined(one: LabelledViews, other: LabelledViews | None) -> LabelledViews:
     """Both, in order."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import datetime, timezone
 
 import numpy as np
@@ -28,7 +28,7 @@ from edge_qc_export.learn.network import Network, trunk_learns
 from edge_qc_export.learn.networks import DEFAULT_NETWORK, build_network
 from edge_qc_export.learn.preparation import TrainingData, normalisation, prepare
 from edge_qc_export.learn.processes import Processes, joined_processes
-from edge_qc_export.learn.resuming import Outcome
+from edge_qc_export.learn.resuming import Outcome, claimed, require_same_settings
 from edge_qc_export.learn.trunk_cache import CachedSource, PlainSource, Source
 from edge_qc_export.progress import Reporter
 from edge_qc_export.whole_file import write_whole
@@ -51,7 +51,9 @@ def train(config: TrainingConfig, reporter: Reporter | None = None) -> Run:
         if not processes.first:
             reporter = Reporter()
         try:
-            return _train(config, processes, reporter)
+            with claimed(config.out) if processes.first else nullcontext():
+                # Once more: another training may have ended there meanwhile.
+                return _train(config.checked(), processes, reporter)
         except KeyboardInterrupt as error:
             raise EdgeQCError(
                 f"stopped; the epochs that were finished are whole in {config.out}. "
@@ -61,8 +63,11 @@ def train(config: TrainingConfig, reporter: Reporter | None = None) -> Run:
 
 def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> Run:
     if config.resume and (config.out / checkpoints.RUN).exists():
+        done = load_run(config.out)
+        asked = config.learning_of(len(done.classes)).fixed_settings()
+        require_same_settings(config.out / checkpoints.RUN, done.settings, asked)
         reporter.note(f"{config.out} is done already")
-        return load_run(config.out)
+        return done
     pretrained.require_weights(config.network, config.weights or "none")
     data = prepare(config, processes, reporter)
     config = config.learning_of(len(data.classes))
@@ -81,7 +86,7 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
     if alone and trunk_learns(network):
         raise UsageError(
             f"data {config.data}: holds only {GOOD} images, which teach a trunk nothing. Take "
-            f"{DEFAULT_NETWORK} or --unfreeze 0, or add images of defects"
+            f"{DEFAULT_NETWORK}, or a ResNet with --unfreeze 0, or add images of defects"
         )
     if alone:
         reporter.note(

@@ -21,10 +21,28 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_qc.bundle.manifest import DIGEST, MANIFEST, SIGNATURE, FileEntry, Manifest
 from edge_qc.bundle.verification import Bundle, open_bundle
 from edge_qc.errors import EdgeQCError, UsageError
+from edge_qc_export.whole_file import write_whole
+
+
+def archive_of(bundle: Path) -> Path:
+    """The name of its archive, beside it."""
+    whole = bundle if bundle.name else bundle.resolve()
+    return whole.with_name(f"{whole.name}.tar.zst")
+
+
+def require_free_archive(file: Path) -> None:
+    """Raise UsageError where an archive's name is taken."""
+    if file.exists():
+        raise UsageError(f"archive {file}: is there already. Give another --out, or remove it")
 
 
 def require_free(out: Path) -> None:
-    """Raise UsageError where ``out`` is taken: a bundle is written once and never changed."""
+    """Raise UsageError where ``out`` is taken, since a bundle is written once and never changed, or
+    where no folder can be made."""
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        why = "cannot be written" if above.is_dir() else "is a file"
+        raise UsageError(f"bundle {out}: {above} {why}. Give another --out")
     if out.is_symlink() or out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(
             f"bundle {out}: something is there already, and a bundle is never changed. "
@@ -92,8 +110,7 @@ def pack_bundle(bundle: Path, file: Path) -> None:
     """
     import zstandard
 
-    if file.exists():
-        raise UsageError(f"archive {file}: is there already. Give another --out, or remove it")
+    require_free_archive(file)
     packed = io.BytesIO()
     # No owner, no time, names in order: nothing but what the bundle is.
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -103,7 +120,4 @@ def pack_bundle(bundle: Path, file: Path) -> None:
                 member = tarfile.TarInfo(f"{bundle.name}/{entry.relative_to(bundle).as_posix()}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-    try:
-        file.write_bytes(zstandard.ZstdCompressor(level=10).compress(packed.getvalue()))
-    except OSError as error:
-        raise EdgeQCError(f"archive {file}: cannot be written ({error.strerror})") from error
+    write_whole(file, zstandard.ZstdCompressor(level=10).compress(packed.getvalue()))

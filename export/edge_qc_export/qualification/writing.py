@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_qc.bundle.manifest import Manifest
-from edge_qc.errors import DataError
+from edge_qc.errors import DataError, UsageError
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import Sample, read_samples
 from edge_qc_export.evaluation import labelled
@@ -80,6 +80,7 @@ def qualify(
     key = None if key_file is None else read_private_key(key_file)
     with opened(bundle) as inspection:
         manifest = inspection.bundle.manifest
+        _require_free(out, inspection.bundle.id)
         samples, chosen = _samples(data, manifest, part)
         reporter.begin("judge", len(samples))
         judged = judge_samples(inspection, samples, reporter.advance)
@@ -155,6 +156,27 @@ def _notes(manifest: Manifest, samples: Sequence[Sample], part: str) -> list[str
     return notes
 
 
+def _require_free(out: Path, bundle_id: str) -> None:
+    """An unsigned qualification of the same bundle may be made anew; any other is a document that
+    somebody may hold up. Raises UsageError."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"qualification {out}: is a file. Name a folder with --out")
+    what = None
+    if (out / SIGNATURE).exists():
+        what = "a signed qualification"
+    elif (out / DOCUMENT).exists():
+        try:
+            before = json.loads((out / DOCUMENT).read_text(encoding="utf-8"))["id"]
+        except (OSError, ValueError, TypeError, KeyError):
+            before = None
+        what = None if before == bundle_id else "the qualification of another bundle"
+    if what is not None:
+        raise UsageError(
+            f"qualification {out}: holds {what} already. Name another folder with --out, or move "
+            "that one away"
+        )
+
+
 def _write(
     out: Path, page: bytes, document: Mapping[str, Any], key: Ed25519PrivateKey | None
 ) -> None:
@@ -163,9 +185,6 @@ def _write(
     write_whole(out / DOCUMENT, raw)
     if key is not None:
         write_whole(out / SIGNATURE, key.sign(raw))
-    else:
-        # One of an earlier run would no longer belong to the document.
-        (out / SIGNATURE).unlink(missing_ok=True)
 
 
 def _share_json(found: Share) -> dict[str, Any]:

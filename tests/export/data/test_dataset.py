@@ -44,6 +44,27 @@ def test_drift_is_one_label_however_it_is_spelt(tmp_path: Path, spelling: str) -
     assert [s.label for s in read_samples(tmp_path, "test", DIES)] == [DRIFT, "GOOD"]
 
 
+def test_a_defect_that_was_not_learned_is_drift_and_a_misspelt_one_a_fault(
+    tmp_path: Path,
+) -> None:
+    """Of a bundle of GOOD parts alone, in the challenge's tables."""
+    write_challenge(tmp_path, {"GOOD": 2}, {"GOOD": 1, "Missing": 1})
+    notes: list[str] = []
+    samples = read_samples(tmp_path, "test", DIES, ("GOOD", DRIFT), notes=notes)
+    assert [s.label for s in samples] == ["GOOD", DRIFT]
+    assert notes == ["not learned, so drift in the test part: Missing"]
+    truth = tmp_path / "Y_test_truth.csv"
+    truth.write_text(truth.read_text().replace("Missing", "Mising"))
+    with pytest.raises(DataError, match="unknown label 'Mising'"):
+        read_samples(tmp_path, "test", DIES, ("GOOD", DRIFT))
+
+
+def test_a_class_of_ones_own_beside_the_challenges_names_the_way(tmp_path: Path) -> None:
+    write_challenge(tmp_path, {"GOOD": 2, "Missing": 2, "bent": 2})
+    with pytest.raises(DataError, match=r"'bent'.*name all classes with --costs"):
+        read_samples(tmp_path, "train", DIES)
+
+
 def test_a_test_part_without_truth_has_no_labels(tmp_path: Path) -> None:
     write_challenge(tmp_path, {"GOOD": 2}, {"GOOD": 2})
     (tmp_path / "Y_test_truth.csv").unlink()

@@ -91,7 +91,7 @@ def test_any_scores_give_a_falling_tail_or_a_refusal(scores: list[float]) -> Non
 
 
 def test_too_few_scores_are_refused_with_the_number_needed() -> None:
-    with pytest.raises(DataError, match=f"29 labelled images, wanted at least {FEWEST}"):
+    with pytest.raises(DataError, match=f"29 images, wanted at least {FEWEST}"):
         tail_from_scores(SCORES[:29], "score")
 
 

@@ -81,6 +81,12 @@ def test_a_file_that_is_wrong_is_told(tmp_path: Path, document: object, told: st
     assert str(file) in str(caught.value)
 
 
+def test_the_right_answer_costs_nothing_unless_said(tmp_path: Path) -> None:
+    file = tmp_path / "costs.json"
+    file.write_text(json.dumps({"GOOD": {"bent": 3}, "bent": {"GOOD": 4}}))
+    assert read_costs(file) == {"GOOD": {"GOOD": 0, "bent": 3}, "bent": {"GOOD": 4, "bent": 0}}
+
+
 def test_a_file_that_is_not_json_is_told(tmp_path: Path) -> None:
     (tmp_path / "costs.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read as JSON"):

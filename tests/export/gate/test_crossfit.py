@@ -152,5 +152,5 @@ def test_scores_that_are_not_numbers_are_refused() -> None:
 
 def test_too_few_good_parts_are_refused_with_the_number() -> None:
     parts = parts_of({GOOD: 20, "flat": 60})
-    with pytest.raises(DataError, match="20 labelled images, wanted at least 30"):
+    with pytest.raises(DataError, match="20 images, wanted at least 30"):
         fit_gate(cross_fit(parts, 16), WISH)

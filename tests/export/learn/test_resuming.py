@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from edge_qc.errors import DataError, EdgeQCError
+from edge_qc.errors import DataError, EdgeQCError, UsageError
 from edge_qc_export.learn import checkpoints, epochs
 from edge_qc_export.learn.training import Run, TrainingConfig, load_run, train
 from edge_qc_export.progress import Reporter
@@ -175,6 +175,37 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(
 
 def test_resuming_a_run_that_is_done_gives_it_back(config: TrainingConfig, whole: Run) -> None:
     assert train(replace(config, resume=True)) == load_run(whole.folder)
+
+
+def test_a_run_that_is_done_is_not_given_back_for_another(
+    config: TrainingConfig, whole: Run
+) -> None:
+    with pytest.raises(DataError, match=r"run\.json: was made with other settings: seed 0 -> 7"):
+        train(replace(config, resume=True, seed=7))
+
+
+def test_two_trainings_do_not_write_into_one_folder(
+    config: TrainingConfig, whole: Run, tmp_path: Path
+) -> None:
+    ours = replace(config, out=tmp_path / "run")
+    other = replace(ours, seed=5, epochs=1)
+    told: list[str] = []
+
+    def start_another() -> None:
+        with pytest.raises(UsageError) as caught:
+            train(other)
+        told.append(str(caught.value))
+
+    assert_same_run(train(ours, During(1, start_another)), whole)
+    assert "another training writes into it" in told[0]
+
+
+def test_a_training_that_cannot_begin_leaves_no_folder(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError):
+        train(replace(config, data=tmp_path / "none", out=tmp_path / "run"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def stopped(config: TrainingConfig, folder: Path) -> TrainingConfig:

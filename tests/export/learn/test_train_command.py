@@ -92,6 +92,21 @@ def test_good_alone_trains_and_exports_and_says_what_nothing_bounds(tmp_path: Pa
     assert manifest.gate.bound is None
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "file.safetensors"])
+def test_a_network_without_a_trunk_takes_no_weights(tmp_path: Path, weights: str) -> None:
+    arguments = ["data", "--network", "cnn-basic", "--weights", weights]
+    with pytest.raises(UsageError, match="cnn-basic starts from random numbers"):
+        CliRunner().invoke(
+            command, [*arguments, "--out", str(tmp_path / "run")], catch_exceptions=False
+        )
+
+
+def test_a_seed_below_nought_is_wrong_use(tmp_path: Path) -> None:
+    said = CliRunner().invoke(command, ["data", "--seed", "-1", "--out", str(tmp_path / "run")])
+    assert said.exit_code == 2
+    assert "-1 is not in the range" in said.output
+
+
 def test_good_alone_teaches_no_trunk(tmp_path: Path) -> None:
     data = write_challenge(tmp_path / "data", {"GOOD": 60})
     arguments = [data, "--dies", data / "dies.json", "--size", "32", "--network", "cnn-basic"]

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
+from edge_qc.bundle.verification import open_bundle
 from edge_qc.errors import UsageError
 from edge_qc.parts import GOOD, Disposition, DriftFinding, Reason, Verdict
 from edge_qc_export.commands.qualify import command
@@ -108,8 +109,22 @@ def test_a_signature_that_anyone_can_check(bundle: Path, data: Path, tmp_path: P
     with pytest.raises(InvalidSignature):
         key.verify(signature, raw.replace(b'"count": ', b'"count":  '))  # type: ignore[union-attr, call-arg]
     assert made.document["page_sha256"] == hashlib.sha256(made.page.read_bytes()).hexdigest()
-    qualify(bundle, data, tmp_path / "out")
-    assert not (made.folder / "qualification.json.sig").exists(), "an old signature is not left"
+    with pytest.raises(UsageError, match="holds a signed qualification already"):
+        qualify(bundle, data, tmp_path / "out")
+    assert (made.folder / "qualification.json").read_bytes() == raw
+    assert (made.folder / "qualification.json.sig").read_bytes() == signature
+
+
+def test_only_the_same_bundle_is_qualified_anew_in_its_folder(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    qualify(bundle, data, out)
+    qualify(bundle, data, out)
+    document = out / "qualification.json"
+    document.write_text(document.read_text().replace(open_bundle(bundle).id, "0" * 64))
+    with pytest.raises(UsageError, match="holds the qualification of another bundle already"):
+        qualify(bundle, data, out)
 
 
 def test_a_damaged_photograph_is_counted_as_not_judged(

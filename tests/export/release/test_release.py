@@ -337,6 +337,28 @@ def test_an_archive_carries_the_same_bundle(released: Released, tmp_path: Path) 
         pack_bundle(released.bundle.path, files[0])
 
 
+def test_what_cannot_be_written_is_told_before_the_fit(run: Run, tmp_path: Path) -> None:
+    runner = CliRunner()
+    (tmp_path / "taken.tar.zst").touch()
+    (tmp_path / "file").touch()
+    for out, more, said in (
+        ("taken", ["--archive"], "is there already"),
+        ("file/bundle", [], "file is a file. Give another --out"),
+    ):
+        done = runner.invoke(export, [str(run.folder), "--out", str(tmp_path / out), *more])
+        assert isinstance(done.exception, UsageError)
+        assert said in str(done.exception)
+    assert {file.name for file in tmp_path.iterdir()} == {"taken.tar.zst", "file"}
+
+
+@pytest.mark.parametrize("option", ["--alpha", "--prior", "--assumed-auroc", "--review-margin"])
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_what_is_no_number_is_wrong_use(option: str, number: str) -> None:
+    done = CliRunner().invoke(export, ["run", option, number])
+    assert done.exit_code == 2
+    assert number in done.output
+
+
 def test_keygen_does_not_overwrite(tmp_path: Path) -> None:
     runner = CliRunner()
     assert runner.invoke(keygen, [str(tmp_path / "k"), "--json"]).exit_code == 0
