@@ -176,9 +176,9 @@ def test_a_label_that_the_run_does_not_know_is_told(learnt: Learnt, tmp_path: Pa
         (copy / name).symlink_to(learnt.data / name)
     with (learnt.data / "Y_test_truth.csv").open() as stream:
         rows = list(csv.reader(stream))
-    rows[3][1] = "Lift-off noir"
+    rows[3][1] = "Lift off noir"
     (copy / "Y_test_truth.csv").write_text("\n".join(",".join(row) for row in rows) + "\n")
-    with pytest.raises(DataError, match="unknown label 'Lift-off noir'; wanted Boucle plate, GOOD"):
+    with pytest.raises(DataError, match="unknown label 'Lift off noir'; wanted Boucle plate, GOOD"):
         evaluated(learnt.run.folder, copy)
 
 
