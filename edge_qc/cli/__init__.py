@@ -133,7 +133,8 @@ def _workstation_command(name: str) -> click.Command:
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 done, 1 failed and worth a retry, 2 wrong use, 78 correct a file first.",
+    epilog="Exit status: 0 done, 1 failed or the answer is no, 2 wrong use, 78 correct a file "
+    "first.",
 )
 @click.version_option(__version__, prog_name="edge-qc")
 def app() -> None:

@@ -280,7 +280,7 @@ class Outlet:
             self._expect(due.result.block, due.counter, at_s)
 
     def _expect(self, name: str, counter: int, at_s: float) -> None:
-        # While it is away, nobody knows what the ejector is told.
+        # While it is away, nobody knows what the controller tells the ejector.
         if self._confirmation is not None and name == self._confirms and self.connected:
             self._confirmation.expect(counter, at_s)
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _RETRY_S = 0.5
 _WORD = 1 << 16
 _BACK = _WORD // 2
-"""A count that is so far ahead went back: the controller began anew."""
+"""A count that is so far ahead went back: the controller started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +118,15 @@ class CounterWatch:
                 )
 
     def _further(self, before: int | None, found: int | None) -> int:
-        """How many were counted in between; 0 where the count began anew, since nobody knows."""
+        """How many were counted in between; 0 where it started again, since nobody knows."""
         if before is None or found is None:
             return 0
         further = (found - before) % _WORD
         if further < _BACK:
             return further
         log.warning(
-            "output %s: a count of the controller went from %d to %d, so it began anew; how many "
-            "came in between is not known",
+            "output %s: a count of the controller went from %d to %d, so it started again; nobody "
+            "knows how many came in between",
             self._name,
             before,
             found,

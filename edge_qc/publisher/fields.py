@@ -64,7 +64,8 @@ class EvidenceHealth(Model):
 class OutputHealth(Model):
     """One output to the machine, since the start. results: handed to it; shown: at its other
     side; passed: shown as PASS.
-    late: after their deadline. superseded: replaced before it took them. unsent: while it was away.
+    late: after their deadline. superseded: replaced before it took them, also while it was away.
+    unsent: not shown because it was away.
     unconfirmed: the ejector was silent, or moved unasked. All but ``passed`` were rejected.
     latency_ms: from trigger to output, ``p50`` and ``p99`` of the last ones, ``worst`` since the
     start; at a pin with a delay, how much later than meant."""

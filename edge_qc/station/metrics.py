@@ -132,7 +132,7 @@ _OUTPUT_COUNTS = {
     "passed": "Results shown as PASS; all others were rejected.",
     "late": "Results that came after their deadline.",
     "superseded": "Results replaced before the output took them.",
-    "unsent": "Results while the output was away.",
+    "unsent": "Results that were not shown because the output was away.",
     "unconfirmed": "Times that the ejector was silent, or moved unasked.",
 }
 

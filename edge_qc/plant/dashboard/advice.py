@@ -1,6 +1,6 @@
 """What a person should do next about a state or an event, in one sentence. Pure.
 
-docs/operations.md explains each at length.
+docs/operations.md says more of most.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ _STATES = {
 _EVENTS = {
     "bundle-rolled-back": "Install a bundle that is accepted; until then the previous one judges.",
     "broker-away": "Check the broker. Stations keep their messages until it is back.",
-    "camera-lost": "Check the camera's cable and power; its triggers are NOT_JUDGED.",
     "camera-moved": "Check the mount and the fixture; after a wanted change, edge-qc relearn.",
     "focus-lost": "Clean the lens and set the focus; after a wanted change, edge-qc relearn.",
     "golden-part-failed": "Insert the golden part again; if it fails again, stop the line.",

@@ -71,8 +71,8 @@ class HighWaterMark:
     A flipped bit in SQLite's write-ahead log makes all later commits vanish while
     ``integrity_check`` says ok; so does an older copy of the file. A ledger behind its mark has
     lost commits. Two slots, each with a checksum, are written in turn from sync to sync, so that a
-    torn write leaves the other. Nobody waits for the sync: a power cut leaves a mark that is older,
-    and none that is too high.
+    torn write leaves the other. Its sync follows some commits later: a power cut leaves a mark that
+    is older, and none that is too high.
     """
 
     _SLOT, _SLOTS = 4096, 2

@@ -173,7 +173,7 @@ class Outbox:
         severity: Severity = Severity.INFO,
         camera: str | None = None,
     ) -> Future[None]:
-        """Add an event, such as ``camera-lost``."""
+        """Add an event, such as ``ledger-gap``."""
         return self._add(Kind.EVENT, an_event(event, detail, severity, camera))
 
     def status(self) -> OutboxStatus:

@@ -157,7 +157,7 @@ def _notes(manifest: Manifest, samples: Sequence[Sample], part: str) -> list[str
 
 
 def _require_free(out: Path, bundle_id: str) -> None:
-    """An unsigned qualification of the same bundle may be made anew; any other is a document that
+    """An unsigned qualification of the same bundle may be made again; any other is a document that
     somebody may hold up. Raises UsageError."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"qualification {out}: is a file. Name a folder with --out")
