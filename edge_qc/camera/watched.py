@@ -22,6 +22,7 @@ from edge_qc.camera.files import TableRow, read_table
 from edge_qc.camera.images import SUFFIXES, read_image
 from edge_qc.camera.sources import BadImage, Grab, SourceRequest
 from edge_qc.errors import CameraError, DataError, SettingsError
+from edge_qc.system.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -271,10 +272,8 @@ def forget_gone(request: SourceRequest) -> None:
     there = set(os.listdir(folder)) if folder.is_dir() else set()
     before = remembered(memory)
     kept = [token for token in before if _name_in(token) in there] or before[-_GONE:]
-    partial = memory.with_suffix(".partial")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text("".join(f"{token}\n" for token in kept), encoding="utf-8")
-        partial.replace(memory)
+        write_whole(memory, "".join(f"{token}\n" for token in kept).encode())
     except OSError as error:
         log.warning("%s: cannot be written, so it stays as it is: %s", memory, error)

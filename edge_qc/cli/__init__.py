@@ -176,13 +176,21 @@ def status() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        # Of a file it would name it; nothing else is written without a name but our output.
-        if error.filename is not None or error.errno not in _UNWRITTEN:
+        if error.errno not in _UNWRITTEN or not _output_fails():
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"edge-qc: error: the output cannot be written: {error.strerror}", err=True)
         return 1
     return answer if isinstance(answer, int) else 0
+
+
+def _output_fails() -> bool:
+    """Whether it is standard output that cannot be written; a file's error has no name either."""
+    try:
+        os.write(sys.stdout.fileno(), b"\n")
+    except OSError:
+        return True
+    return False
 
 
 def _leave(status: int) -> NoReturn:

@@ -138,7 +138,7 @@ def acknowledge(config: Path, as_json: bool) -> None:
     for name, why in ended.items():
         click.echo(f"{name}: {why}")
     if not ended:
-        click.echo("no output is in FAULT, and no ejector's alarm stands")
+        click.echo("no output is in FAULT; alarms of ejectors count as seen to")
 
 
 @command.command("safe")

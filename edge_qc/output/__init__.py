@@ -126,11 +126,8 @@ class Outputs:
         ]
 
     def acknowledge(self) -> dict[str, str]:
-        """Acknowledge for a person. Returns the faults and the alarms of ejectors that stood, by
-        output."""
-        seen = {outlet.table.name: outlet.acknowledge() for outlet in self._outlets}
-        alarms = {name: what for name, what in seen.items() if what is not None}
-        return alarms | self._latch.acknowledge()
+        """Acknowledge for a person. Returns the faults that stood, by output."""
+        return self._latch.acknowledge()
 
     def faults(self) -> list[str]:
         """Why nothing may be GOOD until a person acknowledges."""

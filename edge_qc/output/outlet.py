@@ -54,7 +54,6 @@ class Outlet:
         self._skipped = dict.fromkeys(self.blocks, False)
         self._schedule = Schedule(table)
         self._edges_lost: str | None = None
-        self._unseen: str | None = None
         self._numbers = itertools.count()
         self._new_state = self._closing = False
         self._confirms = PART if PART in self.blocks else self.blocks[0]
@@ -151,16 +150,9 @@ class Outlet:
     def miss(self, what: str) -> None:
         """From any thread: a confirmation that did not come, or one that nobody expected."""
         self.unconfirmed += 1
-        self._unseen = what
         self._news.alarm("output-unconfirmed", what)
         if self.table.on_unconfirmed == "fault":
             self._news.fault(what)
-
-    def acknowledge(self) -> str | None:
-        """From any thread: a person has seen to it. Returns the last confirmation that was missed
-        since the one before, in words."""
-        seen, self._unseen = self._unseen, None
-        return seen
 
     def close(self) -> None:
         """Show REJECT everywhere, and give the output back."""

@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
 _WORD = 1 << 16
-_BACK = _WORD // 2
-"""A count that is so far ahead went back: the controller started again."""
+_MOST_PAST_END = 1000
+"""A count that is lower and yet further by more than this went past no end of its register: the
+controller started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class CounterWatch:
         if before is None or found is None:
             return 0
         further = (found - before) % _WORD
-        if further < _BACK:
+        if found >= before or further <= _MOST_PAST_END:
             return further
         log.warning(
             "output %s: a count of the controller went from %d to %d, so it started again; nobody "

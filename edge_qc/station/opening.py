@@ -161,8 +161,10 @@ def open_outputs(settings: Settings, control: Control, outbox: Outbox) -> Output
 
     def acknowledge(talk: Conversation) -> dict[str, Any]:
         ended = outputs.acknowledge()
-        for name, why in ended.items():
-            outbox.event("output-acknowledged", f"output {name}: {why}")
+        # Of each: an alarm that was no fault, before the last restart too, is over with it.
+        for name in {table.name for table in settings.output} | ended.keys():
+            seen = ended.get(name, "no fault stood")
+            outbox.event("output-acknowledged", f"output {name}: {seen}")
         return {"acknowledged": ended}
 
     outputs = Outputs(settings, tell)

@@ -80,9 +80,7 @@ class Sender:
         log.warning("%s %s", notice.title, notice.text)
         for target in self._targets:
             if len(target.waiting) == MOST_WAITING:
-                log.error(
-                    "%s takes no notices: the oldest of %d is lost", target.name, MOST_WAITING
-                )
+                _tell_lost(target)
             target.waiting.append(notice)
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -118,10 +116,16 @@ class Sender:
         else:
             if len(target.waiting) < MOST_WAITING:
                 target.waiting.appendleft(notice)
+            else:
+                _tell_lost(target)
             log.warning("%s does not take notices; %d wait", target.name, len(target.waiting))
             target.retry_s = time.monotonic() + target.rest_s
             target.rest_s = min(2 * target.rest_s, _LAST_REST_S)
         return taken
+
+
+def _tell_lost(target: _Target) -> None:
+    log.error("%s takes no notices: the oldest of %d is lost", target.name, MOST_WAITING)
 
 
 def _target(number: int, url: str, rest_s: float) -> _Target:

@@ -116,6 +116,21 @@ def test_a_fault_ends_good_until_a_person_acknowledges(
     assert "output-acknowledged" in json.dumps(station.said("event"))
 
 
+def test_a_person_who_has_looked_ends_an_alarm_that_was_no_fault(
+    tmp_path: Path, controller: ModbusController
+) -> None:
+    """Whoever is notified of alarms waits for that, whatever the station remembers of them."""
+    with running_station(settings_with(tmp_path, controller), State.RUNNING) as station:
+        client = connect(tmp_path, command="output-acknowledge")
+        assert client is not None
+        with client:
+            (answer,) = client.answers()
+        assert answer["acknowledged"] == {}
+        station.wait_until(
+            lambda: "output-acknowledged" in [said["event"] for said in station.said("event")]
+        )
+
+
 def test_the_controller_triggers_and_its_words_come_back(
     tmp_path: Path, controller: ModbusController
 ) -> None:
