@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from edge_qc.errors import DataError, EdgeQCError, UsageError
+from edge_qc.system.whole_file import PARTIAL
 from edge_qc_export.learn import checkpoints
 from edge_qc_export.learn.network import Network
 
@@ -122,8 +123,10 @@ def read_state(
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """A run's folder for one training at a time; it is made, and goes again if nothing comes into
-    it. Raises UsageError if another has it, EdgeQCError if it cannot be made."""
+    """A run's folder for one training at a time, without what a killed one left half written. One
+    that is made here goes again if nothing comes into it. Raises UsageError if another training has
+    it, EdgeQCError if it cannot be made."""
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -139,11 +142,14 @@ def claimed(folder: Path) -> Iterator[None]:
                 f"run {folder}: another training writes into it. Name another folder with --out, "
                 "or wait until that one has ended"
             ) from None
+        for partial in folder.glob(f".*{PARTIAL}"):
+            partial.unlink(missing_ok=True)
         yield
     finally:
         os.close(fd)
-        with suppress(OSError):
-            folder.rmdir()
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -167,10 +167,28 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(
     text = str(caught.value)
     assert "safetensors: cannot be written" in text
     assert "The previous one is whole. Make room and go on with --resume" in text
-    assert not list(ours.out.glob(".*.partial"))
+    assert not list(ours.out.glob(".*"))
     _, state = checkpoints.read_tensors(ours.out / "resume.safetensors")
     assert state["epoch"] == 2
     assert_same_run(train(replace(ours, resume=True)), whole)
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_start(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    """Each may be as large as a network."""
+    ours = stopped(replace(config, epochs=2), tmp_path)
+    half = ours.out / ".resume.safetensors.4711.new"
+    half.write_bytes(bytes(1000))
+    train(ours)
+    assert not half.exists()
+
+
+def test_an_empty_folder_that_was_there_stays(config: TrainingConfig, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(DataError):
+        train(replace(config, data=tmp_path / "none", out=tmp_path / "run"))
+    assert (tmp_path / "run").is_dir()
 
 
 def test_resuming_a_run_that_is_done_gives_it_back(config: TrainingConfig, whole: Run) -> None:
