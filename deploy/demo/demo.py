@@ -54,6 +54,7 @@ def main() -> int:
         verdicts = run_line(settings, f"{host}:{port}", sum(map(len, frames.values())), folder)
 
     step(5, "The bundle's qualification: one page for whoever has to trust it")
+    shutil.rmtree(folder / "qualification", ignore_errors=True)
     edge_qc("qualify", bundle, data, "--out", folder / "qualification")
 
     step(6, "What the line said, against what the parts are")
