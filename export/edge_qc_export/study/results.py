@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_qc.errors import DataError, EdgeQCError
+from edge_qc.system.whole_file import write_whole
 
 RESULT, TABLE = "result.json", "study"
 
@@ -66,11 +67,9 @@ def read_row(folder: Path) -> Row | None:
 
 def write_text(file: Path, text: str) -> None:
     """Write a file whole. Raises EdgeQCError."""
-    partial = file.with_name(f".{file.name}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
+        write_whole(file, text.encode())
     except OSError as error:
         raise EdgeQCError(
             f"{file}: cannot be written ({error.strerror}). Free disk space and run study again: "

@@ -81,5 +81,10 @@ def test_a_letter_that_the_terminal_lacks_ends_nothing(tmp_path: Path) -> None:
 
 
 def test_closed_streams_are_no_error() -> None:
-    command = f"{shlex.join(EDGE_QC)} --help >&- 2>&-"
+    """A library that flushes them, as multiprocessing does, finds something to flush."""
+    code = (
+        "import sys; from edge_qc import cli\n"
+        "cli.app = lambda **_: (sys.stdout.flush(), sys.stderr.flush()) and 0; cli.main()"
+    )
+    command = f"{shlex.join([sys.executable, '-c', code])} >&- 2>&-"
     assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
