@@ -37,11 +37,13 @@ _OPTIONS = {
     "x": int,
     "y": int,
 }
+# GenICam names a mosaic by its first row. So do these constants of OpenCV; its older, shorter ones
+# name the second row, and would swap red and blue.
 _TO_BGR = {
-    "BayerGR8": cv2.COLOR_BayerGR2BGR,
-    "BayerRG8": cv2.COLOR_BayerRG2BGR,
-    "BayerGB8": cv2.COLOR_BayerGB2BGR,
-    "BayerBG8": cv2.COLOR_BayerBG2BGR,
+    "BayerGR8": cv2.COLOR_BayerGRBG2BGR,
+    "BayerRG8": cv2.COLOR_BayerRGGB2BGR,
+    "BayerGB8": cv2.COLOR_BayerGBRG2BGR,
+    "BayerBG8": cv2.COLOR_BayerBGGR2BGR,
     "RGB8": cv2.COLOR_RGB2BGR,
     "RGB8Packed": cv2.COLOR_RGB2BGR,
 }
@@ -202,19 +204,27 @@ class AravisSource:
         )
 
     def _pixels(self, buffer: Any) -> NDArray[np.uint8]:
-        width, height = buffer.get_image_width(), buffer.get_image_height()
-        channels = 3 if self._format.startswith(("RGB", "BGR")) else 1
-        data = np.frombuffer(buffer.get_data(), np.uint8)[: width * height * channels]
-        pixels = data.reshape((height, width) if channels == 1 else (height, width, channels))
-        if self._format in _TO_BGR:
-            return np.asarray(cv2.cvtColor(pixels, _TO_BGR[self._format]), np.uint8)
-        return pixels
+        data = np.frombuffer(buffer.get_data(), np.uint8)
+        return unpacked(data, self._format, buffer.get_image_height(), buffer.get_image_width())
 
     def close(self) -> None:
         """Give the camera back; of no effect on one that is gone."""
         if not self._lost.is_set():
             with suppress(self._glib_error):
                 self._camera.stop_acquisition()
+
+
+def unpacked(
+    data: NDArray[np.uint8], pixel_format: str, height: int, width: int
+) -> NDArray[np.uint8]:
+    """The picture in a buffer, uint8, (H, W) grey or (H, W, 3) BGR. data: uint8 bytes, at least as
+    many as the picture has. pixel_format: GenICam's name of one that the source takes."""
+    channels = 3 if pixel_format.startswith(("RGB", "BGR")) else 1
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    pixels = data[: height * width * channels].reshape(shape)
+    if pixel_format in _TO_BGR:
+        return np.asarray(cv2.cvtColor(pixels, _TO_BGR[pixel_format]), np.uint8)
+    return pixels
 
 
 def _parts(request: SourceRequest) -> tuple[str, dict[str, Any]]:

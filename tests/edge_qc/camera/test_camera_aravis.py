@@ -39,6 +39,9 @@ real = [
     pytest.mark.skipif(bool(_missing()), reason=_missing()),
 ]
 
+BLUE, RED = 0, 2
+"""Channels of BGR."""
+
 Plug = Callable[[], "subprocess.Popen[bytes]"]
 
 
@@ -62,6 +65,34 @@ def plug() -> Iterator[Plug]:
     for process in plugged:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "mosaic"),
+    [
+        ("BayerRG8", "RGGB"),
+        ("BayerBG8", "BGGR"),
+        ("BayerGR8", "GRBG"),
+        ("BayerGB8", "GBRG"),
+        ("RGB8", None),
+        ("BGR8", None),
+    ],
+)
+def test_red_is_red_and_blue_is_blue(pixel_format: str, mosaic: str | None) -> None:
+    """The left half of the part is red, its right half blue. GenICam names a mosaic by the colours
+    of its first row, then its second."""
+    part = np.zeros((16, 32, 3), np.uint8)
+    part[:, :16, RED], part[:, 16:, BLUE] = 200, 100
+    sent = part if pixel_format == "BGR8" else part[:, :, ::-1]
+    if mosaic is not None:
+        sent = np.zeros((16, 32), np.uint8)
+        for place, colour in enumerate(mosaic):
+            seen = part[:, :, "BGR".index(colour)]
+            sent[place // 2 :: 2, place % 2 :: 2] = seen[place // 2 :: 2, place % 2 :: 2]
+    pixels = aravis.unpacked(np.ascontiguousarray(sent).ravel(), pixel_format, 16, 32)
+    inside = slice(4, 12)
+    assert (pixels[inside, 4:12] == (0, 0, 200)).all()
+    assert (pixels[inside, 20:28] == (100, 0, 0)).all()
 
 
 @marked
