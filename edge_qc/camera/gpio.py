@@ -14,9 +14,9 @@ from datetime import timedelta
 from typing import Any
 
 from edge_qc.camera.backoff import Backoff
-from edge_qc.errors import CameraError, SettingsError
-from edge_qc.extras import how_to_install
+from edge_qc.errors import CameraError
 from edge_qc.settings.triggering import Pin
+from edge_qc.system.gpiod import require_gpiod
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +27,7 @@ _BUFFERED = 64
 
 def check_pin(pin: Pin) -> None:
     """Refuse a pin that can never work. Raises SettingsError."""
-    try:
-        import gpiod  # noqa: F401
-    except ImportError as error:
-        raise SettingsError(
-            f"gpio:{pin}: the package gpiod is not installed ({error}). Install it with: "
-            + how_to_install("gpio")
-        ) from error
+    require_gpiod(f"gpio:{pin}")
 
 
 class PinWatch:
@@ -78,9 +72,12 @@ class PinWatch:
             began_s = time.monotonic()
             try:
                 self._watch()
-            except CameraError as error:
-                log.warning("%s", error)
-                self._on_trouble(str(error))
+            except Exception as error:
+                # Whatever it is: a thread that ends would leave a pin that nobody watches.
+                known = isinstance(error, CameraError)
+                said = str(error) if known else f"gpio:{self.pin}: cannot be watched ({error!r})"
+                log.warning("%s", said, exc_info=not known)
+                self._on_trouble(said)
                 delay_s = self._backoff.delay_s(attempt)
                 attempt = 0 if time.monotonic() - began_s > delay_s else attempt + 1
                 self._stopping.wait(delay_s)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_qc.errors import OutputError, SettingsError
-from edge_qc.extras import how_to_install
+from edge_qc.errors import OutputError
 from edge_qc.output.block import Block
 from edge_qc.output.layout import RegisterMap
 from edge_qc.settings import OutputTable
+from edge_qc.system.gpiod import require_gpiod
 
 
 class PinConnection:
@@ -49,13 +49,7 @@ class PinConnection:
     @staticmethod
     def check(table: OutputTable) -> None:
         """Raises SettingsError if gpiod is missing."""
-        try:
-            import gpiod  # noqa: F401
-        except ImportError as error:
-            raise SettingsError(
-                f"output {table.name}: the package gpiod is not installed ({error}). Install it "
-                f"with: {how_to_install('gpio')}"
-            ) from error
+        require_gpiod(f"output {table.name}")
 
     def toggle(self, block: str) -> bool:
         return self._toggle

@@ -6,7 +6,7 @@ import queue
 import sys
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +14,8 @@ import pytest
 from edge_qc.camera import Backoff
 from edge_qc.camera.gpio import PinWatch
 from edge_qc.errors import SettingsError
+from edge_qc.output.pin import PinConnection
+from edge_qc.settings import OutputTable
 from edge_qc.settings.triggering import Pin
 from tests.rig.publishing import wait_until
 
@@ -156,3 +158,34 @@ def test_without_gpiod_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setitem(sys.modules, "gpiod", None)
     with pytest.raises(SettingsError, match=r"pip install 'gpiod.*\(in a clone"):
         heard.watch.start()
+
+
+def test_libgpiod_1_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, heard: Any) -> None:
+    """Debian's python3-gpiod was a module of the same name with other contents."""
+    old = ModuleType("gpiod")
+    old.__file__ = "/usr/lib/python3/dist-packages/gpiod.so"
+    monkeypatch.setitem(sys.modules, "gpiod", old)
+    monkeypatch.delitem(sys.modules, "gpiod.line")
+    output = OutputTable(name="ejector", target="gpio:/dev/gpiochip0/18", deadline_ms=100)
+    for needs in (heard.watch.start, lambda: PinConnection.check(output)):
+        with pytest.raises(SettingsError, match=r"gpiod\.so, is of libgpiod 1 .*libgpiod 2.*gpiod"):
+            needs()
+
+
+def test_no_error_ends_the_watch(
+    kernel: Kernel, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw is trouble that people see, and the pin is requested again."""
+
+    def broken(path: str, **how: Any) -> Request:
+        monkeypatch.setattr(gpiod, "request_lines", kernel.request_lines)
+        raise AttributeError("seeded")
+
+    monkeypatch.setattr(gpiod, "request_lines", broken)
+    heard.watch.start()
+    wait_until(lambda: kernel.requests)
+    kernel.requests[0].edge()
+    wait_until(lambda: heard.edges)
+    assert "gpio:/dev/gpiochip0/17: cannot be watched" in heard.troubles[0]
+    assert "seeded" in heard.troubles[0]
+    assert heard.troubles[1:] == [None]
