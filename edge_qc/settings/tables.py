@@ -57,12 +57,12 @@ class EngineTable(Table):
 
 class CameraTable(Table):
     """[[camera]]: one source of frames. die: the die that it sees; None if ``table`` names the
-    die of each image. loop: start a folder or video again at its end. watch: judge images that
-    other programs put into a folder. trigger: see ``triggering``. timeout_s: a read that takes
-    longer is a camera that hangs; with a trigger, how long its picture may take. latency_ms: the
-    longest time from a frame's exposure to its arrival, for a source that does not tell when it
-    exposed one. monitor: whether process monitoring covers this camera; ``steady``, its first
-    name, is accepted."""
+    die of each image. fps: the most frames a second, of a camera that runs freely. loop: start a
+    folder or video again at its end. watch: judge images that other programs put into a folder.
+    trigger: see ``triggering``. timeout_s: a read that takes longer is a camera that hangs; with a
+    trigger, how long its picture may take. latency_ms: the longest time from a frame's exposure to
+    its arrival, for a source that does not tell when it exposed one. monitor: whether process
+    monitoring covers this camera; ``steady``, its first name, is accepted."""
 
     name: TopicLevel
     source: Source
@@ -91,6 +91,16 @@ class CameraTable(Table):
     def _die_known(self) -> CameraTable:
         if self.die is None and self.table is None:
             raise ValueError("give die, or a table that names the die of each image")
+        return self
+
+    @model_validator(mode="after")
+    def _pace_of_its_own(self) -> CameraTable:
+        if self.fps is not None and (self.watch or self.trigger != "free"):
+            whose = "watch = true" if self.watch else f"trigger = {self.trigger!r}"
+            raise ValueError(
+                f"fps = {self.fps:g} is the pace of a camera that runs freely; with {whose} every "
+                "picture that comes is judged, and fps would leave some out. Remove fps"
+            )
         return self
 
 

@@ -47,3 +47,22 @@ def test_a_wrong_one_is_refused_with_what_is_wanted(text: str, message: str) -> 
     with pytest.raises(ValidationError) as caught:
         CameraTable.model_validate({"name": "n", "source": "x", "die": "d", "trigger": text})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"trigger": "line:Line1"}, "trigger = 'line:Line1'"),
+        ({"trigger": "mqtt"}, "trigger = 'mqtt'"),
+        ({"trigger": "gpio:/dev/gpiochip0/17"}, "trigger = 'gpio:"),
+        ({"watch": True}, "watch = true"),
+    ],
+)
+def test_a_pace_is_refused_where_every_picture_counts(more: dict[str, object], named: str) -> None:
+    """It would leave out pictures that a trigger, or another program, has made."""
+    camera = {"name": "n", "source": "x", "die": "d", **more}
+    with pytest.raises(ValidationError, match="fps = 10 is the pace") as caught:
+        CameraTable.model_validate({**camera, "fps": 10})
+    assert named in str(caught.value)
+    assert "Remove fps" in str(caught.value)
+    assert CameraTable.model_validate(camera).fps is None
