@@ -9,7 +9,7 @@ from edge_qc.extras import how_to_install
 def require_gpiod(whose: str) -> None:
     """See that it is there. whose: what needs it, for the message.
 
-    Raises SettingsError where it is missing, or is of libgpiod 1, whose module has the same name.
+    Raises SettingsError if it is missing, or is of libgpiod 1, whose module has the same name.
     """
     try:
         import gpiod
