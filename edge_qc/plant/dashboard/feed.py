@@ -34,6 +34,8 @@ REFRESH_S = 0.5
 _CACHED = 64
 _RECORDS_S = {"shift": 5.0, "day": 10.0, "week": 30.0}
 """How old the figures of a period may be."""
+_AGAIN_S = 5.0
+"""After a failure."""
 _FOLLOW_S = 10.0
 _BACK = timedelta(hours=8)
 
@@ -168,23 +170,27 @@ class Feed:
         assert chosen.period is not None
         with self._records_lock:
             made = self._of_records.get(chosen)
-            if made is not None and time.monotonic() - made[0] < _RECORDS_S[chosen.period]:
+            if made is not None and time.monotonic() < made[0]:
                 return made[1]
+            good_s = _RECORDS_S[chosen.period]
             try:
                 document = self.records.sections(chosen, datetime.now(timezone.utc))
                 self.trouble = None
             except RecordError as error:
                 self.trouble = str(error)
                 document = {} if made is None else made[1]
+                good_s = _AGAIN_S
             while len(self._of_records) >= _CACHED:
                 del self._of_records[next(iter(self._of_records))]
-            self._of_records[chosen] = time.monotonic(), document
+            self._of_records[chosen] = time.monotonic() + good_s, document
             return document
 
     def _listen(self) -> None:
-        if self.records is not None:
-            self._recall(self.records)
-        self._recalled.set()
+        try:
+            if self.records is not None:
+                self._recall(self.records)
+        finally:
+            self._recalled.set()
         while not self._closing.is_set():
             received = self._subscription.read(0.25)
             trouble = self._subscription.trouble
@@ -206,6 +212,11 @@ class Feed:
         except RecordError as error:
             self.trouble = str(error)
             log.warning("%s", error)
+            return
+        except Exception as error:
+            # Something that this edition does not know must not keep it from the broker.
+            self.trouble = f"the last hours cannot be read: {error!r}"
+            log.error("%s", self.trouble)
             return
         with self._lock:
             self._plant = plant

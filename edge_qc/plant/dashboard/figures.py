@@ -54,12 +54,16 @@ def passing(window: Window, mask: Mask) -> list[float | None]:
 
 def dies(views: Window, mask: Mask) -> list[Document]:
     """What became of each die's views."""
-    found = []
-    for die in sorted({die for (_, die), kept in zip(views.sources, mask, strict=True) if kept}):
-        counts = outcomes(views, mask & views.of(die=die))
-        if counts.all:
-            found.append({"die": die, "views": counts.all, "passed": counts.passed})
-    return found
+    found: dict[str, Counts] = {}
+    for at, became in zip(np.flatnonzero(mask), views.outcomes[mask].sum(1), strict=True):
+        die = views.sources[at][1]
+        found[die] = found.get(die, 0) + became
+    counted = ((die, Outcomes(*became.tolist())) for die, became in sorted(found.items()))
+    return [
+        {"die": die, "views": counts.all, "passed": counts.passed}
+        for die, counts in counted
+        if counts.all
+    ]
 
 
 def pareto(views: Window, mask: Mask) -> list[Document]:

@@ -1,13 +1,13 @@
 """The one sentence over the page: which stations need somebody, and why. Pure.
 
-"All stations are well" stands only over a plant in which nothing is wrong: no state, alarm, yield
-of nothing, chart out of control or missing message.
+"All stations are well" stands only over a plant in which nothing is wrong: no state, open alarm,
+yield of nothing, chart out of control, missing message or station beyond those that are shown.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from edge_qc.plant.dashboard import advice
@@ -31,13 +31,6 @@ _WORDS = {
     "FAULT": "in fault",
     "UNKNOWN": "in an unknown state",
 }
-_OVER = {
-    "output-away": "output-back",
-    "output-fault": "output-acknowledged",
-    "output-unconfirmed": "output-acknowledged",
-    "golden-part-failed": "golden-part-passed",
-    "bundle-rolled-back": "bundle-accepted",
-}
 _FEWEST = 10
 """Views or parts of which none passed, before that is called a yield of nothing."""
 _LETTERS = 40
@@ -59,17 +52,18 @@ _RANK = {"bad": 0, "care": 1, "none": 2}
 
 
 def troubles(
-    stations: Iterable[Document], charts: Iterable[Document], events: Iterable[Document]
+    stations: Iterable[Document],
+    charts: Iterable[Document],
+    alarms: Callable[[str], Sequence[str]],
 ) -> list[Trouble]:
     """Everything that is wrong, by station in their order, the worst of each station first.
 
-    stations, charts, events: as ``snapshot`` shows them, the events newest first.
+    stations, charts: as ``snapshot`` shows them. alarms: a station's open alarms, by its name.
     """
     drifting: dict[str, list[str]] = {}
     for one in charts:
         if one["now_out"]:
             drifting.setdefault(one["station"], []).append(one["die"])
-    alarms = _open_alarms(events)
     found = []
     for station in stations:
         name = station["name"]
@@ -79,7 +73,7 @@ def troubles(
         ]
         of_it += [
             Trouble(name, "bad", f"in alarm ({event[:_LETTERS]})", advice.for_event(event))
-            for event in alarms.get(name, [])
+            for event in alarms(name)
         ]
         found += sorted(of_it, key=lambda trouble: _RANK[trouble.tone])
     return found
@@ -112,24 +106,11 @@ def _of_station(station: Document, drifting: Sequence[str]) -> Iterable[tuple[st
         yield "care", "behind with its outbox", advice.OUTBOX
 
 
-def _open_alarms(events: Iterable[Document]) -> dict[str, list[str]]:
-    """The alarms of each station that no later event ends."""
-    found: dict[str, list[str]] = {}
-    later: set[tuple[str, str]] = set()
-    for event in events:
-        name, what = event["station"], event["event"]
-        over = {(name, _OVER.get(what, f"{what}-over")), (name, f"{what}-over")} & later
-        # A change of state is judged by the state that is now.
-        if event["severity"] == "alarm" and not event["state"] and not over:
-            known = found.setdefault(name, [])
-            if what not in known:
-                known.append(what)
-        later.add((name, what))
-    return found
-
-
-def sentence(stations: Sequence[Document], found: Sequence[Trouble], away_since: str) -> Document:
-    """The headline: ``tone``, ``text`` and, for the broker's absence, ``since``."""
+def sentence(
+    stations: Sequence[Document], found: Sequence[Trouble], away_since: str, *, more: bool = False
+) -> Document:
+    """The headline: ``tone``, ``text`` and, for the broker's absence, ``since``. more: whether
+    stations were heard that are not among these, and may be in any state."""
     if away_since:
         text = "No connection to the broker since {since}; states unknown"
         return {"tone": "none", "text": text, "since": away_since}
@@ -144,7 +125,11 @@ def sentence(stations: Sequence[Document], found: Sequence[Trouble], away_since:
     )
     pressing = [trouble for trouble in worst if trouble.tone != "none"]
     tone = pressing[0].tone if pressing else "none" if len(worst) == len(stations) else "good"
-    return {"tone": tone, "text": _text(stations, worst, pressing), "since": ""}
+    text = _text(stations, worst, pressing)
+    if more:
+        tone = tone if tone in ("bad", "care") else "care"
+        text = f"{text}; stations beyond these {len(stations)} are not shown"
+    return {"tone": tone, "text": text, "since": ""}
 
 
 def _text(

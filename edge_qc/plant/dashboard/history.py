@@ -6,6 +6,7 @@ pair of station and die.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ BINS = 1_440
 _AHEAD = 64
 _RING = BINS + 2 * _AHEAD
 
-SOURCES = 1_024
+SOURCES = 2_048
 LABELS = 32
 OTHER = "other"
 """The name under which labels and dies beyond the limit are counted, so that invented names take no
@@ -49,11 +50,13 @@ class Window:
     """A section of the history in ``steps`` intervals. Axes: source, interval, and for ``labels``
     the label, for ``outcomes`` PASSED, REJECTED, REVIEW, UNJUDGED.
 
-    times: each interval's start, seconds since 1970. drift: score over threshold; worst is NaN if
-    nothing was judged. latency_worst: milliseconds, or NaN.
+    sources: each with its place on the first axis. of_station: the places of each station's. times:
+    each interval's start, seconds since 1970. drift: score over threshold; worst is NaN if nothing
+    was judged. latency_worst: milliseconds, or NaN.
     """
 
     sources: tuple[Source, ...]
+    of_station: Mapping[str, Sequence[int]]
     label_names: tuple[str, ...]
     times: NDArray[np.float64]
     labels: Counts
@@ -66,13 +69,10 @@ class Window:
 
     def of(self, station: str | None = None, die: str | None = None) -> NDArray[np.bool_]:
         """Select the sources of a station and a die."""
-        return np.array(
-            [
-                (station is None or station == at) and (die is None or die == seen)
-                for at, seen in self.sources
-            ],
-            dtype=bool,
-        )
+        mask = np.zeros(len(self.sources), bool)
+        places = range(len(mask)) if station is None else self.of_station.get(station, ())
+        mask[[at for at in places if die in (None, self.sources[at][1])]] = True
+        return mask
 
 
 class History:
@@ -158,8 +158,12 @@ class History:
             part = array[:count, slots].reshape(count, len(slots) // joined, joined).max(2)
             return np.where(np.isfinite(part), part, np.nan)
 
+        of_station: dict[str, list[int]] = {}
+        for (station, _), at in self._sources.items():
+            of_station.setdefault(station, []).append(at)
         return Window(
             sources=tuple(self._sources),
+            of_station=of_station,
             label_names=tuple(self._labels),
             times=np.arange(first, last, joined, dtype=np.float64) * BIN_S,
             labels=summed(self._labelled[:, :, :used]),

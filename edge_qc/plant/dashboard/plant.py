@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from edge_qc.errors import PublishError
 from edge_qc.parts import NOT_JUDGED
+from edge_qc.plant.dashboard.alarms import OpenAlarms
 from edge_qc.plant.dashboard.history import History
 from edge_qc.plant.dashboard.sequence import Numbers
 from edge_qc.plant.dashboard.station import WILLS_S, Link, Now, Station, utc_s
@@ -28,7 +29,7 @@ from edge_qc.publisher import (
 )
 from edge_qc.system.state import STOPPED, State
 
-STATIONS = 256
+STATIONS = 512
 _VERDICTS = 2_000
 _EVENTS = 500
 _MOST = 1e6
@@ -57,9 +58,9 @@ class Happening(NamedTuple):
 class PlantState:
     """Collects messages.
 
-    verdicts, refused: the latest ones, newest last; the second excludes what passed. last_s: when
-    the last message came. unreadable: messages that do not match their schema. unknown: messages of
-    stations beyond the limit.
+    verdicts, refused: the latest ones, newest last; the second excludes what passed. events: for
+    the list alone; ``alarms`` knows what is open. last_s: when the last message came. unreadable:
+    messages that do not match their schema. unknown: messages of stations beyond the limit.
     """
 
     def __init__(self) -> None:
@@ -69,6 +70,7 @@ class PlantState:
         self.verdicts: deque[tuple[str, VerdictMessage]] = deque(maxlen=_VERDICTS)
         self.refused: deque[tuple[str, VerdictMessage]] = deque(maxlen=_VERDICTS)
         self.events: deque[Happening] = deque(maxlen=_EVENTS)
+        self.alarms = OpenAlarms()
         self.link = Link()
         self.last_s: float | None = None
         self._recorded: dict[str, dict[Kind, Numbers]] = {}
@@ -117,6 +119,7 @@ class PlantState:
             # Somebody had the broker forget what it retained: of a state, the station itself.
             if kind is Kind.STATE:
                 self.stations.pop(where, None)
+                self.alarms.forget(where)
             return
         try:
             message = read_message(kind, payload)
@@ -132,16 +135,10 @@ class PlantState:
             station.numbers = self._recorded.pop(where, {})
         if isinstance(message, StateMessage):
             if station.change(message, now) and not retained:
-                self.events.append(
-                    Happening(
-                        where,
-                        now.utc,
-                        severity_of_state(message.state, message.why),
-                        message.state.value,
-                        message.why,
-                        state=message.state,
-                    )
-                )
+                severity = severity_of_state(message.state, message.why)
+                state = message.state
+                changed = Happening(where, now.utc, severity, state.value, message.why, state=state)
+                self.events.append(changed)
             return
         if isinstance(message, HealthMessage):
             station.beat(message, now, retained)
@@ -163,7 +160,7 @@ class PlantState:
         elif isinstance(message, PartMessage):
             self.parts.add(
                 (where, ""),
-                _placed(message.time, now),
+                placed(message.time, now.utc),
                 message.label[:NAME] if message.complete else INCOMPLETE,
                 message.disposition,
                 judged=message.complete,
@@ -179,6 +176,9 @@ class PlantState:
                     message.detail,
                     message.historical,
                 )
+            )
+            self.alarms.note(
+                where, message.event[:NAME], message.severity, placed(message.time, now.utc)
             )
 
     def _happened(self, event: str, severity: Severity, now: Now) -> None:
@@ -198,7 +198,7 @@ class PlantState:
         latency_ms = min(sum(message.latency_ms.values()), _MOST) if message.latency_ms else None
         self.views.add(
             (station.name, (message.die or "-")[:NAME]),
-            _placed(message.time, now),
+            placed(message.time, now.utc),
             message.label[:NAME],
             message.disposition,
             judged=message.label != NOT_JUDGED,
@@ -224,6 +224,7 @@ def severity_of_state(state: State, why: str) -> Severity:
     return Severity.WARNING if state is State.DEGRADED else Severity.INFO
 
 
-def _placed(time: datetime, now: Now) -> float:
-    """A message's time; a clock ahead of ours must not push out the others."""
-    return min(utc_s(time), now.utc.timestamp())
+def placed(time: datetime, now: datetime) -> float:
+    """Where a message's time counts, in seconds since 1970; a clock ahead of ours must not push out
+    the others."""
+    return min(utc_s(time), now.timestamp())

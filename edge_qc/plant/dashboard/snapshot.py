@@ -44,11 +44,12 @@ def snapshot(plant: PlantState, chosen: Filter, now: Now) -> Document:
     stations = [_station(station, views, parts, now, plant.link) for station in known]
     charts = figures.drift(views, mask)
     happened = events(plant, chosen, chosen.window_s, now)
-    wrong = troubles(stations, charts, happened)
+    now_s = now.utc.timestamp()
+    wrong = troubles(stations, charts, lambda name: plant.alarms.of(name, now_s))
     for one in stations:
         _tell(one, [trouble for trouble in wrong if trouble.station == one["name"]])
     return {
-        "headline": sentence(stations, wrong, stamp(plant.link.away_since)),
+        "headline": sentence(stations, wrong, stamp(plant.link.away_since), more=plant.unknown > 0),
         "stations": stations,
         "totals": _totals(plant, chosen, views, parts),
         "dies": figures.dies(views, views.of(chosen.station)),

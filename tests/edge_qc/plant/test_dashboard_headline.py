@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from edge_qc.parts import DriftFinding
+from edge_qc.plant.dashboard.plant import STATIONS
 from edge_qc.plant.dashboard.station import WILLS_S
 from edge_qc.publisher import Kind
 from edge_qc.publisher.messages import EventContent, Severity
@@ -65,6 +66,48 @@ def test_an_alarm_stands_until_the_event_that_ends_it(plant: Plant) -> None:
     events = {event["event"]: event["next"] for event in plant.shows()["events"]}
     assert events["output-away"].startswith("Check the controller")
     assert events["output-back"] == ""
+
+
+def test_an_alarm_outlives_the_time_that_a_page_shows(plant: Plant) -> None:
+    """A late view of a part that passed: nothing ends it, so it stands for a shift."""
+    alarm(plant, "late-view", 1)
+    plant.at_s = 5 * 3600
+    for name in ("n", "m"):
+        plant.says(State.RUNNING, "judging", name)
+    assert headline(plant, window_s=900) == ("bad", "n is in alarm (late-view)")
+    assert plant.shows(window_s=900)["events"] == []
+    plant.at_s = 9 * 3600
+    for name in ("n", "m"):
+        plant.says(State.RUNNING, "judging", name)
+    assert headline(plant, window_s=900)[0] == "good"
+
+
+def test_many_events_push_no_alarm_out(plant: Plant) -> None:
+    alarm(plant, "output-fault", 1)
+    for seq in range(2, 700):
+        alarm(plant, "view-changed", seq, Severity.INFO)
+    assert headline(plant) == ("bad", "n is in alarm (output-fault)")
+    alarm(plant, "output-acknowledged", 700, Severity.INFO)
+    assert headline(plant)[0] == "good"
+
+
+def test_an_end_that_comes_before_its_alarm_ends_it(plant: Plant) -> None:
+    """From two sources of messages, or a history that is read beside the broker."""
+    plant.at_s = 5
+    alarm(plant, "output-back", 2, Severity.INFO)
+    plant.at_s = 0
+    alarm(plant, "output-away", 1)
+    assert headline(plant)[0] == "good"
+
+
+def test_a_plant_with_more_stations_than_are_shown_is_not_called_well(plant: Plant) -> None:
+    for number in range(STATIONS - 1):
+        plant.says(State.RUNNING, "judging", f"n{number}")
+    tone, text = headline(plant)
+    assert tone == "care"
+    assert (
+        text == f"All {STATIONS} stations are well; stations beyond these {STATIONS} are not shown"
+    )
 
 
 def test_a_missing_message_is_named(plant: Plant) -> None:

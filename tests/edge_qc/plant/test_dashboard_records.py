@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from edge_qc.errors import UsageError
+from edge_qc.parts import Disposition
 from edge_qc.plant.dashboard.filters import Filter
 from edge_qc.plant.dashboard.login import Account, Role
 from edge_qc.plant.dashboard.plant import PlantState
@@ -188,6 +189,31 @@ def test_a_restart_of_the_dashboard_loses_nothing(records: Records) -> None:
     for (name, epoch, kind), upto in uptos(records, NOW - timedelta(hours=8)).items():
         plant.note_recorded(name, kind, epoch, upto)
     assert snapshot(plant, Filter(), now)["gaps"] == []
+
+
+def test_a_station_whose_clock_is_ahead_does_not_empty_the_recalled_hours(
+    records: Records,
+) -> None:
+    ahead = NOW + timedelta(days=2)
+    store = Store(records.engine)
+    store.record(arrived(verdict(len(HOURS) + 1, time=ahead.isoformat())))
+    store.record(arrived(part(5, ahead), level="part"))
+    plant = PlantState()
+    recall(records, plant, NOW)
+    shown = snapshot(plant, Filter(window_s=28_800, counting="views"), Now(0.0, NOW))
+    assert shown["totals"]["all"] == sum(labels(8).values()) + 1
+    assert plant.views.add(("s/n", "Die01"), NOW.timestamp(), "GOOD", Disposition.PASS)
+
+
+def test_an_alarm_of_this_shift_is_recalled_behind_a_thousand_events(records: Records) -> None:
+    store = Store(records.engine)
+    later = [
+        event(seq, NOW - timedelta(minutes=1), "view-changed", "info") for seq in range(2, 900)
+    ]
+    store.record(arrived(*later, level="event"))
+    plant = PlantState()
+    recall(records, plant, NOW)
+    assert plant.alarms.of("s/n", NOW.timestamp()) == ["output-away"]
 
 
 def test_what_stands_beyond_a_hole_is_recalled_too(records: Records) -> None:

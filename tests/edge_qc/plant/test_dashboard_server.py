@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,8 +20,11 @@ import pytest
 
 from edge_qc.errors import SettingsError, UsageError
 from edge_qc.plant.dashboard.login import Login, is_loopback, require_login
+from edge_qc.plant.recorder import Store, open_database
 from tests.edge_qc.cli.test_watch import publish, verdict
 from tests.rig.brokers import free_port
+from tests.rig.recording import arrived
+from tests.rig.recording import verdict as recorded
 from tests.rig.trained import EDGE_QC
 
 PASSWORD = "a long password"
@@ -244,3 +248,27 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     assert "needs uvicorn. Install with: pip install " in done.stderr
     assert "'uvicorn>=" in done.stderr
     assert "in a clone of edge-qc: pip install '.[dashboard]'" in done.stderr
+
+
+@pytest.mark.broker
+def test_a_state_that_it_does_not_know_in_the_records_does_not_keep_it_from_the_broker(
+    any_broker: tuple[str, int], tmp_path: Path
+) -> None:
+    """A newer recorder's word; the process must also end at SIGTERM, as ``dashboard`` asserts."""
+    database = tmp_path / "records.sqlite"
+    engine = open_database(str(database))
+    Store(engine).record(arrived(recorded(1)))
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    with engine.begin() as db:
+        db.exec_driver_sql(
+            "INSERT INTO state_change (station_id, time, epoch, state, why, observed, received)"
+            f" SELECT station_id, '{now}', 'e', 'FLYING', '', '{now}', '{now}' FROM station"
+        )
+    engine.dispose()
+    with dashboard(any_broker, "--database", str(database)) as running:
+        publish(any_broker, ("verdict", verdict(7)))
+        until_s = time.monotonic() + 10
+        while not (shown := running.sections())["verdicts"] and time.monotonic() < until_s:
+            time.sleep(0.1)
+    assert [row["id"] for row in shown["verdicts"]] == ["e1-7"]
+    assert "cannot be read" in shown["broker"]["records"]

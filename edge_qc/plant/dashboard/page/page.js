@@ -155,7 +155,7 @@ function trouble() {
   } else if (latest.broker?.trouble) {
     text = `These figures are from ${clock(latest.broker.since)}. ${latest.broker.trouble}`;
   } else if (latest.broker?.records) {
-    text = `The records cannot be read, their figures are old. ${latest.broker.records}`;
+    text = `The records cannot be read: their figures are old, or those of the last eight hours. ${latest.broker.records}`;
   } else if (latest.broker?.listening === false) {
     text = "The dashboard no longer listens to the broker. Restart it.";
   }

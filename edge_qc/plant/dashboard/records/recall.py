@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from edge_qc.parts import NOT_JUDGED, Disposition
 from edge_qc.plant.dashboard.history import BIN_S, BINS
-from edge_qc.plant.dashboard.plant import NAME, Happening, PlantState, severity_of_state
+from edge_qc.plant.dashboard.plant import NAME, Happening, PlantState, placed, severity_of_state
 from edge_qc.plant.dashboard.records.recorded import Records, read_verdicts
 from edge_qc.plant.recorder.database import wrapped
 from edge_qc.plant.recorder.tables import event, part, state_change, station, stream, verdict
@@ -52,14 +52,20 @@ def recall(records: Records, plant: PlantState, now: datetime) -> None:
     for (name, epoch, kind), upto in known.items():
         plant.note_recorded(name, kind, epoch, upto)
     with wrapped(records.engine), records.engine.connect() as db:
-        _recall_views(records, db, plant, since, known)
-        _recall_parts(db, plant, since, known)
+        _recall_views(records, db, plant, since, now, known)
+        _recall_parts(db, plant, since, now, known)
         _recall_lists(db, plant, since)
+        _recall_alarms(db, plant, since, now)
         plant.events.extend(sorted(_happenings(db, since), key=lambda one: one.time)[-_EVENTS:])
 
 
 def _recall_views(
-    records: Records, db: Connection, plant: PlantState, since: datetime, known: Uptos
+    records: Records,
+    db: Connection,
+    plant: PlantState,
+    since: datetime,
+    now: datetime,
+    known: Uptos,
 ) -> None:
     thresholds: dict[tuple[int, str], float | None] = {}
     columns = (
@@ -79,7 +85,7 @@ def _recall_views(
             ratio = max(0.0, row.drift_score / threshold) if threshold else None
         plant.views.add(
             (name, (row.die or "-")[:NAME]),
-            row.time.timestamp(),
+            placed(row.time, now),
             row.label[:NAME],
             Disposition(row.disposition),
             judged=row.label != NOT_JUDGED,
@@ -89,7 +95,9 @@ def _recall_views(
         )
 
 
-def _recall_parts(db: Connection, plant: PlantState, since: datetime, known: Uptos) -> None:
+def _recall_parts(
+    db: Connection, plant: PlantState, since: datetime, now: datetime, known: Uptos
+) -> None:
     columns = (
         part.c.time, part.c.label, part.c.disposition, part.c.complete, part.c.historical,
         part.c.seq,
@@ -99,7 +107,7 @@ def _recall_parts(db: Connection, plant: PlantState, since: datetime, known: Upt
         if _is_new(plant, known, name, row.epoch, Kind.PART, row.seq):
             plant.parts.add(
                 (name, ""),
-                row.time.timestamp(),
+                placed(row.time, now),
                 row.label[:NAME],
                 Disposition(row.disposition),
                 judged=row.complete,
@@ -135,6 +143,19 @@ def _recall_lists(db: Connection, plant: PlantState, since: datetime) -> None:
             # One that came since will come from the broker.
             if plant.numbers_of(name, Kind.VERDICT).has(message.epoch, message.seq):
                 into.append((name, message))
+
+
+def _recall_alarms(db: Connection, plant: PlantState, since: datetime, now: datetime) -> None:
+    """Of each kind of event the latest: more do not change what is open."""
+    named = station.c.site, station.c.name, event.c.event, event.c.severity
+    query = (
+        select(*named, func.max(event.c.time))
+        .join(station, station.c.station_id == event.c.station_id)
+        .where(event.c.time >= since)
+        .group_by(*named)
+    )
+    for site, name, what, severity, time in db.execute(query):
+        plant.alarms.note(f"{site}/{name}", what[:NAME], Severity(severity), placed(time, now))
 
 
 def _happenings(db: Connection, since: datetime) -> Iterator[Happening]:

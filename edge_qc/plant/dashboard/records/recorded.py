@@ -50,7 +50,7 @@ class Records:
 
     def __init__(self, engine: Engine, shifts: Shifts) -> None:
         self.engine, self.shifts = engine, shifts
-        self._thresholds: dict[tuple[int, str], float | None] = {}
+        self._thresholds: dict[tuple[int, str], float] = {}
 
     def sections(self, chosen: Filter, now: datetime) -> Document:
         """``totals``, ``dies``, ``pareto``, ``drift``, ``verdicts`` and ``events`` of the filter's
@@ -123,9 +123,9 @@ class Records:
                 .order_by(verdict.c.time)
                 .limit(1)
             )
-            drifts = [json.loads(text)["drift"] for text in db.execute(query).scalars()]
-            self._thresholds[bundle_no, die] = drifts[0]["threshold"] if drifts else None
-        return {pair: self._thresholds[pair] for pair in pairs}
+            for text in db.execute(query).scalars():
+                self._thresholds[bundle_no, die] = json.loads(text)["drift"]["threshold"]
+        return {pair: self._thresholds.get(pair) for pair in pairs}
 
     def _totals(self, db: Connection, chosen: Filter, period: Period) -> Document:
         before = period_before(period, self.shifts)
