@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from edge_qc.bundle.arrays import read_arrays
 from edge_qc.bundle.calibration import Facts, Finite, Fraction
 from edge_qc.errors import BundleError
 
@@ -63,12 +64,13 @@ def alignment_bytes(edges: Mapping[str, Edges]) -> bytes:
 
 def read_edges(file: Path, alignment: Alignment) -> dict[str, Edges]:
     """The edges of each die of ``alignment``. Raises BundleError if the file is not of that."""
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            names = [str(name) for name in arrays["dies"]]
-            edges = {name: arrays[f"edges_{place}"] for place, name in enumerate(names)}
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{file}: not a set of templates of dies: {error}") from error
+    arrays = read_arrays(file, "a set of templates of dies", ("dies",))
+    names = [str(name) for name in arrays["dies"].ravel()]
+    edges = {
+        name: arrays[f"edges_{place}"]
+        for place, name in enumerate(names)
+        if f"edges_{place}" in arrays
+    }
     if set(edges) != set(alignment.dies):
         raise BundleError(
             f"{file}: holds templates of {sorted(edges)}, wanted {sorted(alignment.dies)}. "

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_qc.bundle.arrays import read_arrays
 from edge_qc.bundle.manifest import Manifest
 from edge_qc.errors import BundleError
 from edge_qc.parts import Reading
@@ -47,22 +48,20 @@ class Golden:
 
 def read_golden(file: Path, manifest: Manifest) -> Golden:
     """What the file holds. Raises BundleError if it is not of this manifest's shapes."""
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            golden = Golden(
-                views=arrays["views"],
-                labels=tuple(str(label) for label in arrays["labels"]),
-                dies=tuple(str(die) for die in arrays["dies"]),
-                logits=arrays["logits"],
-                distances=arrays["distances"],
-                drift=arrays["drift"],
-                embedding_distance=arrays["embedding_distance"],
-                good_distance=np.empty(0, np.float32)
-                if manifest.gate is None
-                else arrays["good_distance"],
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{file}: not a set of golden answers: {error}") from error
+    names = tuple(field.name for field in fields(Golden))
+    arrays = read_arrays(
+        file, "a set of golden answers", names if manifest.gate is not None else names[:-1]
+    )
+    golden = Golden(
+        views=arrays["views"],
+        labels=tuple(str(label) for label in arrays["labels"].ravel()),
+        dies=tuple(str(die) for die in arrays["dies"].ravel()),
+        logits=arrays["logits"],
+        distances=arrays["distances"],
+        drift=arrays["drift"],
+        embedding_distance=arrays["embedding_distance"],
+        good_distance=np.empty(0, np.float32) if manifest.gate is None else arrays["good_distance"],
+    )
     count = len(golden.labels)
     wanted = {
         "views": (count, 1, manifest.input.height, manifest.input.width),

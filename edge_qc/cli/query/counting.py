@@ -11,7 +11,7 @@ from edge_qc.cli.query.asking import Question, question
 from edge_qc.cli.shifts import shifts_of
 
 if TYPE_CHECKING:
-    from edge_qc.plant.recorder.quality import Costs
+    from edge_qc.bundle.costs import Costs
 
 
 @click.command("yield")
@@ -85,16 +85,13 @@ def quality(asked: Question, costs_file: Path | None) -> None:
 def _costs(file: Path | None, kept: str | None) -> Costs:
     import json
 
-    from edge_qc.errors import DataError
-    from edge_qc.plant.recorder.quality import read_costs
+    from edge_qc.bundle.costs import costs_for, costs_from_document, read_costs
+    from edge_qc.parts import DRIFT
 
     if file is None and kept is None:
         raise click.UsageError("give --costs, or start edge-qc record with --bundle")
     if file is None:
-        return read_costs(json.loads(str(kept)))
-    if file.is_dir():
-        file /= "manifest.json"
-    try:
-        return read_costs(json.loads(file.read_text(encoding="utf-8-sig")))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: {error}") from error
+        return costs_from_document(json.loads(str(kept)))
+    found = read_costs(file)
+    # A training's file need not name drift: it has the cost there that the bundle got for it.
+    return costs_for(found, [name for name in found if name != DRIFT])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_qc.bundle.costs import Costs
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD, NOT_JUDGED
 from edge_qc.plant.recorder.exact import interval
@@ -23,29 +24,6 @@ _RATES = ("escape_rate", "overkill_rate", "accuracy")
 
 Confusion = Mapping[tuple[str, str], float]
 """Counts by (true label, said label)."""
-
-Costs = Mapping[str, Mapping[str, float]]
-"""By true label, then said label."""
-
-
-def read_costs(document: object) -> Costs:
-    """A cost matrix out of JSON: the matrix itself, or a bundle's manifest. Raises DataError."""
-    if isinstance(document, dict) and isinstance(document.get("costs"), dict):
-        document = document["costs"]
-    try:
-        assert isinstance(document, dict)
-        costs = {
-            _drift(true): {_drift(said): float(cost) for said, cost in row.items()}
-            for true, row in document.items()
-        }
-    except (AssertionError, AttributeError, TypeError, ValueError) as error:
-        raise DataError(
-            'costs: wanted {"true label": {"said label": cost, …}, …}, or a bundle\'s manifest'
-        ) from error
-    lacking = [true for true, row in costs.items() if set(row) != set(costs)]
-    if lacking or GOOD not in costs:
-        raise DataError(f"costs: every label, GOOD among them, needs a cost for each: {lacking}")
-    return costs
 
 
 def weighted(confusion: Confusion, said: Mapping[str, int]) -> dict[tuple[str, str], float]:
@@ -177,7 +155,3 @@ def _ratio(part: float, whole: float, rest: bool = False) -> float | None:
     if whole == 0:
         return None
     return 1 - part / whole if rest else part / whole
-
-
-def _drift(label: str) -> str:
-    return DRIFT if label.upper() == DRIFT else label

@@ -1,29 +1,16 @@
 """What a class may be called, and which spellings are one class.
 
-``Drift`` in any case is DRIFT; ``good`` and ``ok`` in any case are GOOD. Names are compared in the
-Unicode form NFC, in which a letter with its accent is one character whatever system wrote it.
+Which class a text means is said where costs are read, which station and plant do too.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 
 from edge_qc.parts import DRIFT, GOOD, NOT_JUDGED, Disposition
 
-_SPELLINGS_OF_GOOD = frozenset({GOOD.casefold(), "ok"})
-
 RESERVED = (NOT_JUDGED, *(disposition.value for disposition in Disposition), "INCOMPLETE")
 """Words that a verdict or a part says of itself; no class has one of them for a name."""
-
-
-def label_from_text(text: str) -> str:
-    """The class that a table, a folder or a file of costs means."""
-    label = unicodedata.normalize("NFC", text).strip()
-    folded = label.casefold()
-    if folded == DRIFT.casefold():
-        return DRIFT
-    return GOOD if folded in _SPELLINGS_OF_GOOD else label
 
 
 def is_reserved(label: str) -> bool:

@@ -25,9 +25,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edge_qc.bundle.costs import label_from_text
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
-from edge_qc_export.data.class_names import label_from_text, spelling_faults, spelling_notes
+from edge_qc_export.data.class_names import spelling_faults, spelling_notes
 from edge_qc_export.data.folders import CLASSES_TABLE, folder_samples
 from edge_qc_export.data.sample import Part, Sample
 from edge_qc_export.data.sessions import Rule, with_sessions

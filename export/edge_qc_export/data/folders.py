@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_qc.bundle.costs import label_from_text
 from edge_qc.camera.images import SUFFIXES
 from edge_qc.parts import GOOD
-from edge_qc_export.data.class_names import label_from_text
 from edge_qc_export.data.sample import Part, Sample
 from edge_qc_export.data.tables import Fault, read_pictures
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_qc.bundle.costs import label_from_text
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
-from edge_qc_export.data.class_names import label_from_text
 from edge_qc_export.data.dataset import CHALLENGE_CLASSES, ordered_classes
 from edge_qc_export.data.tables import Fault, Lines, raise_faults, read_lookup
 from edge_qc_export.figures.costs import Costs, costs_for, read_costs

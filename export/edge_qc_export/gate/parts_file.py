@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_qc.bundle.arrays import read_arrays
 from edge_qc.bundle.manifest import PARTS
 from edge_qc.bundle.verification import Bundle
 from edge_qc.errors import BundleError, UsageError
@@ -67,14 +68,11 @@ def read_parts(bundle: Bundle) -> KeptParts:
             "with: it is of an earlier edge-qc. Export it again from its run ('edge-qc export "
             "RUN'), and calibrate that"
         )
+    names = ("labels", "dies", "names", "classes", "views", "sessions")
+    numbers = ("padim", "logits", "good_distance", "embedding_distance")
+    found = read_arrays(file, "a set of labelled parts", (*names, *numbers, "seen", "added"))
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-        texts = {
-            name: tuple(map(str, found[name]))
-            for name in ("labels", "dies", "names", "classes", "views", "sessions")
-        }
-        numbers = ("padim", "logits", "good_distance", "embedding_distance")
+        texts = {name: tuple(map(str, found[name])) for name in names}
         scored = Scored(
             texts["labels"],
             texts["dies"],
@@ -86,7 +84,7 @@ def read_parts(bundle: Bundle) -> KeptParts:
         parts = KeptParts(
             scored, texts["views"], texts["sessions"], np.asarray(found["added"], np.int32)
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (ValueError, TypeError) as error:
         raise BundleError(f"{file}: not a set of labelled parts: {error!r}") from error
     count, classes = len(scored), bundle.manifest.classes
     shapes = {name: np.shape(getattr(scored, name)) for name in ("seen", *numbers)}

@@ -2,9 +2,10 @@
 
 EfficientNet-Lite0's lie in a package from the package index, which is installed with this one, so
 that they need no other internet; torchvision fetches those of a ResNet. A file is the published
-one, or the ``model.safetensors`` of another run. Files are read without executing anything: their
-sha256 is checked before a byte is interpreted, and what is interpreted are tensors alone
-(``weights_only``, or safetensors). No code of the package with the weights is imported.
+one, or the ``model.safetensors`` of another run. Files are read without executing anything: of
+published files the sha256 is checked before a byte is interpreted, and what is interpreted are
+tensors alone (``weights_only``, or safetensors). No code of the package with the weights is
+imported.
 """
 
 from __future__ import annotations
@@ -134,18 +135,20 @@ def _from_file(file: Path, network: str) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         return _from_run(file)
     if network == LITE0:
-        wanted = _LITE0_SHA256
-    else:
-        wanted = _hash_in(file.name) or _hash_in(_entry(network).url)
-    return _trunk_alone(_checked_tensors(file, wanted), network)
+        return _trunk_alone(_checked_tensors(file, _LITE0_SHA256), network)
+    published = _hash_in(_entry(network).url)
+    # Whoever renames the published file may put a date where publishers put the hash.
+    return _trunk_alone(
+        _checked_tensors(file, _hash_in(file.name) or published, published), network
+    )
 
 
 def _from_run(file: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    # A run's file has whatever name it was given: digits in it are no hash, such as a date.
     content = _content(file)
-    _require_hash(file, content, _hash_in(file.name))
     try:
         tensors: dict[str, Tensor] = load(content)
     except (ValueError, SafetensorError) as error:
@@ -165,8 +168,8 @@ def _trunk_alone(state: Mapping[str, Tensor], network: str) -> dict[str, Tensor]
     return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
 
 
-def _checked_tensors(file: Path, wanted: str) -> dict[str, Tensor]:
-    """Named tensors of a file of torch's whose sha256 begins with ``wanted``."""
+def _checked_tensors(file: Path, *wanted: str) -> dict[str, Tensor]:
+    """Named tensors of a file of torch's whose sha256 begins with one of ``wanted``."""
     content = _content(file)
     _require_hash(file, content, wanted)
     try:
@@ -184,11 +187,12 @@ def _hash_in(name: str) -> str:
     return found.group(1) if found else ""
 
 
-def _require_hash(file: Path, content: bytes, wanted: str) -> None:
+def _require_hash(file: Path, content: bytes, wanted: tuple[str, ...]) -> None:
     seen = hashlib.sha256(content).hexdigest()
     if not seen.startswith(wanted):
+        told = " or ".join(dict.fromkeys(digits[:8] for digits in wanted))
         raise DataError(
-            f"weights {file}: its sha256 begins with {seen[:8]}, wanted {wanted[:8]}: the file is "
+            f"weights {file}: its sha256 begins with {seen[:8]}, wanted {told}: the file is "
             "damaged or another one. Fetch it again"
         )
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge_qc.bundle.alignment import Alignment, DieTemplate, alignment_bytes, read_edges
+from edge_qc.bundle.golden import read_golden
 from edge_qc.bundle.manifest import DIGEST, GOLDEN, MANIFEST, MODEL, SIGNATURE
 from edge_qc.bundle.verification import open_bundle, unpack_bundle
 from edge_qc.cli.inspect import command as inspect
@@ -281,6 +284,40 @@ def test_golden_answers_are_never_unpickled(tmp_path: Path) -> None:
     seal(path, json.dumps(manifest).encode())
     with pytest.raises(BundleError, match="golden"):
         open_bundle(path).golden()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_arrays_that_are_cut_short_or_altered_are_refused_in_words(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """A run folder has no hashes that would be looked at first."""
+    file = tmp_path_factory.mktemp("run") / "alignment.npz"
+    bounds = Alignment(
+        shift=0.1, turn=5, dies={"Die01": DieTemplate(step=1, anchor=(4, 4), limit=0.5)}
+    )
+    rng = np.random.default_rng(0)
+    whole = alignment_bytes({"Die01": rng.integers(-127, 128, (2, 9, 9), np.int8)})
+    if data.draw(st.booleans()):
+        file.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+        with pytest.raises(BundleError, match=r"alignment\.npz: "):
+            read_edges(file, bounds)
+        return
+    altered = bytearray(whole)
+    altered[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    file.write_bytes(altered)
+    with suppress(BundleError):
+        read_edges(file, bounds)
+
+
+def test_golden_answers_that_are_cut_short_are_refused_in_words(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole") / GOLDEN
+    cut = tmp_path / GOLDEN
+    manifest = open_bundle(tmp_path / "whole").manifest
+    for end in (0, 10, 500, whole.stat().st_size - 1):
+        cut.write_bytes(whole.read_bytes()[:end])
+        with pytest.raises(BundleError, match=r"golden\.npz: is not a set of golden answers"):
+            read_golden(cut, manifest)
 
 
 def archive(file: Path, members: list[tarfile.TarInfo], content: bytes = b"") -> Path:

@@ -22,10 +22,10 @@ from edge_qc.cli.query import command as query
 from edge_qc.errors import DataError, UsageError
 from edge_qc.plant.recorder import Store, counts, open_database, queries, truths
 from edge_qc.plant.recorder.labels import add_labels
-from edge_qc.plant.recorder.quality import figures, read_costs, weighted
+from edge_qc.plant.recorder.quality import figures, weighted
 from edge_qc.plant.recorder.where import Answer, Shifts, Span, Where
 from tests.rig.publishing import TIME
-from tests.rig.recording import arrived, verdict
+from tests.rig.recording import arrived, part, verdict
 
 PARIS = ZoneInfo("Europe/Paris")
 SHIFTS = Shifts((time(6), time(14), time(22)), PARIS)
@@ -190,6 +190,34 @@ def test_a_quarter_whose_verdicts_were_deleted_is_counted_whole_and_says_so(
     assert set(json.loads(whole.stdout)[0]) == {"die", *counts.FIGURES[counts.VIEWS]}
 
 
+def test_parts_are_counted_as_before_once_old_messages_are_gone(database: str) -> None:
+    """They have no tally: their own rows are the counts."""
+    engine = open_database(database)
+    Store(engine).record(arrived(part(1, TIME), part(2, TIME, "Missing"), level="part"))
+    before = counts.yields(engine, Where(), ("station",), SHIFTS, counts.PARTS).rows
+    Store(engine).prune(TIME + timedelta(days=1))
+    assert counts.yields(engine, Where(), ("station",), SHIFTS, counts.PARTS).rows == before
+    assert before[0][1] == 2
+    engine.dispose()
+
+
+def test_an_answer_does_not_say_of_deleted_verdicts_what_they_were(database: str) -> None:
+    """Three of five were rejected, and nobody can list them any more."""
+    engine = open_database(database)
+    said = [verdict(seq, label="Missing" if seq < 4 else "GOOD") for seq in range(1, 6)]
+    Store(engine).record(arrived(*said))
+    Store(engine).prune(TIME + timedelta(seconds=4))
+    told = call(query, database, "verdicts", "--not-passed")
+    assert "3 of 5 verdicts were deleted (--keep-days), the others passed" in told.stderr
+    Store(engine).prune(TIME + timedelta(days=1))
+    for options in ((), ("--not-passed",)):
+        told = call(query, database, "verdicts", *options)
+        assert "5 of 5 verdicts were deleted (--keep-days)" in told.stderr
+    elsewhere = call(query, database, "verdicts", "--from", "2031-01-01")
+    assert "all single verdicts were deleted (--keep-days)" in elsewhere.stderr
+    engine.dispose()
+
+
 @pytest.mark.parametrize(
     "where",
     [
@@ -288,10 +316,39 @@ def test_labelled_verdicts_stand_for_what_was_said_as_often_as_they_were() -> No
     assert figures(scaled, COSTS)["escape_rate"] == 0.5
 
 
-@pytest.mark.parametrize("document", [[], {"GOOD": 1}, {"GOOD": {"Missing": 1}}, {"A": {"A": 0}}])
-def test_costs_that_are_none_are_refused(document: Any) -> None:
-    with pytest.raises(DataError):
-        read_costs(document)
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {"GOOD": 1},
+        {"GOOD": {"Missing": 1}},
+        {"A": {"A": 0}},
+        {"GOOD": {"A": -1}, "A": {"GOOD": 1}},
+        {"GOOD": {"A": float("nan")}, "A": {"GOOD": 1}},
+    ],
+)
+def test_costs_that_are_none_are_refused(tmp_path: Path, document: Any) -> None:
+    Store(open_database(str(tmp_path / "records.sqlite"))).record(arrived(verdict(1)))
+    (tmp_path / "costs.json").write_text(json.dumps(document))
+    words = ["quality", "--database", str(tmp_path / "records.sqlite"), "--costs"]
+    refused = CliRunner().invoke(query, [*words, str(tmp_path / "costs.json")])
+    assert isinstance(refused.exception, DataError), refused.output
+    assert str(tmp_path / "costs.json") in str(refused.exception)
+
+
+def test_quality_takes_the_costs_that_training_takes(tmp_path: Path) -> None:
+    """Without the right answers' zeros, without drift, and with GOOD spelt as people do."""
+    store = Store(open_database(str(tmp_path / "records.sqlite")))
+    store.record(arrived(verdict(1), verdict(2, label="DRIFT", disposition="REVIEW")))
+    (tmp_path / "costs.json").write_text(json.dumps({"ok": {"Missing": 5}, "Missing": {"ok": 50}}))
+    words = ["quality", "--database", str(tmp_path / "records.sqlite"), "--json", "--costs"]
+    first = call(query, words[2], "verdicts", "--json")
+    for row, name in zip(json.loads(first.stdout), ("Missing", "DRIFT"), strict=True):
+        assert call(label, words[2], row["verdict_id"], name, "--by", "ann").exit_code == 0
+    told = CliRunner().invoke(query, [*words, str(tmp_path / "costs.json")])
+    assert told.exit_code == 0, told.exception
+    found = {row["figure"]: row["labelled_sample"] for row in json.loads(told.stdout)}
+    assert found["mean_cost"] == 25, "50 for the escape, 0 for the drift that was found"
 
 
 def test_shifts_begin_where_tallies_do() -> None:

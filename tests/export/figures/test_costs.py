@@ -69,6 +69,14 @@ def test_a_file_is_read_by_name_and_may_spell_drift_as_the_challenge_does(tmp_pa
         ({"GOOD": {"GOOD": True}}, "costs True, wanted a number"),
         ({"GOOD": {"GOOD": "0"}}, "costs '0', wanted a number"),
         ({"GOOD": {"GOOD": float("nan")}}, "costs nan, wanted a number"),
+        (
+            {"ok": {"GOOD": 0, "bent": 1}, "GOOD": {"bent": 9}, "bent": {"GOOD": 1}},
+            "rows: 'ok' and 'GOOD' are one class, GOOD; write one",
+        ),
+        (
+            {"GOOD": {"bent": 9}, "bent": {"GOOD": 1, "good": 2}},
+            "costs of bent: 'GOOD' and 'good' are one class, GOOD; write one",
+        ),
         ([1], "wanted {true: {predicted: cost}} by class name"),
     ],
 )

@@ -77,6 +77,25 @@ def test_a_renamed_file_is_held_against_torchvisions_hash(
         loaded(str(file))
 
 
+def test_a_date_in_a_file_s_name_is_no_hash(
+    tmp_path: Path, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's file, and the published one, under whatever name they were kept."""
+    other = build_network("resnet18", 7, SIZE)
+    run = tmp_path / "trunk-20261105.safetensors"
+    save_file(other.state_dict(), run)
+    name = "trunk.layer4.1.conv2.weight"
+    assert torch.equal(loaded(str(run))[name], other.state_dict()[name])
+
+    published = saved(tmp_path, state)
+    monkeypatch.setattr(pretrained, "_entry", lambda _: SimpleNamespace(url=published.name))
+    dated = published.rename(tmp_path / "resnet18-20261105.pth")
+    assert torch.equal(loaded(str(dated))["trunk.conv1.weight"], state["conv1.weight"])
+    dated.write_bytes(dated.read_bytes() + b"0")
+    with pytest.raises(DataError, match=r"wanted 20261105 or \w{8}: the file is damaged"):
+        loaded(str(dated))
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     file = saved(tmp_path, get_model("resnet34", weights=None).state_dict())
     with pytest.raises(DataError, match="are not those of resnet18: 0 tensors missing, "):
