@@ -114,7 +114,7 @@ def set_threshold(
     if added is not None:
         threshold = min(threshold, _unsurprising(scores[added & ~parts.good], wish))
     bad = scores[rows][~parts.good[rows]]
-    choice = tightened(choice.of_rows(rows), threshold, bad, wish)
+    choice = tightened(choice.of_rows(rows), threshold, bad, wish.confidence)
     limits = {die: min(limit, threshold) for die, limit in (limits or {ANY_DIE: threshold}).items()}
     return limits, choice
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc_export.figures.exact import parts_needed, upper_bound
+from edge_qc_export.figures.exact import upper_bound
 
 WORTH = 0.1
 """The share of GOOD parts that one odd bad part may cost before it is let pass."""
@@ -49,16 +49,13 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """threshold: the gate is open below it. passed: how many of the ``bad`` parts score below it;
-    at_most: the share of bad parts that this bounds; met: whether that is what was asked for;
-    needed: how many more bad parts, of which none may pass, that would take. steps: the thresholds
-    at the bad parts most like GOOD, in order."""
+    at_most: the share of bad parts that this bounds. steps: the thresholds at the bad parts most
+    like GOOD, in order."""
 
     threshold: float
     passed: int
     bad: int
     at_most: float
-    met: bool
-    needed: int
     steps: tuple[Step, ...]
 
     def of_rows(self, rows: NDArray[np.intp]) -> Choice:
@@ -109,33 +106,25 @@ def choose_threshold(
     taken = step(passed)
     # Equal scores pass together or not at all.
     below = int((scores[bad] < taken.score).sum())
-    at_most = upper_bound(below, count, confidence)
     return Choice(
         threshold=taken.score,
         passed=below,
         bad=count,
-        at_most=at_most,
-        met=at_most <= max_escape,
-        needed=max(0, parts_needed(max_escape, below, confidence) - count),
+        at_most=upper_bound(below, count, confidence),
         steps=tuple(step(k) for k in range(min(count, max(SHOWN, passed + 2)))),
     )
 
 
-def tightened(choice: Choice, threshold: float, bad: NDArray[np.floating], wish: Wish) -> Choice:
+def tightened(
+    choice: Choice, threshold: float, bad: NDArray[np.floating], confidence: float
+) -> Choice:
     """The same with a threshold that is not looser. bad: (n,) scores of the bad parts that it
     counts."""
     if threshold >= choice.threshold:
         return choice
     below = int((bad < threshold).sum())
-    at_most = upper_bound(below, len(bad), wish.confidence)
-    return replace(
-        choice,
-        threshold=threshold,
-        passed=below,
-        at_most=at_most,
-        met=at_most <= wish.max_escape,
-        needed=max(0, parts_needed(wish.max_escape, below, wish.confidence) - len(bad)),
-    )
+    at_most = upper_bound(below, len(bad), confidence)
+    return replace(choice, threshold=threshold, passed=below, at_most=at_most)
 
 
 def trade_off(scores: NDArray[np.floating], good: NDArray[np.bool_]) -> list[tuple[int, float]]:

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -126,33 +125,3 @@ def first_learning_layer(layers: Sequence[Layer], unfreeze: int) -> int:
         if layers[index].has_parameters:
             return index
     return len(layers)
-
-
-def unfreeze_table(name: str, counts: Sequence[int] = (3, 6, 12, 24)) -> list[dict[str, object]]:
-    """For the documentation: for each count, which layers are unfrozen and which parameters learn.
-
-    Rows: ``unfreeze``, ``first_layer`` (Keras's name of the first unfrozen layer), ``learns``
-    (torchvision's names of modules that learn), ``parameters`` (how many numbers).
-    """
-    from torchvision.models import get_model
-
-    with torch.device("meta"):
-        layers = keras_layers(get_model(name, weights=None))
-    rows: list[dict[str, object]] = []
-    for count in counts:
-        tail = layers[len(layers) - count :]
-        learning = [layer for layer in tail if layer.has_parameters]
-        rows.append(
-            {
-                "unfreeze": count,
-                "first_layer": tail[0].name,
-                "learns": [layer.module_name for layer in learning],
-                "parameters": sum(
-                    p.numel()
-                    for layer in learning
-                    if layer.module
-                    for p in layer.module.parameters()
-                ),
-            }
-        )
-    return rows

@@ -6,11 +6,13 @@ the learning part sees. The epochs themselves are in ``epochs``, the run folder 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 from collections import Counter
 from contextlib import ExitStack, nullcontext
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -104,7 +106,7 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
             source = CachedSource(
                 plain,
                 len(data.samples),
-                (config.cache_folder or config.own_cache) / f"trunk-{config.out.name}",
+                _trunk_folder(config),
                 config.batch,
                 processes,
                 reporter.advance,
@@ -127,6 +129,16 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
         reporter.note("COLLAPSED: the run predicts one class for all held-out pictures")
     processes.wait()
     return run
+
+
+def _trunk_folder(config: TrainingConfig) -> Path:
+    """Where the frozen trunk's activations lie: below ``--cache``, which other trainings share, in
+    a folder that no other run has, whatever its name. All processes of a training, and the same
+    one gone on with, which then takes what a killed one left, find the same."""
+    cache = config.cache_folder or config.own_cache
+    # The inode tells apart what two machines or containers mount at one path.
+    facts = f"{config.out.resolve()} {config.out.stat().st_ino}"
+    return cache / f"trunk-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
 
 
 def _epochs(

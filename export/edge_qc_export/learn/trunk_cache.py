@@ -1,8 +1,10 @@
 """What reaches the first learning layer: computed for every batch, or once and memory-mapped.
 
 Two sources of the same tensors. ``PlainSource`` runs the frozen trunk on each batch's views;
-``CachedSource`` ran it once over all views and reads the rows from a file. Without augmentation
-training cannot tell them apart.
+``CachedSource`` ran it once over all views and reads the rows from a file. On a CPU the tensors are
+equal, and training cannot tell them apart. On a GPU ``PlainSource`` runs within the training's
+autocast, in half the width, and ``CachedSource`` keeps what float32 gave: figures differ in their
+last digits.
 """
 
 from __future__ import annotations
@@ -57,7 +59,11 @@ class PlainSource:
 
 
 class CachedSource:
-    """The frozen trunk once over all views, kept in ``folder`` as float32; ``close`` deletes it."""
+    """The frozen trunk once over all views, kept in ``folder`` as float32; ``close`` deletes it.
+
+    folder: of this training alone, the same in each of its processes. Raises EdgeQCError where it
+    has no room; nothing is left there then, nor when the filling is interrupted.
+    """
 
     def __init__(
         self,
@@ -69,6 +75,23 @@ class CachedSource:
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._device, self._folder = processes.device, folder
+        self._files: list[Path] = []
+        try:
+            self._fill(plain, count, batch, processes, advance)
+        except BaseException:
+            # Ctrl-C while it fills, too: gigabytes lie there.
+            self.close()
+            raise
+
+    def _fill(
+        self,
+        plain: PlainSource,
+        count: int,
+        batch: int,
+        processes: Processes,
+        advance: Callable[[int], None],
+    ) -> None:
+        folder = self._folder
         shapes = [tensor.shape[1:] for tensor in plain.states(np.arange(1))]
         self._files = [folder / f"trunk-{index}.npy" for index in range(len(shapes))]
         wanted = sum(int(np.prod(shape)) for shape in shapes) * count * 4
@@ -92,7 +115,6 @@ class CachedSource:
             for file, shape in zip(self._files, shapes, strict=True):
                 make_mapped(file, np.float32, (count, *shape))
         except OSError as error:
-            self.close()
             raise EdgeQCError(
                 f"the frozen trunk's activations want {wanted / 2**30:.1f} GiB in {folder}: "
                 f"{error.strerror}. Make room, name another folder with --cache, or train with "

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.errors import DataError
+from edge_qc.camera.images import read_image
 from edge_qc.inspection.view import view
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import Sample
@@ -43,7 +43,8 @@ def costliest(
     shown: int = SHOWN,
 ) -> tuple[list[Mistake], int]:
     """At most ``shown`` mistakes, the costliest first, among equals the surest first, and how many
-    there are in all. Drift counts where the evaluation can say it."""
+    there are in all. Drift counts where the evaluation can say it. Raises DataError for a picture
+    that cannot be read any more."""
     order = [*evaluation.classes, DRIFT][: evaluation.probabilities.shape[1]]
     rows = []
     for row, (true, said) in enumerate(zip(evaluation.labels, evaluation.predicted, strict=True)):
@@ -56,10 +57,7 @@ def costliest(
     templates = run.templates()
     for cost, confidence, row in rows[:shown]:
         sample = samples[row]
-        picture = cv2.imread(str(sample.file), cv2.IMREAD_GRAYSCALE)
-        if picture is None:
-            raise DataError(f"{sample.file}: cannot be read any more. Was it moved just now?")
-        pixels = np.asarray(picture, np.uint8)
+        pixels = read_image(sample.file)
         template = templates.get(sample.die)
         band = view(pixels, run.dies[sample.die], None, template=template).pixels[0]
         mistakes.append(

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from edge_qc.errors import UsageError
-from edge_qc_export.learn.keras_layers import keras_layers, unfreeze_table
+from edge_qc_export.learn.keras_layers import keras_layers
 from edge_qc_export.learn.network import Network, learning_parameters, normalised
 from edge_qc_export.learn.networks import NETWORKS, build_network
 
@@ -139,16 +139,6 @@ def test_the_last_layers_learn_and_nothing_up_to_layer3_does(name: str, unfreeze
         assert not any(parameter.requires_grad for parameter in module.parameters())
         norms = [inner for inner in module.modules() if isinstance(inner, nn.BatchNorm2d)]
         assert not any(norm.training for norm in norms)
-
-
-def test_the_table_for_the_documentation_says_the_same() -> None:
-    for name in ("resnet50", "resnet101"):
-        for row in unfreeze_table(name):
-            count = row["unfreeze"]
-            assert isinstance(count, int)
-            learns = row["learns"]
-            assert isinstance(learns, list)
-            assert set(learns) == {f"layer4.{part}" for part in LEARNS[count]}
 
 
 def test_a_step_of_training_leaves_everything_frozen_as_it_was() -> None:

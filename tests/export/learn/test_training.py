@@ -22,6 +22,7 @@ from edge_qc.parts import DRIFT
 from edge_qc_export.figures.costs import challenge_costs
 from edge_qc_export.learn import epochs
 from edge_qc_export.learn.training import Run, TrainingConfig, load_run, train
+from edge_qc_export.learn.trunk_cache import CachedSource, PlainSource
 from edge_qc_export.progress import Reporter
 from tests.rig.pictures import CLASSES, write_challenge
 
@@ -149,6 +150,55 @@ def test_a_full_disk_for_the_kept_trunk_is_told_before_it_is_used(config: Traini
             train(replace(config, network="resnet18", weights="none", unfreeze=3))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_two_trainings_with_one_cache_and_one_name_keep_to_themselves(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one comes, and goes, while the first one learns from what it kept."""
+    frozen = replace(config, network="resnet18", weights="none", unfreeze=3, epochs=1)
+    alone = train(replace(frozen, out=tmp_path / "alone" / "run"))
+    shared = tmp_path / "cache"
+    states = CachedSource.states
+
+    def after_another(self: CachedSource, *given: Any) -> tuple[torch.Tensor, ...]:
+        monkeypatch.setattr(CachedSource, "states", states)
+        dice = torch.get_rng_state()
+        with torch.enable_grad():
+            train(replace(frozen, out=tmp_path / "b" / "run", cache_folder=shared, seed=9))
+        torch.set_rng_state(dice)
+        return states(self, *given)
+
+    monkeypatch.setattr(CachedSource, "states", after_another)
+    beside = train(replace(frozen, out=tmp_path / "a" / "run", cache_folder=shared))
+    assert_equal(weights(alone), weights(beside))
+    assert not list(shared.glob("trunk-*")), "a kept trunk was left on the disk"
+
+
+def test_a_kept_trunk_goes_when_its_filling_is_interrupted(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, calls = PlainSource.states, []
+
+    def interrupted(self: PlainSource, *given: Any) -> tuple[torch.Tensor, ...]:
+        calls.append(1)
+        if len(calls) == 2:
+            assert list((tmp_path / "cache").glob("trunk-*")), "the case has kept something"
+            raise KeyboardInterrupt
+        return states(self, *given)
+
+    monkeypatch.setattr(PlainSource, "states", interrupted)
+    with pytest.raises(EdgeQCError, match="stopped"):
+        train(
+            replace(
+                config,
+                network="resnet18",
+                weights="none",
+                unfreeze=3,
+                cache_folder=tmp_path / "cache",
+            )
+        )
+    assert not list((tmp_path / "cache").glob("trunk-*"))
 
 
 def test_augmentation_changes_what_is_learnt_and_stays_seeded(

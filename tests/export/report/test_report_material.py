@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 from safetensors.torch import load_file, save_file
 
+from edge_qc.camera.images import read_image
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.data.dataset import CHALLENGE_CLASSES
@@ -80,6 +83,31 @@ def test_the_costliest_mistakes_come_first(material: Material) -> None:
     for mistake in mistakes:
         # The challenge's bands are tall and narrow, whatever the size of the network's view.
         assert mistake.band.shape[0] > 2 * mistake.band.shape[1]
+
+
+def test_a_mistake_is_shown_as_the_network_saw_it(material: Material, tmp_path: Path) -> None:
+    """A photograph of 16 bits whose tag asks to be turned: the camera's pixels are shown."""
+    place, sample = next(
+        (place, one)
+        for place, one in enumerate(material.samples)
+        if material.evaluation.predicted[place] != one.label != DRIFT
+    )
+    grey = read_image(sample.file)
+    deep = Image.fromarray((grey if grey.ndim == 2 else grey[..., 0]).astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep.save(tmp_path / "turned.png", exif=exif)
+    evaluation = replace(
+        material.evaluation,
+        **{
+            name: getattr(material.evaluation, name)[place : place + 1]
+            for name in ("labels", "predicted", "probabilities")
+        },
+    )
+    turned = [replace(sample, file=tmp_path / "turned.png")]
+    (mistake,), _ = costliest(material.run, turned, evaluation, material.run.costs)
+    ((plain,), _) = costliest(material.run, [sample], evaluation, material.run.costs)
+    assert np.array_equal(mistake.band, plain.band)
 
 
 def test_a_collapsed_run_carries_a_banner(
