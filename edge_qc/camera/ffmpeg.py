@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import av
 
+from edge_qc.camera.access import require_readable
 from edge_qc.camera.decoding import Decoding, Picture, said_by
 from edge_qc.camera.sources import BadImage, EndOfStream, Grab, SourceRequest, require_die
 from edge_qc.errors import CameraError, SettingsError
@@ -36,8 +37,9 @@ class VideoSource:
 
     @staticmethod
     def check(request: SourceRequest) -> None:
-        """Refuse a file that is not there."""
+        """Refuse a file that is not there, or that this user may not read."""
         require_die(request)
+        require_readable(request.path, request.shown)
         if not request.path.exists():
             raise SettingsError(
                 f"camera source {request.shown}: there is no file or folder {request.path}. "

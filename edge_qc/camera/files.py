@@ -6,12 +6,14 @@ image that the table does not name is a fault. Decoding lives in ``images``.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from edge_qc.camera.access import require_readable
 from edge_qc.camera.images import SUFFIXES, read_image
 from edge_qc.camera.sources import BadImage, EndOfStream, Grab, SourceRequest
 from edge_qc.errors import CameraError, DataError, SettingsError
@@ -86,7 +88,8 @@ class FolderSource:
 
     @staticmethod
     def check(request: SourceRequest) -> None:
-        """Refuse a folder or table that is not there."""
+        """Refuse a folder or table that is not there, or that this user may not read."""
+        require_readable(request.path, request.shown)
         images_in(request.path)
         if request.table is not None:
             read_table(request.table)
@@ -115,7 +118,7 @@ class FolderSource:
         try:
             pixels = read_image(file)
         except DataError as error:
-            if not self._folder.is_dir():
+            if not os.path.isdir(self._folder):
                 raise CameraError(f"camera folder {self._folder}: went away ({error})") from error
             return BadImage(str(error), row.die, row.part_id, file.name)
         return Grab(

@@ -104,7 +104,7 @@ class V4l2Source(_LiveSource):
 
     def __init__(self, request: SourceRequest) -> None:
         device = request.path
-        if not device.exists():
+        if not os.path.exists(device):
             seen = sorted(str(p) for p in (*Path("/dev/v4l/by-id").glob("*"),)) or sorted(
                 str(p) for p in Path("/dev").glob("video*")
             )

@@ -14,6 +14,7 @@ import select
 import threading
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,8 +81,7 @@ class Camera:
         self._thread: threading.Thread | None = None
         self._link: Link | None = None
         self._asked: Trigger | None = None
-        self._state = CameraState.STOPPED
-        self._detail = ""
+        self._state, self._detail = CameraState.STOPPED, ""
         self._reopened = self._items = 0
         self._stopping = self._opened = self._live = self._told_lost = False
         self._served_s = 0.0
@@ -110,7 +110,8 @@ class Camera:
         if self._thread is not None:
             raise CameraError(f"camera {self.name} was already started; create another")
         request = self._request
-        check_source(request)
+        with suppress(CameraError):  # It may pass: the thread reports it and tries again.
+            check_source(request)
         self._delivery = Delivery(self.name, request.die, self._dies, deliver, request.memory)
         if request.table is None:
             self._delivery.check_die()
@@ -195,8 +196,7 @@ class Camera:
         poll = select.poll()
         for fd in (link.channel.fileno(), link.stderr_fd, self._triggers.fileno()):
             poll.register(fd, select.POLLIN)
-        opened_s = 0.0
-        heard_s = time.monotonic()
+        opened_s, heard_s = 0.0, time.monotonic()
         while not self._stopping:
             self.turns += 1
             self._ask(link)

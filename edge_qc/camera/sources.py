@@ -15,6 +15,7 @@ never work. ``reader`` decides which process reads a source.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -182,7 +183,8 @@ def source_class(request: SourceRequest) -> str:
     scheme, colon, _ = request.uri.partition(":")
     kind = scheme.lower()
     if kind == "file" and colon:
-        folder = request.uri.endswith("/") or request.path.is_dir()
+        # One that cannot be looked at is no folder here; its class then says why.
+        folder = request.uri.endswith("/") or os.path.isdir(request.path)
         kind = "folder" if folder else "video"
         if request.watch:
             kind = "watched"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from edge_qc.camera.access import require_readable
 from edge_qc.camera.files import TableRow, read_table
 from edge_qc.camera.images import SUFFIXES, read_image
 from edge_qc.camera.sources import BadImage, Grab, SourceRequest
@@ -71,7 +72,9 @@ class WatchedFolderSource:
 
     @staticmethod
     def check(request: SourceRequest) -> None:
-        """Refuse a folder or table that is not there, and what a watched folder cannot do."""
+        """Refuse a folder or table that is not there or may not be read, and what a watched folder
+        cannot do."""
+        require_readable(request.path, request.shown)
         if not request.path.is_dir():
             raise SettingsError(
                 f"camera source {request.shown}: watch = true wants a folder that is there. Make "
@@ -264,12 +267,13 @@ def forget_attempt(request: SourceRequest) -> None:
 
 def forget_gone(request: SourceRequest) -> None:
     """Drop what is not in a watched folder any more, so that its memory does not grow forever; but
-    where nothing of it is there, the folder may not be mounted."""
+    where nothing of it is there, or it cannot be listed, the folder may not be mounted."""
     memory = request.memory
     if memory is None:
         return
-    folder = request.path
-    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    there: set[str] = set()
+    with suppress(OSError):
+        there = set(os.listdir(request.path))
     before = remembered(memory)
     kept = [token for token in before if _name_in(token) in there] or before[-_GONE:]
     try:

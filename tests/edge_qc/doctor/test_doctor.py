@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from edge_qc.doctor import surroundings as around
 from edge_qc.settings import Settings
 from edge_qc.system.machine import jetpack_of, this_machine
 from tests.rig.brokers import running_broker
+from tests.rig.privileges import without_root
 from tests.rig.programs import need
 from tests.rig.stations import put_in
 from tests.rig.tiny_bundle import make_bundle
@@ -397,28 +397,6 @@ def test_a_node_that_this_user_may_not_open_is_red() -> None:
         assert "usermod -aG video" in without_root(
             lambda: only(cameras.sources(station, folder)).remedy
         )
-
-
-def without_root(call: Callable[[], str]) -> str:
-    """What ``call`` says to a user who may not open everything; root becomes nobody for it."""
-    said = call()  # imports what it needs, which nobody may not be able to read
-    if os.geteuid() != 0:
-        return said
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            os.write(writing, call().encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as answer:
-        said = answer.read()
-    os.waitpid(child, 0)
-    return said
 
 
 def test_a_broker_that_is_away_is_red(tmp_path: Path) -> None:
