@@ -182,6 +182,13 @@ def label_of(bundle: Bundle, die: str, reading: Reading) -> str:
     return _decide(bundle, die, reading).label
 
 
+def disposition_of(manifest: Manifest, label: str, costs: Sequence[float]) -> Disposition:
+    """What the line does with a part of this label; costs: expected, in the order of
+    ``manifest.labels``. REVIEW where another label's disposition costs hardly more."""
+    disposition = manifest.decision.dispositions[label]
+    return Disposition.REVIEW if _close(manifest, label, costs) else disposition
+
+
 def unknown_die(bundle: Bundle, die: str) -> str:
     """What to say of a die that the model was not trained on."""
     return f"die {die!r} is unknown to the bundle, which knows {', '.join(bundle.manifest.dies)}"
@@ -194,12 +201,9 @@ def _decide(bundle: Bundle, die: str, reading: Reading) -> Verdict:
     posterior = posterior_of(manifest, reading, gate, drift)
     costs = _expected(manifest, posterior)
     label = _label(manifest, gate, drift, posterior, costs)
-    disposition = manifest.decision.dispositions[label]
-    if disposition is not Disposition.REVIEW and _close(manifest, label, costs):
-        disposition = Disposition.REVIEW
     return Verdict(
         label=label,
-        disposition=disposition,
+        disposition=disposition_of(manifest, label, costs),
         reason=Reason.DECIDED,
         bundle_id=bundle.id,
         probabilities=dict(zip(manifest.labels, posterior, strict=True)),

@@ -72,8 +72,7 @@ def command(
             reporter=reporter,
         )
     engine = open_engine(begun.bundle)
-    name = f"{bundle.resolve().name}-{begun.bundle.manifest.version + 1}"
-    site = Tuner(begun, engine, out or bundle.resolve().with_name(name), sign)
+    site = Tuner(begun, engine, out, sign)
     try:
         show(site, port)
     finally:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.bundle.manifest import Manifest
-from edge_qc.inspection.decision import bayes_factor
+from edge_qc.inspection.decision import bayes_factor, disposition_of
 from edge_qc.inspection.findings import combined_score, of_die, p_value, threshold_at
-from edge_qc.parts import DRIFT, GOOD
+from edge_qc.parts import DRIFT, GOOD, Disposition
 from edge_qc_export.gate.calibration import below, scores_by
 from edge_qc_export.gate.scored import Scored
 
@@ -54,8 +54,24 @@ def weigh(manifest: Manifest, parts: Scored) -> Weighed:
     return Weighed(parts, scores, factors, odd, weights)
 
 
-def labels_of(manifest: Manifest, weighed: Weighed) -> NDArray[np.intp]:
-    """(n,): the place in ``manifest.labels`` of each part's label.
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """What a rule makes of n parts. labels: (n,) places in the manifest's; passes, reviewed: (n,)
+    bool, which the line lets pass, and which wait for a person; it rejects the others."""
+
+    labels: NDArray[np.intp]
+    passes: NDArray[np.bool_]
+    reviewed: NDArray[np.bool_]
+
+    def disposition(self, row: int) -> Disposition:
+        """What the line does with one part."""
+        if self.passes[row]:
+            return Disposition.PASS
+        return Disposition.REVIEW if self.reviewed[row] else Disposition.REJECT
+
+
+def said_of(manifest: Manifest, weighed: Weighed) -> Said:
+    """What the rule of the manifest makes of the parts.
 
     The manifest may differ from that of ``weigh`` in thresholds, evidence, mix, costs and policy.
     """
@@ -82,16 +98,22 @@ def labels_of(manifest: Manifest, weighed: Weighed) -> NDArray[np.intp]:
         weights[none] = np.array([gate.mix[name] for name in names]) + 1e-12
         weights /= weights.sum(axis=1, keepdims=True)
         shares[:, places] = (bad * (1 - odd))[:, None] * weights
-    if manifest.decision.policy == "threshold":
-        ranks = -shares[:, :-1]
-    else:
-        ranks = shares @ np.array(manifest.cost_rows)
+    costs = shares @ np.array(manifest.cost_rows)
+    ranks = -shares[:, :-1] if manifest.decision.policy == "threshold" else costs.copy()
     ranks[shut, good] = np.inf
     found = np.asarray(ranks.argmin(axis=1), np.intp)
     if manifest.decision.policy == "threshold":
         stopped = weighed.odd | (shut & (len(manifest.classes) == 1))
         found = np.where(shut, np.where(stopped, len(manifest.labels) - 1, found), good)
-    return found
+    dispositions = [
+        disposition_of(manifest, manifest.labels[label], row)
+        for label, row in zip(found, costs.tolist(), strict=True)
+    ]
+    return Said(
+        labels=found,
+        passes=np.array([one is Disposition.PASS for one in dispositions], np.bool_),
+        reviewed=np.array([one is Disposition.REVIEW for one in dispositions], np.bool_),
+    )
 
 
 def _defects(manifest: Manifest) -> list[int]:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.bundle.manifest import Manifest
-from edge_qc.parts import GOOD
 from edge_qc_export.figures.calibration import calibrate_drift
 from edge_qc_export.figures.exact import Share, share
 from edge_qc_export.gate.bound import bound_of
@@ -24,7 +23,7 @@ from edge_qc_export.gate.calibration import (
     scores_by,
     set_threshold,
 )
-from edge_qc_export.gate.rule_of_many import Weighed, labels_of, weigh
+from edge_qc_export.gate.rule_of_many import Said, Weighed, said_of, weigh
 from edge_qc_export.gate.scored import Scored
 from edge_qc_export.gate.threshold import Choice, Wish
 
@@ -43,20 +42,24 @@ class Refitted:
 class Settled:
     """A manifest as it would be written, and what it makes of the parts.
 
-    scores: (n,), the gate's, and open: (n,), whether it lets each pass. labels: (n,), places in
-    ``manifest.labels``. passes: (n,), whether a part is called GOOD, which takes the costs too.
-    choice: how the threshold came about; None without a bad part. overkill, escapes: of all parts,
+    scores: (n,), the gate's, and open: (n,), whether it lets each pass. said: what the whole rule
+    makes of each, which takes the costs too. choice: how the threshold came about; None without a
+    bad part. overkill, escapes: of all parts,
     with exact two-sided 95 % intervals; what bounds escapes is the manifest's ``gate.bound``.
     """
 
     manifest: Manifest
     scores: NDArray[np.float64]
     open: NDArray[np.bool_]
-    labels: NDArray[np.intp]
-    passes: NDArray[np.bool_]
+    said: Said
     choice: Choice | None
     overkill: Share
     escapes: Share
+
+    @property
+    def passes(self) -> NDArray[np.bool_]:
+        """(n,): which parts the line would let pass."""
+        return self.said.passes
 
 
 def refit(manifest: Manifest, parts: Scored, added: NDArray[np.bool_]) -> Refitted:
@@ -113,8 +116,8 @@ def settle(
     )
     changes = {"gate": gate} | ({} if costs is None else {"costs": costs})
     manifest = refitted.manifest.model_copy(update=changes)
-    labels = labels_of(manifest, weighed)
-    passes = np.asarray(labels == manifest.classes.index(GOOD))
+    said = said_of(manifest, weighed)
+    passes = said.passes
     good = parts.good
     fresh = good & ~parts.seen
     open_ = below(threshold, parts.dies, weighed.gate)
@@ -130,8 +133,7 @@ def settle(
         manifest=manifest.model_copy(update={"gate": gate.model_copy(update={"bound": bound})}),
         scores=weighed.gate,
         open=open_,
-        labels=labels,
-        passes=passes,
+        said=said,
         choice=choice,
         overkill=share(int((good & ~passes).sum()), int(good.sum())),
         escapes=share(int((~good & passes).sum()), int((~good).sum())),

@@ -24,11 +24,10 @@ from edge_qc.bundle.manifest import GOLDEN, PARTS, Manifest
 from edge_qc.bundle.verification import Bundle, open_bundle
 from edge_qc.errors import DataError, UsageError
 from edge_qc.evidence import LabelStore
-from edge_qc.parts import GOOD
 from edge_qc_export.data.sample import Part
 from edge_qc_export.figures.exact import CONFIDENCE
 from edge_qc_export.gate.parts_file import KeptParts, parts_bytes, read_parts
-from edge_qc_export.gate.rule_of_many import labels_of, weigh
+from edge_qc_export.gate.rule_of_many import Said, said_of, weigh
 from edge_qc_export.gate.scored import both
 from edge_qc_export.gate.settling import Refitted, Settled, refit, settle
 from edge_qc_export.gate.threshold import Wish
@@ -49,14 +48,14 @@ class Begun:
     """A bundle and the parts for its calibration, scored; thresholds are still to be settled.
 
     parts: all, as they will travel; pixels: (m, 1, H, W) of the last m, which were added now.
-    passes_before: (n,), by the bundle's own rule. known: how many parts the bundle held already.
+    before: what the bundle's own rule makes of them. known: how many parts the bundle held already.
     """
 
     bundle: Bundle
     parts: KeptParts
     pixels: NDArray[np.uint8]
     source: str
-    passes_before: NDArray[np.bool_]
+    before: Said
     refitted: Refitted
     known: int
 
@@ -128,14 +127,12 @@ def begin(
         kept.sessions + tuple(verified.sessions[row] for row in fresh),
         np.concatenate([kept.added, np.full(len(fresh), number, np.int32)]),
     )
-    place = bundle.manifest.classes.index(GOOD)
-    before = labels_of(bundle.manifest, weigh(bundle.manifest, parts.scored)) == place
     return Begun(
         bundle=bundle,
         parts=parts,
         pixels=verified.pixels[fresh],
         source=verified.source,
-        passes_before=np.asarray(before),
+        before=said_of(bundle.manifest, weigh(bundle.manifest, parts.scored)),
         refitted=refit(bundle.manifest, parts.scored, parts.added > 0),
         known=known,
     )
@@ -174,7 +171,7 @@ def write(
         raise UsageError(
             f"version {number}: wanted more than {old.version}, the version of {begun.bundle.path}"
         )
-    require_fit(old, begun.passes_before, begun.refitted, settled)
+    require_fit(old, begun.before.passes, begun.refitted, settled)
     manifest = settled.manifest.model_copy(
         update={
             "version": number,
@@ -218,7 +215,7 @@ def _ancestor(begun: Begun, settled: Settled) -> Calibrated:
         sessions=tuple(sessions),
         good=int(rows.sum()),
         bad=int((~good & now).sum()),
-        passed_before=float(begun.passes_before[rows].mean()) if rows.any() else None,
+        passed_before=float(begun.before.passes[rows].mean()) if rows.any() else None,
         passed_after=float(settled.passes[rows].mean()) if rows.any() else None,
     )
 

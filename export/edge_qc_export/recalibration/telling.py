@@ -28,9 +28,9 @@ def document_of(written: Written) -> dict[str, Any]:
         "says": manifest.calibrated[-1].sentence,
         "known_already": begun.known,
         "added": {
-            "overkill_before": _share(~begun.passes_before, good & now),
+            "overkill_before": _share(~begun.before.passes, good & now),
             "overkill": _share(~settled.passes, good & now),
-            "escapes_before": _share(begun.passes_before, ~good & now),
+            "escapes_before": _share(begun.before.passes, ~good & now),
             "escapes": _share(settled.passes, ~good & now),
         },
         "gate": {

@@ -45,7 +45,7 @@ from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.run_views import LabelledViews
 from edge_qc_export.release.fitting import Answers, CrossFitted, FitSettings, Fitted
 from edge_qc_export.release.named_parts import Doubt, doubtful_labels
-from edge_qc_export.release.rule import labels_from_answers
+from edge_qc_export.release.rule import verdicts_from_answers
 
 _LATER = FileEntry(sha256="0" * 64, size=0)
 
@@ -257,8 +257,9 @@ def share_passed(manifest: Manifest, cross: CrossFitted) -> float:
     parts = cross.parts
     fresh = parts.good & ~parts.seen
     rows = np.flatnonzero(fresh if fresh.any() else parts.good)
-    said = labels_from_answers(manifest, [parts.dies[row] for row in rows], cross.answers(rows))
-    return said.count(GOOD) / len(said)
+    dies = [parts.dies[row] for row in rows]
+    verdicts = verdicts_from_answers(manifest, dies, cross.answers(rows))
+    return sum(one.disposition is Disposition.PASS for one in verdicts) / len(verdicts)
 
 
 def _temperature(cross: CrossFitted) -> float:

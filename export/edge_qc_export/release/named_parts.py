@@ -9,24 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 
 from edge_qc.bundle.manifest import Manifest
-from edge_qc.bundle.verification import Bundle
-from edge_qc.inspection.decision import Circumstances, judge
+from edge_qc.parts import Reason
 from edge_qc_export.gate.held import Held
 from edge_qc_export.learn.run_views import LabelledViews
 from edge_qc_export.release.fitting import CrossFitted
-from edge_qc_export.release.rule import readings_from_answers
+from edge_qc_export.release.rule import verdicts_from_answers
 
 DOUBTFUL = 0.2
 """A label that the cross-fitted posterior gives less than this is doubtful."""
 SHOWN = 12
-
-_FRESH = Circumstances(frame_age_s=0.0, max_frame_age_s=1.0, accepted=True, running=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +49,14 @@ class Doubt:
 def doubtful_labels(manifest: Manifest, cross: CrossFitted) -> list[Doubt]:
     """At most ``SHOWN`` parts whose label the cross-fitted scores contradict most, those first."""
     parts = cross.parts
-    bundle = Bundle(Path(), "", manifest, signed=False)
     found = []
-    readings = readings_from_answers(manifest, cross.answers())
-    for row, (label, die, reading) in enumerate(
-        zip(parts.labels, parts.dies, readings, strict=True)
+    verdicts = verdicts_from_answers(manifest, parts.dies, cross.answers())
+    for row, (label, die, verdict) in enumerate(
+        zip(parts.labels, parts.dies, verdicts, strict=True)
     ):
-        verdict = judge(bundle, die, reading, _FRESH)
+        # No part is judged of a die of which no GOOD image could be learned from.
+        if verdict.reason is not Reason.DECIDED:
+            continue
         probability = verdict.probabilities[label]
         if verdict.label != label and probability < DOUBTFUL:
             found.append(Doubt(row, parts.names[row], die, label, verdict.label, probability))

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from edge_qc.bundle.manifest import Manifest
 from edge_qc.bundle.verification import Bundle
-from edge_qc.inspection.decision import label_of
+from edge_qc.inspection.decision import Circumstances, judge, label_of
 from edge_qc.inspection.findings import find_drift
-from edge_qc.parts import DRIFT, Reading
+from edge_qc.parts import DRIFT, Reading, Verdict
 from edge_qc_export.figures.metrics import confusion_matrix, figures, present_labels
 from edge_qc_export.figures.rates import auroc
 from edge_qc_export.release.fitting import Answers
 
 POLICIES = ("expected-cost", "threshold")
+
+_FRESH = Circumstances(frame_age_s=0.0, max_frame_age_s=1.0, accepted=True, running=True)
 
 
 def readings_from_answers(manifest: Manifest, answers: Answers) -> list[Reading]:
@@ -50,6 +52,16 @@ def labels_from_answers(
     bundle = Bundle(Path(), "", manifest, signed=False)
     readings = readings_from_answers(manifest, answers)
     return [label_of(bundle, die, reading) for die, reading in zip(dies, readings, strict=True)]
+
+
+def verdicts_from_answers(
+    manifest: Manifest, dies: Sequence[str], answers: Answers
+) -> list[Verdict]:
+    """The station's verdict on each view, were its frame fresh; NOT_JUDGED on a die that the
+    manifest does not know."""
+    bundle = Bundle(Path(), "", manifest, signed=False)
+    readings = readings_from_answers(manifest, answers)
+    return [judge(bundle, die, one, _FRESH) for die, one in zip(dies, readings, strict=True)]
 
 
 def drift_scores(

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from edge_qc.bundle.manifest import Manifest
 from edge_qc.inspection.findings import of_die
-from edge_qc.parts import GOOD, Disposition
+from edge_qc.parts import GOOD
 from edge_qc_export.figures.costs import cost_matrix
 from edge_qc_export.figures.exact import Share, share
-from edge_qc_export.gate.rule_of_many import labels_of, weigh
+from edge_qc_export.gate.rule_of_many import Said
 from edge_qc_export.gate.settling import Settled, settle
 from edge_qc_export.recalibration import Begun
 
@@ -57,25 +57,6 @@ def mistake(true: str, given: str) -> str:
     return "overkill" if true == GOOD else "confusion"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Said:
-    """Of n parts the place of each label in the manifest's, and whether it passes."""
-
-    labels: NDArray[np.intp]
-    passes: NDArray[np.bool_]
-
-    def disposition(self, manifest: Manifest, row: int) -> Disposition:
-        """What the line does with the part."""
-        return manifest.decision.dispositions[manifest.labels[self.labels[row]]]
-
-
-def as_it_is(begun: Begun) -> Said:
-    """What the bundle itself makes of the parts."""
-    manifest = begun.bundle.manifest
-    labels = labels_of(manifest, weigh(manifest, begun.parts.scored))
-    return Said(labels, begun.passes_before)
-
-
 def settled_for(begun: Begun, setting: Setting) -> Settled:
     """The calibration that the setting asks for. Raises DataError as ``settle``."""
     manifest = begun.bundle.manifest
@@ -112,11 +93,10 @@ def figures(begun: Begun, settled: Settled, said: Said, chosen: NDArray[np.bool_
             spent += mix[name] * float(matrix[index, said.labels[rows]].mean())
             seen += mix[name]
     good, passes = parts.good, said.passes
-    asks = [manifest.decision.dispositions[name] is Disposition.REVIEW for name in names]
     return Figures(
         overkill=share(int((chosen & good & ~passes).sum()), int((chosen & good).sum())),
         escapes=share(int((chosen & ~good & passes).sum()), int((chosen & ~good).sum())),
-        reviewed=share(int(np.array(asks)[said.labels[chosen]].sum()), int(chosen.sum())),
+        reviewed=share(int((chosen & said.reviewed).sum()), int(chosen.sum())),
         cost=spent / seen if seen else math.nan,
     )
 
@@ -131,12 +111,12 @@ class Change:
     far: float
 
 
-def changes(begun: Begun, settled: Settled, before: Said) -> list[Change]:
+def changes(begun: Begun, settled: Settled) -> list[Change]:
     """The parts that change sides, the most telling first: by kind, and of each kind those first
     that lie farthest from the threshold."""
     parts, gate = begun.parts.scored, settled.manifest.gate
     assert gate is not None
-    good = parts.good
+    good, before = parts.good, begun.before
     found = []
     for row in np.flatnonzero(before.passes != settled.passes):
         passes = bool(settled.passes[row])

@@ -19,13 +19,12 @@ from edge_qc.evidence.pictures import heat_picture
 from edge_qc.evidence.serving import Document
 from edge_qc.parts import GOOD
 from edge_qc_export.figures.exact import Share
+from edge_qc_export.gate.rule_of_many import Said
 from edge_qc_export.recalibration import Begun, write
 from edge_qc_export.tuning.moves import (
     KINDS,
     Figures,
-    Said,
     Setting,
-    as_it_is,
     changes,
     figures,
     settled_for,
@@ -48,12 +47,14 @@ class Tuner:
 
     package = "edge_qc_export.tuning"
 
-    def __init__(self, begun: Begun, engine: Engine, out: Path, sign: Path | None = None) -> None:
-        """engine: of the bundle, for heat maps. out: where calibrations are saved, each under its
-        version. sign: a private key's file."""
+    def __init__(
+        self, begun: Begun, engine: Engine, out: Path | None = None, sign: Path | None = None
+    ) -> None:
+        """engine: of the bundle, for heat maps. out: where calibrations are saved; None: beside the
+        bundle, under its name and their version. sign: a private key's file."""
         self._begun, self._engine, self._out, self._sign = begun, engine, out, sign
-        self._before = as_it_is(begun)
         self._first = len(begun.parts) - len(begun.pixels)
+        self._version = begun.bundle.manifest.version
         self._drawing, self._saving = threading.Lock(), threading.Lock()
 
     @property
@@ -101,15 +102,15 @@ class Tuner:
     def move(self, request: Document) -> Document:
         """What the setting of the request makes of the parts. Raises DataError for one that is
         none."""
-        begun, before = self._begun, self._before
+        begun = self._begun
         settled = settled_for(begun, _setting(request))
-        now = Said(settled.labels, settled.passes)
+        before, now = begun.before, settled.said
         gate, everything = settled.manifest.gate, np.ones(len(begun.parts), np.bool_)
         assert gate is not None
-        moved = changes(begun, settled, before)
+        moved = changes(begun, settled)
         pictured = [one for one in moved if one.row >= self._first]
         kinds = Counter(one.kind for one in moved)
-        parts, manifest = begun.parts.scored, settled.manifest
+        parts = begun.parts.scored
         return {
             "says": sentences(gate.bound),
             "met": gate.bound is not None and gate.bound.met,
@@ -130,8 +131,8 @@ class Tuner:
                     "name": parts.names[one.row],
                     "label": parts.labels[one.row],
                     "die": parts.dies[one.row],
-                    "was": before.disposition(begun.bundle.manifest, one.row).value,
-                    "is": now.disposition(manifest, one.row).value,
+                    "was": before.disposition(one.row).value,
+                    "is": now.disposition(one.row).value,
                 }
                 for one in pictured[:SHOWN]
             ],
@@ -145,7 +146,11 @@ class Tuner:
             raise DataError("a calibration is being written; wait for it")
         try:
             settled = settled_for(self._begun, setting)
-            written = write(self._begun, settled, self._next(), sign=self._sign)
+            # A station takes a later version alone, so that a second saving can follow the first.
+            number = self._version + 1
+            out = self._next(number)
+            written = write(self._begun, settled, out, version=number, sign=self._sign)
+            self._version = number
         finally:
             self._saving.release()
         bundle = written.bundle
@@ -156,12 +161,15 @@ class Tuner:
             "path": str(bundle.path),
         }
 
-    def _next(self) -> Path:
-        """The first folder beside ``out`` that is free: ``out``, ``out-2``, …"""
-        number, folder = 1, self._out
+    def _next(self, version: int) -> Path:
+        """The first folder that is free: ``out``, ``out-2``, …; without ``out`` the bundle's name
+        and the version, beside the bundle."""
+        bundle = self._begun.bundle.path.resolve()
+        first = self._out or bundle.with_name(f"{bundle.name}-{version}")
+        number, folder = 1, first
         while folder.exists():
             number += 1
-            folder = self._out.with_name(f"{self._out.name}-{number}")
+            folder = first.with_name(f"{first.name}-{number}")
         return folder
 
     def _classes(self, now: Said) -> list[dict[str, Any]]:
@@ -173,7 +181,7 @@ class Tuner:
                 {
                     "label": name,
                     "parts": int(of.sum()),
-                    "before": int(self._before.passes[of].sum()),
+                    "before": int(self._begun.before.passes[of].sum()),
                     "now": int(now.passes[of].sum()),
                 }
             )

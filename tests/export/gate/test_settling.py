@@ -15,10 +15,10 @@ from edge_qc.bundle.calibration import sentences
 from edge_qc.bundle.manifest import Manifest
 from edge_qc.bundle.verification import Bundle
 from edge_qc.errors import DataError
-from edge_qc.inspection.decision import label_of
-from edge_qc.parts import GOOD, Reading
+from edge_qc.inspection.decision import Circumstances, judge
+from edge_qc.parts import GOOD, Disposition, Reading
 from edge_qc_export.figures.exact import most_by_chance, upper_bound
-from edge_qc_export.gate.rule_of_many import labels_of, weigh
+from edge_qc_export.gate.rule_of_many import said_of, weigh
 from edge_qc_export.gate.scored import Scored, both
 from edge_qc_export.gate.settling import Refitted, Settled, refit, settle
 from edge_qc_export.gate.threshold import Wish
@@ -26,6 +26,7 @@ from edge_qc_export.recalibration.fitness import Fitness, require_fit
 from tests.edge_qc.inspection.test_decision import CLASSES, gated
 
 WISH = Wish(max_escape=0.05, confidence=0.95, alpha=0.01)
+FRESH = Circumstances(frame_age_s=0.0, max_frame_age_s=1.0, accepted=True, running=True)
 
 
 def parts_of(good: int, bad: int, *, seed: int = 0, shift: float = 0.0, gap: float = 6.0) -> Scored:
@@ -98,8 +99,7 @@ def test_good_parts_of_another_lamp_pass_where_the_old_tails_stopped_them() -> N
     shifted = parts_of(80, 0, seed=2, shift=60.0, gap=10.0)
     begun = refitted(made, shifted)
     old = settle(refitted(made), WISH).manifest
-    place = old.classes.index(GOOD)
-    before = labels_of(old, weigh(old, begun.weighed.parts)) == place
+    before = said_of(old, weigh(old, begun.weighed.parts)).passes
     after = settle(begun, WISH)
     added = begun.added
     assert before[added].mean() < 0.1
@@ -156,21 +156,25 @@ def test_a_bundle_of_good_alone_gains_a_bound_and_keeps_its_share_of_good() -> N
 
 @pytest.mark.parametrize("policy", ["expected-cost", "threshold"])
 @pytest.mark.parametrize("classes", [CLASSES, (GOOD,)])
+@pytest.mark.parametrize("margin", [0.0, 1e4])
 def test_many_parts_are_judged_as_the_station_judges_each(
-    policy: str, classes: tuple[str, ...]
+    policy: str, classes: tuple[str, ...], margin: float
 ) -> None:
-    """One rule: labels, mixes, costs and closed gates of odd parts too."""
+    """One rule: labels, mixes, costs and closed gates of odd parts too, and what becomes of them
+    where another disposition costs hardly more."""
     parts = both(parts_of(150, 60), parts_of(30, 60, seed=8, shift=15.0, gap=2.0))
     parts = replace(parts, classes=classes, logits=parts.logits[:, : len(classes)])
     begun = refit(manifest(classes), parts, np.zeros(len(parts), np.bool_))
     labels = (*classes, "DRIFT")
     for mix in (None, dict.fromkeys(labels, 1 / len(labels))):
         settled = settle(begun, WISH, mix)
-        rule = settled.manifest.decision.model_copy(update={"policy": policy})
+        rule = settled.manifest.decision.model_copy(
+            update={"policy": policy, "review_margin": margin}
+        )
         judged = settled.manifest.model_copy(update={"decision": rule})
         bundle = Bundle(Path(), "", judged, signed=False)
         said = [
-            label_of(
+            judge(
                 bundle,
                 die,
                 Reading(
@@ -180,13 +184,20 @@ def test_many_parts_are_judged_as_the_station_judges_each(
                     float(parts.embedding_distance[row]),
                     float(parts.good_distance[row]),
                 ),
+                FRESH,
             )
             for row, die in enumerate(parts.dies)
         ]
         exact = replace(parts, logits=parts.logits.astype(np.float32).astype(np.float64))
-        found = labels_of(judged, weigh(judged, exact))
-        assert [judged.labels[place] for place in found] == said
-        assert len(set(said)) > 1
+        found = said_of(judged, weigh(judged, exact))
+        assert [judged.labels[place] for place in found.labels] == [one.label for one in said]
+        dispositions = [found.disposition(row) for row in range(len(parts))]
+        assert dispositions == [one.disposition for one in said]
+        assert len({one.label for one in said}) > 1
+        doubted = [
+            one for one in said if one.label == GOOD and one.disposition is Disposition.REVIEW
+        ]
+        assert bool(doubted) is (margin > 0), "the case shows GOOD parts that wait for a person"
 
 
 def test_a_network_that_no_longer_fits_is_refused_by_what_to_do() -> None:

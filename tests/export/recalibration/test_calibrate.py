@@ -31,7 +31,7 @@ from edge_qc.station.installation import Shadowing, install, roll_back
 from edge_qc_export.commands.calibrate import command
 from edge_qc_export.commands.keygen import command as keygen
 from edge_qc_export.gate.parts_file import read_parts
-from edge_qc_export.gate.rule_of_many import labels_of, weigh
+from edge_qc_export.gate.rule_of_many import said_of, weigh
 from edge_qc_export.packing.bundle_folder import write_bundle
 from tests.rig.stations import put_in, running_station, settings_in
 from tests.rig.trained import Trained
@@ -119,7 +119,7 @@ def test_the_bound_counts_old_and_new_bad_parts_and_says_which_are_new(
     # What the bundle says passes is what its own rule makes of the scores that it carries.
     parts = read_parts(new)
     manifest = new.manifest
-    passes = labels_of(manifest, weigh(manifest, parts.scored)) == manifest.classes.index(GOOD)
+    passes = said_of(manifest, weigh(manifest, parts.scored)).passes
     now = parts.added == 1
     escapes = said["added"]["escapes"]
     assert (escapes["count"], escapes["of"]) == (

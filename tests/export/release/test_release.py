@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,12 +25,14 @@ from edge_qc.inspection.view import view
 from edge_qc.parts import DRIFT, GOOD, Disposition, Reading
 from edge_qc_export.commands.export import command as export
 from edge_qc_export.commands.keygen import command as keygen
+from edge_qc_export.gate.parts_file import read_parts
 from edge_qc_export.learn.checkpoints import Run, load_run
 from edge_qc_export.packing.bundle_folder import pack_bundle
 from edge_qc_export.packing.golden_file import is_steady
 from edge_qc_export.release import Released, golden, precision_check, release
-from edge_qc_export.release.fitting import Answers, FitSettings, answers
-from edge_qc_export.release.manifest import ReleaseSettings, version_from_time
+from edge_qc_export.release.fitting import Answers, CrossFitted, FitSettings, answers
+from edge_qc_export.release.manifest import ReleaseSettings, share_passed, version_from_time
+from edge_qc_export.release.named_parts import doubtful_labels
 
 pytestmark = pytest.mark.torch
 
@@ -258,6 +263,38 @@ def test_the_manifest_says_what_the_gate_bounds(run: Run, released: Released) ->
     assert bound.good == 12
     assert bound.good_passed > 0.5
     assert gate.mix[GOOD] == 0.95
+
+
+def test_parts_that_wait_for_a_person_do_not_count_as_passed(released: Released) -> None:
+    """What an export says of its GOOD parts is what a station does with them."""
+    manifest = released.bundle.manifest
+    scored = read_parts(released.bundle).scored
+    cross: Any = SimpleNamespace(
+        parts=scored, answers=partial(CrossFitted.answers, SimpleNamespace(scores=scored))
+    )
+    usual = share_passed(manifest, cross)
+    shares = []
+    for margin in (0.0, 1e9):
+        rule = manifest.decision.model_copy(update={"review_margin": margin})
+        shares.append(share_passed(manifest.model_copy(update={"decision": rule}), cross))
+    assert shares == [usual, 0.0]
+    assert usual > 0, "the case has GOOD parts that pass"
+
+
+def test_a_die_without_a_good_part_has_no_doubtful_labels(released: Released) -> None:
+    """Where alignment found none of them, the bundle does not know the die."""
+    manifest = released.bundle.manifest
+    scored = read_parts(released.bundle).scored
+    wrong = replace(scored, labels=tuple(reversed(scored.labels)))
+    cross: Any = SimpleNamespace(
+        parts=wrong, answers=partial(CrossFitted.answers, SimpleNamespace(scores=wrong))
+    )
+    (gone, *_), doubts = manifest.dies, doubtful_labels(manifest, cross)
+    assert {one.die for one in doubts} > {gone}, "the case has wrong labels of this die and others"
+    rest = {name: die for name, die in manifest.dies.items() if name != gone}
+    left = doubtful_labels(manifest.model_copy(update={"dies": rest}), cross)
+    assert left
+    assert gone not in {one.die for one in left}
 
 
 def test_parts_that_set_the_threshold_travel_as_pictures(released: Released) -> None:

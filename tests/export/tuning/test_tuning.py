@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
+from edge_qc.bundle.slots import Slots
 from edge_qc.bundle.verification import open_bundle
 from edge_qc.engine import open_engine
 from edge_qc.errors import DataError
@@ -141,6 +142,11 @@ def test_each_saving_is_a_bundle_of_its_own(begun: Begun, tmp_path: Path) -> Non
     with tuner(begun, tmp_path / "tuned") as site:
         first, second = (site.save(LOOSE) for _ in range(2))
     assert (Path(first["path"]).name, Path(second["path"]).name) == ("tuned", "tuned-2")
+    slots = Slots(tmp_path / "slots")
+    for saved in (begun.bundle.path, Path(first["path"]), Path(second["path"])):
+        slots.may_follow(open_bundle(saved))
+        with slots.locked():
+            slots.switch(slots.bring(saved))
     assert f"edge-qc install {first['path']}" in first["said"]
 
 
