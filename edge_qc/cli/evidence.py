@@ -72,10 +72,17 @@ def export(
     store = Store(evidence_folder(config, folder))
     report = export_dataset(store, target, label_store(Labels(store.folder), database))
     if as_json:
-        document = {"folder": str(target), "images": dict(report.counts), "gone": report.gone}
+        document = {
+            "folder": str(target),
+            "images": dict(report.counts),
+            "gone": report.gone,
+            "damaged": report.damaged,
+        }
         click.echo(json.dumps(document, indent=2))
         return
     for label, count in sorted(report.counts.items()):
         click.echo(f"{count:6}  {label}")
     if report.gone:
         click.echo(f"left out {report.gone} labels whose images are not here", err=True)
+    for what in report.damaged:
+        click.echo(f"left out: {what}", err=True)

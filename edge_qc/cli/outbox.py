@@ -13,7 +13,7 @@ from edge_qc.cli.times import Zone
 _file_option = click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The outbox file, such as one that was set aside, instead of --config.",
+    help="The outbox file, such as one that was set aside, instead of the station's own.",
 )
 
 _KINDS = ("verdict", "part", "event", "overrule")

@@ -30,7 +30,8 @@ _SESSION_S = 14 * 86_400
 @click.option(
     "--keep-days",
     type=Number(min=0, min_open=True),
-    help="Delete messages older than this; by default never. Counts and labelled verdicts stay.",
+    help="Delete messages older than this; by default never. Counts, verdicts on parts and "
+    "labelled verdicts stay.",
 )
 @click.option(
     "--bundle",

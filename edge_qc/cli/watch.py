@@ -70,9 +70,8 @@ def command(
     except KeyboardInterrupt:
         return 0
     if count is not None and tally.verdicts < count:
-        click.echo(
-            f"edge-qc: only {tally.verdicts} of {count} verdicts came in {for_s:g} s", err=True
-        )
+        within = "" if for_s is None else f" in {for_s:g} s"
+        click.echo(f"edge-qc: only {tally.verdicts} of {count} verdicts came{within}", err=True)
         return 1
     return 0
 

@@ -9,6 +9,7 @@ UTC, on which it was taken.
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,17 @@ _WINDOW = ""
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """counts: images by label. gone: labels whose image is no longer kept."""
+    """counts: images by label. gone: labels whose image is no longer kept. damaged: what is wrong
+    with those that were left out."""
 
     folder: Path
     counts: Mapping[str, int]
     gone: int
+    damaged: tuple[str, ...]
+
+
+class _DamagedError(DataError):
+    """An image that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,8 @@ def export_dataset(store: Store, target: Path, given: LabelStore | None = None) 
     """Write the labelled images into ``target``, which must be new or empty. given: the labels; by
     default those of the file beside the images.
 
-    Raises UsageError if it is not, DataError if nothing is labelled or an image is damaged.
+    An image that is damaged is left out. Raises UsageError if the folder is not empty, DataError if
+    nothing is labelled, or all that is labelled is damaged; then nothing is left behind.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} already exists and is not empty; name a new folder")
@@ -60,14 +68,39 @@ def export_dataset(store: Store, target: Path, given: LabelStore | None = None) 
             f"evidence {store.folder}: none of the {len(exhibits)} images has a label. Label some "
             "with edge-qc review"
         )
-    train: list[_Row] = []
-    test: list[_Row] = []
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        rows, damaged = _copy_all(exhibits, chosen, target)
+        if not rows:
+            raise DataError(f"all {len(damaged)} labelled images are damaged: {damaged[0]}")
+        _write_tables(rows, target)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    return ExportReport(
+        target, Counter(row.label for row in rows), len(wanted) - len(chosen), tuple(damaged)
+    )
+
+
+def _copy_all(
+    exhibits: Mapping[str, Exhibit], chosen: Mapping[str, str], target: Path
+) -> tuple[list[_Row], list[str]]:
+    """Those that could be copied, and what is wrong with the others."""
     for folder in ("input_train", "input_test"):
-        (target / folder).mkdir(parents=True)
+        (target / folder).mkdir()
+    rows, damaged = [], []
     for key, label in chosen.items():
         part = "input_test" if label == DRIFT else "input_train"
-        row = _copied(exhibits[key], label, target / part)
-        (test if label == DRIFT else train).append(row)
+        try:
+            rows.append(_copied(exhibits[key], label, target / part))
+        except _DamagedError as error:
+            damaged.append(str(error))
+    return rows, damaged
+
+
+def _write_tables(rows: Sequence[_Row], target: Path) -> None:
+    train = [row for row in rows if row.label != DRIFT]
+    test = [row for row in rows if row.label == DRIFT]
     _write(
         target / "Y_train.csv",
         ("", "filename", "window", "lib", "Label", "session"),
@@ -89,19 +122,22 @@ def export_dataset(store: Store, target: Path, given: LabelStore | None = None) 
     groups = [(row.filename, row.part_id) for row in train if row.part_id]
     if groups:
         _write(target / "groups.csv", ("filename", "group"), groups)
-    return ExportReport(target, Counter(chosen.values()), len(wanted) - len(chosen))
 
 
 def _copied(exhibit: Exhibit, label: str, folder: Path) -> _Row:
-    verdict = exhibit.verdict()
+    """Raises _DamagedError for an image that cannot be used, DataError if it cannot be written."""
+    try:
+        verdict = exhibit.verdict()
+    except DataError as error:
+        raise _DamagedError(str(error)) from error
     die, part_id = verdict.get("die"), verdict.get("part_id")
     if not isinstance(die, str):
-        raise DataError(f"evidence {exhibit.folder}: its verdict names no die")
+        raise _DamagedError(f"evidence {exhibit.folder}: its verdict names no die")
     filename = f"{exhibit.verdict_id}.png"
     # Write the same grey values that were judged; training refuses colour images.
     pixels = cv2.imread(str(exhibit.folder / FRAME), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise DataError(f"evidence {exhibit.folder}: its {FRAME} cannot be read")
+        raise _DamagedError(f"evidence {exhibit.folder}: its {FRAME} cannot be read")
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     if not cv2.imwrite(str(folder / filename), pixels):

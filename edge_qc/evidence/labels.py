@@ -74,8 +74,13 @@ def withdrawal(verdict_id: str, who: str) -> Label:
 
 
 def _now(verdict_id: str, label: str, said: str, who: str, note: str = "") -> Label:
-    time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    return Label(verdict_id, label, said, who, time, note)
+    return Label(verdict_id, label, said, who, _written(datetime.now(timezone.utc)), note)
+
+
+def _written(time: datetime) -> str:
+    """One without a zone is UTC."""
+    known = time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
+    return known.astimezone(timezone.utc).isoformat(timespec="milliseconds")
 
 
 class Labels:
@@ -116,8 +121,8 @@ class Labels:
         return os.pread(fd, 1, size - 1) == b"\n"
 
     def history(self) -> Iterator[Label]:
-        """All labels in order; an incomplete line is skipped. Raises DataError if the file cannot
-        be read."""
+        """All labels in order; a line that is no whole label is skipped. Raises DataError if the
+        file cannot be read."""
         try:
             lines = self.file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         except FileNotFoundError:
@@ -127,9 +132,11 @@ class Labels:
         for line in lines:
             try:
                 label = Label(**json.loads(line))
-                yield replace(label, label=_composed(label.label))
-            except (ValueError, TypeError):
+                time = datetime.fromisoformat(label.time.replace("Z", "+00:00"))
+                told = replace(label, label=_composed(label.label), time=_written(time))
+            except (ValueError, TypeError, AttributeError):
                 continue
+            yield told
 
     def latest(self) -> Mapping[str, Label]:
         """See ``LabelStore``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from edge_qc.errors import DataError
@@ -117,9 +118,10 @@ class Desk:
         for exhibit in self.store.exhibits():
             known.add(exhibit.label)
             # One judged exhibit names all classes of its bundle.
-            if shares := exhibit.verdict().get("probabilities"):
-                known |= set(shares)
-                break
+            with suppress(DataError):
+                if shares := exhibit.verdict().get("probabilities"):
+                    known |= set(shares)
+                    break
         known |= {exhibit.label for exhibit in self.store.exhibits()}
         return sorted({unicodedata.normalize("NFC", name) for name in known} - {NOT_JUDGED})
 

@@ -73,13 +73,17 @@ class Exhibit:
         return document
 
     def file(self, name: str) -> bytes | None:
-        """One of its files; None if there is none with that name."""
+        """One of its files; None if there is none with that name. Raises DataError for one that
+        cannot be read, or is empty: a power cut leaves such."""
         try:
-            return (self.folder / name).read_bytes()
+            data = (self.folder / name).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise DataError(f"evidence {self.folder}: {name}: {error}") from error
+        if not data:
+            raise DataError(f"evidence {self.folder}: {name} is empty")
+        return data
 
     def distances(self) -> NDArray[np.float32] | None:
         """The distance of each patch; None if the image was not judged. Raises DataError."""

@@ -72,3 +72,14 @@ def recording(address: tuple[str, int], store: Store, **keys: Any) -> Iterator[R
         thread.join(20)
         subscription.close()
     assert not thread.is_alive()
+
+
+def part(seq: int, at: datetime, label: str = "GOOD", complete: bool = True) -> bytes:
+    """A part's verdict as it is on the wire, from the station that ``ROOT`` names."""
+    said = {
+        "schema": "edge-qc/part/1", "epoch": "e1", "seq": seq, "site": "s", "station": "n",
+        "part_id": f"part-{seq}", "time": at.isoformat(), "label": label,
+        "disposition": "PASS" if label == "GOOD" and complete else "REJECT", "complete": complete,
+        "labels": {"Die01": label}, "missing": [], "verdict_ids": [], "historical": False,
+    }  # fmt: skip
+    return json.dumps(said).encode()

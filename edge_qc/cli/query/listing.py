@@ -33,13 +33,18 @@ def verdicts(asked: Question, not_passed: bool, limit: int | None) -> None:
     """List single verdicts, with labels that people added later."""
     from edge_qc.plant.recorder import counts, queries
 
+    def none() -> str:
+        among = counts.total(asked.engine, asked.where)
+        deleted = among - queries.held(asked.engine, asked.where)
+        if not deleted:
+            return asked.none_of(counts.VIEWS, "did not pass")
+        told = f"{grouped(deleted)} of {grouped(among)} verdicts were deleted (--keep-days)"
+        if deleted < among:
+            return f"{told}, the others passed"
+        return f"{told}; edge-qc query yield counts them"
+
     rows = queries.verdicts(asked.engine, asked.where, not_passed=not_passed, limit=limit)
-    asked.write(
-        queries.VERDICT_COLUMNS,
-        rows,
-        _VERDICT_KEYS,
-        lambda: asked.none_of(counts.VIEWS, "did not pass"),
-    )
+    asked.write(queries.VERDICT_COLUMNS, rows, _VERDICT_KEYS, none)
 
 
 @click.command("part")

@@ -41,15 +41,19 @@ def _sentence(message: VerdictMessage) -> str:
     if message.label == DRIFT:
         p = "" if message.drift is None else f" (p = {message.drift.p_value:.2g})"
         return f"{what} {does}: it is unlike everything that the model learned{p}."
-    if message.label != GOOD:
+    if message.label == GOOD:
+        return f"{what} {does}: it looks {GOOD}{share}, but another label costs nearly as little."
+    shares = message.probabilities
+    if GOOD not in shares or shares[GOOD] < max(shares.values()):
         return f"{what} {does}: it looks like {message.label}{share}."
     gate = message.gate
+    but = f"{message.label} costs less"
     if gate is not None and gate.score >= gate.threshold:
-        return (
-            f"{what} {does}: its likeliest class is {GOOD}{share}, but the gate to GOOD is closed "
-            f"(score {gate.score:.3g}, open below {gate.threshold:.3g})."
+        but = (
+            f"the gate to GOOD is closed (score {gate.score:.3g}, open below {gate.threshold:.3g}),"
+            f" so it is called {message.label}"
         )
-    return f"{what} {does}: it looks {GOOD}{share}, but another label costs nearly as little."
+    return f"{what} {does}: its likeliest class is {GOOD} ({_percent(shares[GOOD])}), but {but}."
 
 
 def _cost(message: VerdictMessage) -> str:

@@ -46,8 +46,11 @@ def recorded_span(engine: Engine, zone: tzinfo) -> str:
     with engine.connect() as db:
         first = db.execute(select(func.min(verdict.c.time))).scalar()
         last = db.execute(select(func.max(verdict.c.time))).scalar()
+        counted = db.execute(select(func.max(tally_day.c.bucket))).scalar()
     if first is None or last is None:
-        return "no verdict is recorded yet"
+        if counted is None:
+            return "no verdict is recorded yet"
+        return f"all single verdicts were deleted (--keep-days), the last are of {counted:%Y-%m-%d}"
     return f"verdicts are recorded from {_told(first, zone)} to {_told(last, zone)}"
 
 

@@ -55,6 +55,13 @@ def verdicts(
             yield tuple(row)
 
 
+def held(engine: Engine, where: Where) -> int:
+    """How many single verdicts are still there (``--keep-days``)."""
+    query = select(func.count()).select_from(verdict).where(*of_verdicts(where))
+    with engine.connect() as db:
+        return int(db.execute(query).scalar_one())
+
+
 def kept_costs(engine: Engine) -> str | None:
     """The cost matrix of the newest bundle that ``edge-qc record --bundle`` was given."""
     with engine.connect() as db:

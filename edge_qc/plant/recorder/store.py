@@ -39,7 +39,6 @@ from edge_qc.plant.recorder.tables import (
     event,
     gap,
     label,
-    part,
     set_aside,
     state_change,
     stream,
@@ -104,15 +103,14 @@ class Store:
 
     def prune(self, before: datetime, most: int = 5000) -> int:
         """Delete messages older than ``before``, up to a limit per table: stations wait for their
-        acknowledgements meanwhile. Returns how many. Tallies stay, and so do every labelled verdict
-        and each station's last state."""
+        acknowledgements meanwhile. Returns how many. Tallies stay, and so do verdicts on parts,
+        which have no tally, every labelled verdict and each station's last state."""
         last = select(func.max(state_change.c.change_no)).group_by(state_change.c.station_id)
         labelled = select(label.c.label_no).where(label.c.verdict_id == verdict.c.verdict_id)
         gone = 0
         with self._engine.begin() as db:
             for table, when, kept in (
                 (verdict, verdict.c.time, labelled.exists()),
-                (part, part.c.time, false()),
                 (event, event.c.time, false()),
                 (state_change, state_change.c.observed, state_change.c.change_no.in_(last)),
             ):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Subquery, and_, func, or_, select
+from sqlalchemy import Connection, Engine, Subquery, and_, case, func, or_, select
 
 from edge_qc.evidence import UNUSABLE
 from edge_qc.evidence.labels import WITHDRAWN
@@ -34,7 +34,8 @@ def escapes(engine: Engine, where: Where) -> Answer:
         select(
             verdict.c.time, station.c.name, verdict.c.die, verdict.c.part_id, truth.c.truth,
             verdict.c.drift_p, verdict.c.expected_cost, verdict.c.verdict_id, truth.c.labelled_by,
-            truth.c.time, truth.c.note, released_by,
+            truth.c.time, truth.c.note,
+            case((verdict.c.disposition == "REVIEW", released_by), else_=None),
         )
         .join(truth, truth.c.verdict_id == verdict.c.verdict_id)
         .join(station, station.c.station_id == verdict.c.station_id)

@@ -110,20 +110,15 @@ def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind
 
     Raises PublishError if the broker refuses a message or goes away; it is safe to repeat the call.
     """
-    notes: queue.Queue[Note] = queue.Queue()
     where = f"broker {mqtt.host}:{mqtt.port}"
-    client = open_client(
-        mqtt,
-        f"edge-qc.{station.site}.{station.name}.replay",
-        notes.put,
-        protocol=MQTTProtocolVersion.MQTTv5,
-        window=WINDOW,
-    )
     done = 0
+    client, notes = _client(mqtt, station, MQTTProtocolVersion.MQTTv5)
     try:
-        client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
-        client.loop_start()
-        connected = answer(notes, Connected)
+        connected = _connect(client, notes, mqtt)
+        if connected.wrong_protocol:
+            cut(client)
+            client, notes = _client(mqtt, station, MQTTProtocolVersion.MQTTv311)
+            connected = _connect(client, notes, mqtt)
         if connected.refused is not None:
             raise PublishError(f"{where}: connection refused: {connected.refused}")
         window = min(WINDOW, connected.receive_maximum)
@@ -152,6 +147,20 @@ def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind
     finally:
         cut(client)
     return done
+
+
+def _client(
+    mqtt: MqttTable, station: StationTable, protocol: MQTTProtocolVersion
+) -> tuple[paho.Client, queue.Queue[Note]]:
+    notes: queue.Queue[Note] = queue.Queue()
+    name = f"edge-qc.{station.site}.{station.name}.replay"
+    return open_client(mqtt, name, notes.put, protocol=protocol, window=WINDOW), notes
+
+
+def _connect(client: paho.Client, notes: queue.Queue[Note], mqtt: MqttTable) -> Connected:
+    client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
+    client.loop_start()
+    return answer(notes, Connected)
 
 
 def _heed(notes: queue.Queue[Note], sent: set[int]) -> int:

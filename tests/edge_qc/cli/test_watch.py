@@ -196,6 +196,28 @@ def test_the_live_view_gives_the_terminal_back(mosquitto: tuple[str, int]) -> No
     assert b"Traceback" not in seen
 
 
+@pytest.mark.broker
+def test_q_before_the_count_says_how_many_came(mosquitto: tuple[str, int]) -> None:
+    leader, follower = pty.openpty()
+    publish(mosquitto, ("state", RUNNING), retain=True)
+    watch = subprocess.Popen(
+        [*WATCH, "--broker", f"{mosquitto[0]}:{mosquitto[1]}", "--count", "2"],
+        stdin=follower,
+        stdout=follower,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
+    )
+    seen = b""
+    while b"RUNNING" not in seen:
+        seen += os.read(leader, 65_536)
+    os.write(leader, b"q")
+    said = watch.communicate(timeout=10)[1]
+    os.close(follower)
+    os.close(leader)
+    assert (watch.returncode, said) == (1, b"edge-qc: only 0 of 2 verdicts came\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

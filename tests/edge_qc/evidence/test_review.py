@@ -123,6 +123,17 @@ def test_labels_are_appended_with_who_and_when_and_the_last_counts(tmp_path: Pat
     assert datetime.fromisoformat(latest["v3"].time).utcoffset() == timedelta(0)
 
 
+def test_a_line_without_a_time_is_no_label_and_hides_no_other(tmp_path: Path) -> None:
+    labels = Labels(tmp_path)
+    labels.add("a", "Missing", "GOOD", "anna")
+    line = json.loads(labels.file.read_text())
+    with labels.file.open("a") as stream:
+        for number, time in enumerate(("yesterday", None, "2026-03-01T12:00:00Z")):
+            stream.write(json.dumps({**line, "verdict_id": f"b{number}", "time": time}) + "\n")
+    assert set(labels.latest()) == {"a", "b2"}
+    assert labels.latest()["b2"].time == "2026-03-01T12:00:00.000+00:00"
+
+
 def test_two_spellings_of_one_label_are_one(store: Store) -> None:
     """A Mac types a letter and its accent, Windows one character for both (NFD, NFC)."""
     kept(store)
@@ -270,6 +281,22 @@ def test_an_image_without_a_view_or_with_a_damaged_one_is_in_no_group(store: Sto
     assert [set(group) for group in Desk(store, "anna").groups()["groups"]] == [alike]
 
 
+def test_files_that_a_power_cut_left_empty_cost_their_own_image_alone(store: Store) -> None:
+    """Evidence is not synced: names may be there without what they name."""
+    alike = [scratched(store, 20) for _ in range(2)]
+    for names in (("view.png", "frame.png"), ("verdict.json",), ("distances.npy",)):
+        exhibit = store.find(kept(store, "Boucle plate"))
+        assert exhibit is not None
+        for name in names:
+            (exhibit.folder / name).write_bytes(b"")
+    with review(store) as server:
+        assert ask(server, "exhibits")[0] == 200
+        assert [sorted(one) for one in json.loads(ask(server, "groups")[1])["groups"]] == [
+            sorted(alike)
+        ]
+        assert "Missing" in classes(Desk(store, "anna"))
+
+
 def test_pictures_and_verdict_are_served(store: Store) -> None:
     verdict_id = kept(store)
     with review(store) as server:
@@ -368,6 +395,24 @@ def test_a_colour_cameras_frame_is_exported_in_the_grey_that_was_judged(
         image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         assert image is not None
         assert np.array_equal(image, cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY))
+
+
+def test_a_damaged_image_is_left_out_of_the_export_and_named(store: Store, tmp_path: Path) -> None:
+    whole, cut = kept(store), kept(store, "Missing")
+    for verdict_id in (whole, cut):
+        Labels(store.folder).add(verdict_id, "Missing", "GOOD", "anna")
+    exhibit = store.find(cut)
+    assert exhibit is not None
+    (exhibit.folder / "frame.png").write_bytes(b"")
+    done = edge_qc("evidence", "export", tmp_path / "data", "--folder", store.folder)
+    assert (done.returncode, cut in done.stderr) == (0, True)
+    assert [file.stem for file in (tmp_path / "data" / "input_train").iterdir()] == [whole]
+    exhibit = store.find(whole)
+    assert exhibit is not None
+    (exhibit.folder / "verdict.json").write_bytes(b"")
+    with pytest.raises(DataError, match="all 2 labelled images are damaged"):
+        export_dataset(store, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_without_a_label_there_is_nothing_to_export(store: Store, tmp_path: Path) -> None:

@@ -25,7 +25,19 @@ GATE = {"score": 4.25, "threshold": 3.0, "witnesses": {}}
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"label": "Missing"}, "Die01 was rejected: it looks like Missing (25 %)."),
+        (
+            {"label": "Missing", "probabilities": {"GOOD": 0.1, "Missing": 0.9}},
+            "Die01 was rejected: it looks like Missing (90 %).",
+        ),
+        (
+            {"label": "Missing"},
+            "Die01 was rejected: its likeliest class is GOOD (75 %), but Missing costs less.",
+        ),
+        (
+            {"label": "Missing", "gate": GATE},
+            "Die01 was rejected: its likeliest class is GOOD (75 %), but the gate to GOOD is "
+            "closed (score 4.25, open below 3), so it is called Missing.",
+        ),
         ({}, "Die01 passed: it looks GOOD (75 %)."),
         ({"probabilities": {"GOOD": 0.99996}}, "Die01 passed: it looks GOOD (99.9 %)."),
         (
@@ -37,9 +49,8 @@ GATE = {"score": 4.25, "threshold": 3.0, "witnesses": {}}
             "Die01 needs a person: it is unlike everything that the model learned (p = 0.6).",
         ),
         (
-            {"disposition": "REVIEW", "gate": GATE},
-            "Die01 needs a person: its likeliest class is GOOD (75 %), but the gate to GOOD is "
-            "closed (score 4.25, open below 3).",
+            {"disposition": "REVIEW"},
+            "Die01 needs a person: it looks GOOD (75 %), but another label costs nearly as little.",
         ),
     ],
 )

@@ -25,7 +25,7 @@ from edge_qc.plant.dashboard.snapshot import snapshot
 from edge_qc.plant.dashboard.station import Now
 from edge_qc.plant.recorder import Store, open_database
 from edge_qc.plant.recorder.where import Shifts
-from tests.rig.recording import arrived, verdict
+from tests.rig.recording import arrived, part, verdict
 
 PARIS = ZoneInfo("Europe/Paris")
 SHIFTS = Shifts((time(6), time(14), time(22)), PARIS)
@@ -33,16 +33,6 @@ NOW = datetime(2026, 3, 4, 15, 7, tzinfo=timezone.utc)
 """A Wednesday, 16:07 in Paris: two hours into the second shift."""
 
 ROOT = "edge-qc/v1/s/n"
-
-
-def part(seq: int, at: datetime, label: str = "GOOD", complete: bool = True) -> bytes:
-    said = {
-        "schema": "edge-qc/part/1", "epoch": "e1", "seq": seq, "site": "s", "station": "n",
-        "part_id": f"part-{seq}", "time": at.isoformat(), "label": label,
-        "disposition": "PASS" if label == "GOOD" and complete else "REJECT", "complete": complete,
-        "labels": {"Die01": label}, "missing": [], "verdict_ids": [], "historical": False,
-    }  # fmt: skip
-    return json.dumps(said).encode()
 
 
 def event(seq: int, at: datetime, name: str, severity: str) -> bytes:

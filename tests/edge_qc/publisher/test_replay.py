@@ -76,6 +76,18 @@ def test_a_range_is_sent_again_while_the_station_runs(
     publisher.close()
 
 
+def test_a_broker_of_mqtt_3_1_1_gets_it_too(outbox: Outbox, tmp_path: Path) -> None:
+    with running_broker("amqtt") as address:
+        publisher = open_publisher(outbox, tmp_path, address)
+        ids = judge(outbox, 3)
+        wait_until(lambda: settled(tmp_path, 4))  # and the event that says so
+        publisher.close()
+        with Ear(address) as ear:
+            words = ("--config", config(tmp_path, address), "--kind", "verdict")
+            assert call(*words) == "3 messages sent\n"
+            wait_until(lambda: [said["verdict_id"] for said in ear.verdicts] == ids)
+
+
 def test_a_broker_that_refuses_is_told(outbox: Outbox, tmp_path: Path) -> None:
     with running_broker("mosquitto") as address:
         publisher = open_publisher(outbox, tmp_path, address)
