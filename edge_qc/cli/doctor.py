@@ -18,14 +18,14 @@ def command(config: Path, as_json: bool) -> int:
     """Check board, software, disk, cameras, broker and clock: green, or red with the remedy.
 
     Works on any machine, with or without a station.toml. It changes nothing and publishes no
-    verdict. Run it as the station's user: sudo -u edge-qc edge-qc doctor. Exit status 1 if anything
-    is red.
+    verdict. Run it as root, who alone reads the station's secrets: sudo edge-qc doctor. It asks for
+    access to files and devices as the station's user. Exit status 1 if anything is red.
     """
     import dataclasses
     import json
 
     from edge_qc.doctor import Finding, Status, examine
-    from edge_qc.doctor.finding import bad, good, none
+    from edge_qc.doctor.finding import bad, good, none, remedy_of
     from edge_qc.errors import SettingsError
     from edge_qc.settings import read_settings
     from edge_qc.system.machine import this_machine
@@ -36,9 +36,9 @@ def command(config: Path, as_json: bool) -> int:
         first = good("settings", str(config))
     except SettingsError as error:
         first = (
-            bad("settings", str(error), "edge-qc check")
-            if config.exists()
-            else none("settings", f"{config} does not exist; name the file with --config")
+            none("settings", f"{config} does not exist; name the file with --config")
+            if isinstance(error.__cause__, FileNotFoundError)
+            else bad("settings", str(error), remedy_of(error, "edge-qc check"))
         )
     findings = [first]
     if as_json:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_qc.doctor import board, broker, bundles, cameras, outputs, software, storage, surroundings
 from edge_qc.doctor.finding import NOT_A_JETSON, Finding, Status, bad
+from edge_qc.doctor.station_user import as_station
 from edge_qc.settings import Settings
 from edge_qc.system.machine import ROOT, Machine, this_machine
 
@@ -47,10 +48,10 @@ CHECKS: tuple[Callable[[Patient], Iterable[Finding]], ...] = (
     lambda patient: software.cuda(patient.spared),
     lambda patient: software.preflight(),
     lambda patient: software.opencv(patient.settings),
-    lambda patient: storage.state(patient.settings),
-    lambda patient: storage.plans(patient.settings),
-    lambda patient: bundles.slots(patient.settings),
-    lambda patient: cameras.sources(patient.settings, patient.root),
+    lambda patient: as_station(storage.state(patient.settings)),
+    lambda patient: as_station(storage.plans(patient.settings)),
+    lambda patient: as_station(bundles.slots(patient.settings)),
+    lambda patient: as_station(cameras.sources(patient.settings, patient.root)),
     lambda patient: broker.reach(patient.settings),
     lambda patient: outputs.reach(patient.settings),
     lambda patient: surroundings.clock(),

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import paho.mqtt.client as paho
 
-from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none, note
+from edge_qc.doctor.finding import AS_ROOT, NO_SETTINGS, Finding, bad, good, none, note, remedy_of
 from edge_qc.errors import EdgeQCError
 from edge_qc.publisher.connection.transport import (
     Acknowledged,
@@ -37,6 +37,7 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
     where = f"{mqtt.host}:{mqtt.port}"
     notes: queue.Queue[Note] = queue.Queue()
     name = f"edge-qc.doctor.{settings.station.name}.{time.time_ns() % 10**9}"
+    client: paho.Client | None = None
     try:
         client = open_client(mqtt, name, notes.put)
         client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
@@ -49,9 +50,19 @@ def reach(settings: Settings | None) -> Iterator[Finding]:
         )
         return
     except EdgeQCError as error:
-        yield bad("broker", str(error), "correct [mqtt] in station.toml")
+        yield bad("broker", str(error), remedy_of(error, "correct [mqtt] in station.toml"))
         return
     except (OSError, ValueError) as error:
+        if client is None:
+            files = ", ".join(map(str, filter(None, (mqtt.ca_file, mqtt.cert_file, mqtt.key_file))))
+            yield bad(
+                "broker",
+                f"{files}: cannot be used: {error}",
+                AS_ROOT
+                if isinstance(error, PermissionError)
+                else "correct mqtt.ca_file, mqtt.cert_file and mqtt.key_file",
+            )
+            return
         yield bad(
             "broker",
             f"{where}: {error}",

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from edge_qc.camera.gpio import check_pin
 from edge_qc.camera.sources import SourceRequest, check_source, request_of
-from edge_qc.doctor.finding import Finding, bad, good, none, note
+from edge_qc.doctor.finding import AS_ROOT, Finding, bad, good, none, note
+from edge_qc.doctor.station_user import may, station_user
 from edge_qc.errors import EdgeQCError
 from edge_qc.extras import how_to_install
 from edge_qc.settings import CameraTable, Settings
@@ -49,25 +50,24 @@ def _camera(camera: CameraTable) -> Finding:
     if scheme in ("rtsp", "rtsps"):
         return _host(check, request)
     if scheme == "file":
-        if request.path.exists():
-            return good(check, f"{request.path} exists")
-        return bad(check, f"{request.path} does not exist", "correct its source in station.toml")
+        # check_source has looked whether it is there and may be read.
+        return good(check, f"{request.path} may be read")
     return note(check, f"{request.shown}: not checked, only the station opens it")
 
 
 def _node(check: str, node: Path) -> Finding:
-    if not node.exists():
+    if not os.path.exists(node):
         beside = sorted(str(file) for file in node.parent.glob("*video*"))
         return bad(
             check,
             f"{node} does not exist",
             f"plug the camera in, or correct its source; present: {', '.join(beside) or 'none'}",
         )
-    if not os.access(node, os.R_OK | os.W_OK):
+    if not may(node, os.R_OK | os.W_OK):
         return bad(
             check,
             f"{node}: this user may not open it",
-            "sudo usermod -aG video edge-qc, or run as the station's user",
+            f"sudo usermod -aG video edge-qc; or {AS_ROOT}",
         )
     return good(check, f"{node} may be opened")
 
@@ -78,18 +78,20 @@ def pin_finding(check: str, pin: Pin, key: str = "trigger") -> Finding:
         check_pin(pin)
     except EdgeQCError as error:
         return bad(check, str(error), how_to_install("gpio"))
-    if not Path(pin.chip).exists():
+    if not os.path.exists(pin.chip):
         beside = sorted(str(file) for file in Path("/dev").glob("gpiochip*"))
         return bad(
             check,
             f"{pin.chip} does not exist",
             f"correct {key} in station.toml; present: {', '.join(beside) or 'no chips'}",
         )
-    if not os.access(pin.chip, os.R_OK | os.W_OK):
+    with station_user():
+        allowed = may(pin.chip, os.R_OK | os.W_OK)
+    if not allowed:
         return bad(
             check,
             f"{pin.chip}: this user may not open it",
-            "sudo usermod -aG gpio edge-qc, or run as the station's user",
+            f"sudo usermod -aG gpio edge-qc; or {AS_ROOT}",
         )
     return good(check, f"{pin} may be requested")
 

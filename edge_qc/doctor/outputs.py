@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_qc.doctor.cameras import pin_finding
-from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none, note
+from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none, note, remedy_of
 from edge_qc.errors import EdgeQCError, SettingsError
 from edge_qc.output import map_of
 from edge_qc.output.connection import check_output, open_connection, open_counters
@@ -58,7 +58,7 @@ def _controller(settings: Settings, table: OutputTable) -> Finding:
             finally:
                 counters.close()
     except SettingsError as error:
-        return bad(check, str(error), "correct [[output]] in station.toml")
+        return bad(check, str(error), remedy_of(error, "correct [[output]] in station.toml"))
     except EdgeQCError as error:
         return bad(check, str(error), f"edge-qc output map {table.name} shows what it must have")
     blocks = ", ".join(settings.blocks_of(table))

@@ -186,8 +186,7 @@ def opencv(settings: Settings | None) -> Iterator[Finding]:
     version, file, numpy_version, gstreamer, v4l2 = answer
     seen = f"cv2 {version} ({file}), numpy {numpy_version}"
     schemes = set() if settings is None else {camera.source.scheme for camera in settings.camera}
-    wants_gstreamer = not schemes.isdisjoint(("gst", "csi"))
-    if wants_gstreamer and not gstreamer.startswith("YES"):
+    if "gst" in schemes and not gstreamer.startswith("YES"):
         yield bad(
             "OpenCV",
             f"{seen}, without GStreamer",

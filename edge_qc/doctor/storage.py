@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none
+from edge_qc.doctor.finding import AS_ROOT, NO_SETTINGS, Finding, bad, good, none
+from edge_qc.doctor.station_user import may
 from edge_qc.engine.plan_cache import PlanCache
 from edge_qc.errors import EngineError
 from edge_qc.publisher.ledger.disk import free_bytes
@@ -23,11 +24,11 @@ def state(settings: Settings | None) -> Iterator[Finding]:
         return
     folder = settings.station.state_dir
     there = _nearest(folder)
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not may(there, os.W_OK | os.X_OK):
         yield bad(
             "state folder",
             f"{folder}: this user may not write {there}",
-            f"sudo install -d -o edge-qc {folder}, or run as the station's user",
+            f"sudo install -d -o edge-qc {folder}; or {AS_ROOT}",
         )
         return
     free = free_bytes(there)
@@ -58,9 +59,9 @@ def plans(settings: Settings | None) -> Iterator[Finding]:
         return
     folder = settings.station.state_dir / "plans"
     remedy = f"sudo chown -R edge-qc {folder}"
-    if not folder.exists():
+    if not os.path.exists(folder):
         there = _nearest(folder)
-        if os.access(there, os.W_OK | os.X_OK):
+        if may(there, os.W_OK | os.X_OK):
             yield good("plans folder", f"{folder}: the first build creates it")
         else:
             yield bad("plans folder", f"{folder}: this user may not write {there}", remedy)
@@ -76,6 +77,6 @@ def plans(settings: Settings | None) -> Iterator[Finding]:
 
 def _nearest(folder: Path) -> Path:
     """The folder, or the nearest above it that exists."""
-    while not folder.exists() and folder != folder.parent:
+    while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder

@@ -6,13 +6,11 @@ import ctypes
 import getpass
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 
-from edge_qc.doctor.finding import Finding, bad, good, none, note
+from edge_qc.doctor.finding import AS_ROOT, Finding, bad, good, none, note
+from edge_qc.doctor.unit import UNIT, shown
 from edge_qc.settings import Settings
-
-UNIT = "edge-qc.service"
 
 _UNSYNCHRONISED = 5
 """TIME_ERROR of adjtimex(2)."""
@@ -42,20 +40,19 @@ def unit(settings: Settings | None) -> Iterator[Finding]:
     if shutil.which("systemctl") is None:
         yield none("unit", "no systemd here")
         return
-    shown = _show("LoadState", "ActiveState", "SubState", "User", "NRestarts")
-    if shown.get("LoadState") != "loaded":
+    found = shown("LoadState", "ActiveState", "SubState", "User")
+    if found.get("LoadState") != "loaded":
         yield none("unit", f"{UNIT} is not installed")
         return
-    user = shown.get("User") or "root"
-    seen = f"{UNIT}: {shown.get('ActiveState')} ({shown.get('SubState')}), user {user}"
-    if shown.get("ActiveState") == "failed":
+    user = found.get("User") or "root"
+    seen = f"{UNIT}: {found.get('ActiveState')} ({found.get('SubState')}), user {user}"
+    if found.get("ActiveState") == "failed":
         yield bad("unit", seen, f"journalctl -u {UNIT} -e")
-    elif user != getpass.getuser():
+    elif os.geteuid() != 0 and user != getpass.getuser():
         yield note(
             "unit",
             f"{seen}; this is {getpass.getuser()}",
-            f"run the doctor as the unit's user to check its permissions: sudo -u {user} edge-qc "
-            "doctor",
+            f"{AS_ROOT}, who reads its secrets and asks for access as {user}",
         )
     else:
         yield good("unit", seen)
@@ -67,18 +64,3 @@ def unit(settings: Settings | None) -> Iterator[Finding]:
             "what works here may fail there: set them in the unit, or unset them and run the "
             "doctor again",
         )
-
-
-def _show(*properties: str) -> dict[str, str]:
-    try:
-        done = subprocess.run(
-            ["systemctl", "show", UNIT, f"--property={','.join(properties)}"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    pairs = (line.partition("=") for line in done.stdout.splitlines())
-    return {name: value for name, _, value in pairs}

@@ -44,5 +44,10 @@ def password_in(file: Path | None, key: str) -> SecretStr | None:
     except UnicodeDecodeError:
         # The error's own words hold a byte of the password.
         raise SettingsError(f"{key}: {file} is not UTF-8. Save it as UTF-8") from None
+    except PermissionError as error:
+        raise SettingsError(
+            f"{key}: this user may not read {file}. Root alone reads a credential: run this with "
+            "sudo. Let the station's user read any other file"
+        ) from error
     except OSError as error:
         raise SettingsError(f"{key}: {error}. Correct the path") from error

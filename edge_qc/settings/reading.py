@@ -38,6 +38,10 @@ def read_settings(file: Path) -> Settings:
         raise SettingsError(
             f"{file}: is not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8"
         ) from error
+    except PermissionError as error:
+        raise SettingsError(
+            f"{file}: this user may not read it. Run this with sudo, or as the station's user"
+        ) from error
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{file}: cannot be read as TOML: {error}") from error
     _absolute_paths(document, file.resolve().parent)

@@ -36,7 +36,7 @@ from edge_qc.doctor import (
     storage,
 )
 from edge_qc.doctor import surroundings as around
-from edge_qc.settings import Settings
+from edge_qc.settings import Settings, read_settings
 from edge_qc.system.machine import jetpack_of, this_machine
 from tests.rig.brokers import running_broker
 from tests.rig.privileges import without_root
@@ -399,6 +399,83 @@ def test_a_node_that_this_user_may_not_open_is_red() -> None:
         )
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to ask for another user's access")
+def test_root_asks_for_access_as_the_stations_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may open everything, so its own access says nothing of the station's."""
+    systemctl_says(tmp_path, monkeypatch, "LoadState=loaded\nActiveState=active\nUser=nobody\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "inbox").mkdir(mode=0o700)
+        (folder / "inbox" / "a.png").touch()
+        (folder / "video0").touch(mode=0o600)
+        (folder / "state").mkdir(mode=0o700)
+        closed = [
+            {"name": "watched", "source": f"file://{folder}/inbox", "die": "D", "watch": True},
+            {"name": "device", "source": f"v4l2://{folder}/video0", "die": "D"},
+        ]
+        station = settings(folder, camera=closed)
+        found = {finding.check: finding for finding in examine(station)}
+        assert found["unit"].status is Status.GOOD
+        for check in ("camera watched", "camera device", "state folder"):
+            assert found[check].status is Status.BAD, found[check]
+            assert "this user may not" in found[check].seen
+        # Behind it, root reads the secrets again.
+        assert os.geteuid() == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (
+            'username = "line"\npassword_file = "credential:mqtt.password"\n',
+            "Root alone reads a credential",
+        ),
+        ('cert_file = "own.pem"\nkey_file = "credential:mqtt.key"\n', "mqtt.key: cannot be used"),
+    ],
+)
+def test_a_secret_that_root_alone_reads_is_said_to_be_one(keys: str, told: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "credentials").mkdir(mode=0)
+        (folder / "station.toml").write_text(
+            '[station]\nsite = "s"\nname = "n"\nstate_dir = "state"\n'
+            '[[camera]]\nname = "c"\nsource = "file:///"\ndie = "D"\n'
+            f'[mqtt]\nhost = "127.0.0.1"\nport = 1\n{keys}'
+        )
+        certificate(folder, "own")
+        station = read_settings(folder / "station.toml")
+
+        def said() -> str:
+            finding = only(broker.reach(station))
+            return f"{finding.seen}. {finding.remedy}"
+
+        answer = without_root(said)
+        assert told in answer
+        assert "sudo edge-qc doctor" in answer
+        assert "orrect" not in answer
+        (folder / "credentials").chmod(0o700)
+
+
+def test_settings_that_this_user_may_not_read_are_red() -> None:
+    from click.testing import CliRunner
+
+    from edge_qc.cli.doctor import command
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "etc").mkdir(mode=0)
+        wanted = ["--config", str(folder / "etc" / "station.toml")]
+        told = without_root(lambda: CliRunner().invoke(command, wanted).output)
+        assert "this user may not read it" in told
+        assert "sudo edge-qc doctor" in told
+        (folder / "etc").chmod(0o700)
+
+
 def test_a_broker_that_is_away_is_red(tmp_path: Path) -> None:
     finding = only(broker.reach(settings(tmp_path)))
     assert finding.status is Status.BAD
@@ -503,6 +580,14 @@ def test_the_clock_is_asked_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> No
         assert only(around.clock()).status is status
 
 
+def systemctl_says(folder: Path, monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+    """``systemctl show`` gives these properties."""
+    command = folder / "systemctl"
+    command.write_text(f"#!/bin/sh\nprintf '{shown}'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
 @pytest.mark.parametrize(
     ("shown", "status", "told"),
     [
@@ -515,22 +600,18 @@ def test_the_clock_is_asked_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_unit_is_told_with_its_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str, status: Status, told: str
 ) -> None:
-    command = tmp_path / "systemctl"
-    command.write_text(f"#!/bin/sh\nprintf '{shown.format(me=getpass.getuser())}'\n")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    systemctl_says(tmp_path, monkeypatch, shown.format(me=getpass.getuser()))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     for name in ("LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
     finding = only(around.unit(None))
     assert finding.status is status
     assert told in finding.seen
+    assert ("sudo edge-qc doctor" in finding.remedy) is (status is Status.NOTE)
 
 
 def test_what_only_this_shell_sets_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = tmp_path / "systemctl"
-    command.write_text("#!/bin/sh\nprintf 'LoadState=loaded\\nActiveState=active\\n'\n")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    systemctl_says(tmp_path, monkeypatch, "LoadState=loaded\nActiveState=active\n")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/cuda")
     found = list(around.unit(None))
     assert "LD_LIBRARY_PATH" in found[-1].seen
