@@ -17,7 +17,8 @@ import click
     help="look; label: also say what a part truly is; decide: also overrule others' labels.",
 )
 @click.option(
-    "--file",
+    "--accounts-file",
+    "file",
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("dashboard.accounts"),
     show_default=True,

@@ -42,7 +42,8 @@ def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--config",
             type=file,
-            help="A station's settings: its broker, its account, and only its messages.",
+            help="A station's settings, for its broker and account; a command that follows messages "
+            "takes only that station's.",
         ),
         click.option(
             "--broker", metavar="[mqtt://]HOST[:PORT]", help="The broker, instead of --config."

@@ -37,7 +37,7 @@ _MOST_TIMES = 10
     "--zone", type=Zone(), default="UTC", show_default=True, help="Of --at and of times shown."
 )
 @click.option("--yes", is_flag=True, help="Label all views of the part without asking.")
-@click.option("--by", help="Who found it.")
+@click.option("--who", help="Your name, stored with the label.")
 @click.option("--note", default="", help="How it was found.")
 @click.option(
     "--from-review",
@@ -54,7 +54,7 @@ def command(
     at: str | None,
     zone: tzinfo,
     yes: bool,
-    by: str | None,
+    who: str | None,
     note: str,
     review: Path | None,
 ) -> None:
@@ -78,18 +78,18 @@ def command(
         return
     if len(words) != (2 if part is None else 1):
         raise click.UsageError("give VERDICT_ID and CLASS, or --part and CLASS")
-    if by is None:
-        raise click.UsageError("Missing option '--by': who found it.")
+    if who is None:
+        raise click.UsageError("Missing option '--who': your name, stored with the label.")
     engine = open_database(database, create=False)
     with wrapped(engine):
         if part is None:
-            truth = add_labels(engine, [words[0]], words[1], by=by, note=note)
+            truth = add_labels(engine, [words[0]], words[1], by=who, note=note)
             click.echo(f"1 view labelled {truth}")
             return
         one = _part(engine, part, station, at, zone)
         views = _views(one, die, words[0], zone, yes)
         ids = [view.verdict_id for view in views]
-        truth = add_labels(engine, ids, words[0], by=by, note=note)
+        truth = add_labels(engine, ids, words[0], by=who, note=note)
         count = f"{len(ids)} view{'s' * (len(ids) > 1)}"
         click.echo(f"{count} of {_told(one, zone)} labelled {truth}")
 

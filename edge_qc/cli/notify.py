@@ -15,8 +15,7 @@ _SESSION_S = 3600
 @click.command("notify")
 @broker_options
 @click.option(
-    "--targets",
-    "targets_file",
+    "--targets-file",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     help="A file of Apprise URLs, one a line: jsons://… for a webhook, mailtos://… for e-mail.",
@@ -38,9 +37,16 @@ _SESSION_S = 3600
     help="Of how many judged views a yield is.",
 )
 @click.option(
-    "--memory",
+    "--memory-file",
+    "memory",
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file of what was noticed, so that a restart repeats none.",
+)
+@click.option(
+    "--session",
+    default="edge-qc-notify",
+    show_default=True,
+    help="Its name at the broker, one for each that runs.",
 )
 @click.option("--test", is_flag=True, help="Send one notice to every target, and end.")
 def command(
@@ -54,6 +60,7 @@ def command(
     yield_below: float | None,
     views: int,
     memory: Path | None,
+    session: str,
     test: bool,
 ) -> None:
     """Notify people of what is wrong at a station, once, and of its end.
@@ -93,7 +100,7 @@ def command(
     subscription = Subscription(
         mqtt,
         [f"{root}/{level}" for level in levels],
-        session="edge-qc-notify",
+        session=session,
         session_s=_SESSION_S,
     )
     try:

@@ -16,11 +16,11 @@ _SESSION_S = 14 * 86_400
 @broker_options
 @database_option
 @click.option(
-    "--name",
+    "--session",
     default="edge-qc-record",
     show_default=True,
-    help="The recorder's session name; the broker stores messages under it while the recorder is "
-    "away.",
+    help="The recorder's name at the broker, one for each; the broker stores messages under it "
+    "while the recorder is away.",
 )
 @click.option(
     "--no-ack",
@@ -54,7 +54,7 @@ def command(
     password_file: Path | None,
     ca_file: Path | None,
     database: str,
-    name: str,
+    session: str,
     no_ack: bool,
     keep_days: float | None,
     bundles: tuple[Path, ...],
@@ -92,7 +92,7 @@ def command(
         signal.signal(number, lambda *_: stop.set())
     levels = [*(kind.value for kind in KINDS), "overrule", "state"]
     subscription = Subscription(
-        mqtt, [f"{root}/{level}" for level in levels], session=name, session_s=_SESSION_S
+        mqtt, [f"{root}/{level}" for level in levels], session=session, session_s=_SESSION_S
     )
     try:
         into = engine.url.render_as_string(hide_password=True)

@@ -74,7 +74,7 @@ def test_the_command_writes_what_the_dashboard_reads(tmp_path: Path) -> None:
     file = tmp_path / "accounts"
     for role, said in (("label", "ann may label. Restart"), ("look", "ann may look (changed)")):
         done = subprocess.run(
-            [*EDGE_QC, "account", "ann", "--role", role, "--file", str(file)],
+            [*EDGE_QC, "account", "ann", "--role", role, "--accounts-file", str(file)],
             input="ann's long password\n",
             capture_output=True,
             text=True,

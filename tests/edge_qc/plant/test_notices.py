@@ -243,7 +243,7 @@ def test_a_webhook_that_is_away_gets_its_notices_later_and_others_get_them_once(
 def test_targets_are_tried_by_hand_and_named_without_their_secrets(tmp_path: Path) -> None:
     pytest.importorskip("apprise", reason="needs apprise: pip install apprise")
     targets = tmp_path / "targets"
-    words = ["--targets", str(targets), "--test"]
+    words = ["--targets-file", str(targets), "--test"]
     with webhook() as (port, taken):
         targets.write_text(f"# the shift\n\njson://127.0.0.1:{port}/hook\n")
         done = CliRunner().invoke(notify, words)

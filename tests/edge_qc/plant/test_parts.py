@@ -116,7 +116,7 @@ def test_a_view_that_no_part_verdict_names_is_of_the_part_that_was_there(
 def test_a_defect_wants_a_die_and_a_part_that_came_again_a_time(
     engine: sa.Engine, database: str
 ) -> None:
-    by = ("--by", "ann")
+    by = ("--who", "ann")
     said = refused(call(label, database, "--part", "p-1", "Missing", *by))
     assert "came 3 times" in said
     assert said.count("--at 2026-03-01T") == 3
@@ -141,7 +141,7 @@ def test_a_person_is_asked_before_all_views_get_a_defect(
     engine: sa.Engine, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_qc.cli.label._is_asked", lambda: True)
-    words = ("--part", "p-2", "Missing", "--by", "ann")
+    words = ("--part", "p-2", "Missing", "--who", "ann")
     assert call(label, database, *words, answer="n\n").exit_code == 1
     assert truths(engine) == {}
     asked = call(label, database, *words, answer="y\n")
@@ -152,7 +152,7 @@ def test_a_person_is_asked_before_all_views_get_a_defect(
 def test_escapes_are_counted_in_views_and_in_parts(engine: sa.Engine, database: str) -> None:
     """Two views of one part that passed, and one of a part that was rejected for another view."""
     for key in ("e1-1", "e1-2", "e1-14"):
-        call(label, database, key, "Missing", "--by", "ann")
+        call(label, database, key, "Missing", "--who", "ann")
     of_views = call(query, database, "escapes", "--json")
     assert [row["verdict_id"] for row in json.loads(of_views.stdout)] == ["e1-1", "e1-2", "e1-14"]
     assert "escaped: 3 of 3 labelled views, 1 whole parts" in of_views.stderr
@@ -193,7 +193,7 @@ def test_one_part_in_one_answer(engine: sa.Engine, database: str, tmp_path: Path
     Store(engine).record(arrived(verdict(30, key, part_id="p-3", lot="lot-8", image="a/b.png")))
     evidence = Evidence(tmp_path / "evidence")
     kept = evidence.add(key, "GOOD", TIME, 0.5, frame=picture(1), verdict={})
-    call(label, database, key, "Missing", "--by", "ann", "--note", "bench 3")
+    call(label, database, key, "Missing", "--who", "ann", "--note", "bench 3")
     folders = ("--evidence", str(evidence.folder), "--evidence", str(tmp_path / "missing"))
     (row,) = json.loads(call(query, database, "part", "p-3", "--json", *folders).stdout)
     assert (row["label"], row["truth"], row["note"], row["lot"]) == (
@@ -235,9 +235,9 @@ def test_nothing_is_told_from_none_of_many(engine: sa.Engine, database: str) -> 
 def test_every_label_has_a_line_of_who_what_and_when(
     engine: sa.Engine, database: str, tmp_path: Path
 ) -> None:
-    call(label, database, "e1-1", "GOOD", "--by", "ann")
-    call(label, database, "e1-1", "Missing", "--by", "bob", "--note", "bench 3")
-    call(label, database, "e1-15", "GOOD", "--by", "ann")
+    call(label, database, "e1-1", "GOOD", "--who", "ann")
+    call(label, database, "e1-1", "Missing", "--who", "bob", "--note", "bench 3")
+    call(label, database, "e1-15", "GOOD", "--who", "ann")
     Labels(tmp_path).add("e1-2", "Scratch", "GOOD", "cy")
     taken = call(label, database, "--from-review", str(tmp_path))
     assert "1 labels taken in, 0 were known" in taken.output

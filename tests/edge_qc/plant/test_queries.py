@@ -344,7 +344,7 @@ def test_quality_takes_the_costs_that_training_takes(tmp_path: Path) -> None:
     words = ["quality", "--database", str(tmp_path / "records.sqlite"), "--json", "--costs"]
     first = call(query, words[2], "verdicts", "--json")
     for row, name in zip(json.loads(first.stdout), ("Missing", "DRIFT"), strict=True):
-        assert call(label, words[2], row["verdict_id"], name, "--by", "ann").exit_code == 0
+        assert call(label, words[2], row["verdict_id"], name, "--who", "ann").exit_code == 0
     told = CliRunner().invoke(query, [*words, str(tmp_path / "costs.json")])
     assert told.exit_code == 0, told.exception
     found = {row["figure"]: row["labelled_sample"] for row in json.loads(told.stdout)}
@@ -467,7 +467,7 @@ def test_answers_go_to_terminals_programs_and_files(
     costs = tmp_path / "costs.json"
     costs.write_text(json.dumps(COSTS))
     first = table[0]["verdict_id"]
-    assert call(label, database, first, "missing", "--by", "ann").output.endswith(
+    assert call(label, database, first, "missing", "--who", "ann").output.endswith(
         "1 view labelled Missing\n"
     )
     words = ("quality", "--costs", str(costs), "--json")
