@@ -77,6 +77,15 @@ quietly() {
   said=$("$@" 2>&1) || die "$1 $2: $said"
 }
 
+# The authority's own files and the broker's lie under these names.
+unreserved() { # NAME RESERVED…
+  local name=$1 taken
+  shift
+  for taken in "$@"; do
+    [ "$name" != "$taken" ] || die "$name is the name of $folder/$taken.pem, take another" 2
+  done
+}
+
 key() { quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1"; }
 
 crl() { quietly openssl ca -batch -config "$folder/ca.cnf" -gencrl -out "$folder/ca.crl"; }
@@ -130,11 +139,15 @@ case $action in
     ;;
   client)
     [[ ${1:-} =~ ^[A-Za-z0-9._-]{1,64}$ ]] || die "a client's name has no slash, got '${1:-}'" 2
+    unreserved "$1" ca broker
     folder=$(readlink -f "$folder")
     export PKI_NAME=$1
     issue "$1" client
     ;;
   revoke)
+    [ -n "${1:-}" ] || die "revoke wants the name of a station (SITE/STATION), a client, or broker" 2
+    # Without its key nothing could be issued or revoked any more.
+    [ "$1" != ca ] || die "the authority does not revoke itself: for another one, take another folder" 2
     folder=$(readlink -f "$folder")
     file=$folder/${1/\//_}
     [ -e "$file.pem" ] || die "$file.pem is not there"

@@ -416,9 +416,14 @@ def test_the_authority_refuses_what_would_be_a_mistake(plant: Plant, tmp_path: P
         (("client", plant.pki, "a/b"), "no slash"),
         (("init", plant.pki), "not replaced"),
         (("revoke", plant.pki, "plant/unknown"), "is not there"),
+        (("revoke", plant.pki), "wants the name"),
+        (("revoke", plant.pki, "ca"), "does not revoke itself"),
+        (("client", plant.pki, "ca"), "take another"),
+        (("client", plant.pki, "broker"), "take another"),
     ):
         done = pki(*arguments)
         assert done.returncode in (1, 2)
         assert said in done.stderr
+    assert (plant.pki / "ca.key").exists()
     key = plant.pki / "plant_line-1.key"
     assert key.stat().st_mode & 0o077 == 0
