@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-CONSTRAINTS = Path(__file__).resolve().parent / "constraints"
-LOCKS = ("station.txt", "station-numpy1.txt", "plant.txt", "pycuda.txt", "cuda-bindings.txt")
+from lock import CONSTRAINTS, LOCKS
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy"))
+import audit
 from audit import judged
 
 CLEAN: dict[str, Any] = {"name": "click", "version": "8.5.1", "vulns": []}
@@ -41,6 +42,21 @@ def test_what_was_not_looked_up_is_said_and_fails_a_release_alone(report: dict[s
     assert status == 0
     assert "NOT" in said
     assert judged(report, strict=True)[0] == 1
+
+
+def test_every_lock_file_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of the outputs, whose packages speak with a plant's controllers."""
+    asked: list[Path] = []
+
+    def report(lock: Path) -> dict[str, Any]:
+        asked.append(lock)
+        return {"dependencies": [CLEAN]}
+
+    monkeypatch.setattr(audit, "_asked", report)
+    monkeypatch.setattr(sys, "argv", ["audit.py"])
+    assert audit.main() == 0
+    folder = Path(__file__).parents[2] / "deploy" / "constraints"
+    assert set(asked) == set(folder.glob("*.txt"))
 
 
 def test_a_clean_list_passes() -> None:
