@@ -2,6 +2,9 @@
 # Puts an edge-qc station on this machine: a Jetson (JetPack 6.1 or newer) or any Debian or Ubuntu
 # with Python 3.10 and systemd. Run it as often as you like.
 set -euo pipefail
+# What is installed is for the station's user to read, whatever root's own umask says. Secrets get
+# their modes one by one.
+umask 022
 
 usage() {
   cat <<'TEXT'
@@ -21,7 +24,7 @@ run this again after you have named the first.
                      (make wheelhouse packs such a folder)
   --now              start the station at the end; else a first installation waits for
                      a person who fills in /etc/edge-qc/station.toml
-  --opencv system    use apt's OpenCV, which has GStreamer (csi and gst cameras), and numpy 1
+  --opencv system    use apt's OpenCV, which has GStreamer (gst: cameras), and numpy 1
                      with it; by itself on a Jetson that has it
   --opencv pip       use the one from the package index
   --python PROGRAM   another system Python than /usr/bin/python3
@@ -29,7 +32,7 @@ run this again after you have named the first.
   --uninstall        remove the station; what it recorded and its settings stay
   --purge            with --uninstall: remove those as well, and the user
 
-Exit status: 0 done, 1 failed (the station is as it was before), 2 wrong use.
+Exit status: 0 done, 1 failed (a station that was there is as it was before), 2 wrong use.
 TEXT
 }
 
@@ -117,22 +120,50 @@ gpu_kind() {
   fi
 }
 
-# Leaves the station as it found it: running or not.
-restart_or_back() { # the version to go back to, or nothing
-  say "restarting $UNIT, which gets ready once its engine is accepted"
-  if systemctl restart $UNIT; then
-    say "$UNIT is ready"
-    return
+get_ready() {
+  say "starting $UNIT, which gets ready once its engine is accepted"
+  if ! systemctl restart $UNIT; then
+    systemctl --no-pager --lines 15 status $UNIT >&2 || true
+    die "$UNIT did not get ready: journalctl -u $UNIT -e"
   fi
-  systemctl --no-pager --lines 15 status $UNIT >&2 || true
-  [ -n "$1" ] || die "$UNIT did not get ready: journalctl -u $UNIT -e"
-  local refused
-  refused=$(version_of current)
+  say "$UNIT is ready"
+}
+
+# --- a change of version, and every way out of it --------------------------------------------------
+
+scratch='' unproven=no ran=no was_current='' was_previous=''
+
+# A running station starts on the new version before the older ones go: until that is proven, leave()
+# takes everything back, also where a person or a full disk ends it in between.
+change() { # CURRENT PREVIOUS
+  was_current=$(version_of current) was_previous=$(version_of previous)
+  if running; then ran=yes; fi
+  [ -z "$was_current" ] || unproven=yes
+  [ -z "$2" ] || point previous "$2"
   point current "$1"
   lay_down
-  systemctl restart $UNIT || die "neither $refused nor $1 gets ready: journalctl -u $UNIT -e"
-  die "$refused did not get ready, so $1 runs again: journalctl -u $UNIT -e"
+  if [ $ran = yes ] || { [ $now = yes ] && has_systemd; }; then get_ready; fi
+  unproven=no
 }
+
+leave() {
+  [ -z "$scratch" ] || rm -rf "$scratch"
+  [ $unproven = yes ] || return 0
+  unproven=no
+  local refused
+  refused=$(version_of current)
+  if [ -n "$was_previous" ]; then point previous "$was_previous"; else rm -f "$OPT/previous"; fi
+  point current "$was_current"
+  lay_down
+  prune
+  if [ $ran = yes ]; then
+    systemctl restart $UNIT || die "neither $refused nor $was_current gets ready: journalctl -u $UNIT -e"
+  elif [ $now = yes ] && has_systemd; then
+    systemctl stop $UNIT # else systemd would go on trying
+  fi
+  say "$refused is not taken: $was_current is back$([ $ran = no ] || echo " and runs")"
+}
+trap leave EXIT
 
 # --- install --------------------------------------------------------------------------------------
 
@@ -221,7 +252,7 @@ pycuda() { # VENV
 outputs() { # into VENV, what the outputs and pins of station.toml need
   [ -e "$ETC/station.toml" ] || return 0
   sed 's/#.*//' "$ETC/station.toml" | grep -qE "[\"'](modbus://|opcua://|gpio:)" || return 0
-  if "$1/bin/python" -c 'import asyncua, gpiod, pymodbus' 2>/dev/null; then return 0; fi
+  if "$1/bin/python" -c 'import asyncua, gpiod.line, pymodbus' 2>/dev/null; then return 0; fi
   say "installing what station.toml's outputs and pins need"
   pip_of "$1" install --quiet --ignore-installed --no-deps --require-hashes \
     -r "$HERE/constraints/outputs.txt"
@@ -270,32 +301,23 @@ station_wheel() { # into the folder $1 where there is none yet
 install_station() {
   preflight
   choose_opencv
-  local scratch wheel lock id before
+  local wheel lock id
   scratch=$(mktemp -d)
-  # shellcheck disable=SC2064 # the folder of now
-  trap "rm -rf '$scratch'" EXIT
   wheel=$(station_wheel "$scratch")
   lock=$(lock_file)
   id=$(basename "$wheel" | cut -d- -f2)-$(
     { cat "$wheel" "$lock" && "$python" --version && echo "$opencv" &&
       find "$(systemd_folder)" -type f -print0 | sort -z | xargs -0 cat; } | sha256sum | cut -c1-8
   )
-  before=$(version_of current)
   build_version "$id" "$wheel" "$lock"
-  if [ "$before" != "$id" ]; then
-    [ -z "$before" ] || point previous "$before"
-    point current "$id"
-  fi
-  lay_down
-  prune
-  if [ "$before" = "$id" ]; then
+  if [ "$(version_of current)" = "$id" ]; then
+    lay_down
     say "$id was installed already"
-  elif running; then
-    restart_or_back "$before"
+    if [ $now = yes ] && has_systemd && ! running; then get_ready; fi
+  else
+    change "$id" "$(version_of current)"
   fi
-  if [ $now = yes ] && has_systemd && ! running; then
-    systemctl start $UNIT || die "$UNIT did not get ready: journalctl -u $UNIT -e"
-  fi
+  prune
   report
 }
 
@@ -311,8 +333,8 @@ prune() { # all but the current and the previous one
 
 report() {
   say "$(version_of current) is installed$([ -z "$(version_of previous)" ] || echo ", $(version_of previous) stays for --rollback")"
-  say "asking edge-qc doctor as the station's user:"
-  runuser -u edge-qc -- "$COMMAND" doctor >&2 || say "doctor sees something red, see above"
+  say "asking edge-qc doctor:"
+  "$COMMAND" doctor >&2 || say "doctor sees something red, see above"
   if ! running; then
     cat >&2 <<TEXT
 Next:
@@ -330,18 +352,16 @@ rollback() {
   local current previous
   current=$(version_of current) previous=$(version_of previous)
   [ -n "$previous" ] || die "there is no version before ${current:-this one}"
-  point current "$previous"
-  point previous "$current"
-  lay_down
+  change "$previous" "$current"
   say "$previous is current, $current stays for --rollback"
-  if running; then restart_or_back "$current"; fi
 }
 
 uninstall() {
   if has_systemd; then
     systemctl --quiet disable --now $UNIT 2>/dev/null || true
   fi
-  rm -f "$LIB"/systemd/system/edge-qc*.service "$LIB/sysusers.d/edge-qc.conf" \
+  # By its name: a plant's server has units of its own there.
+  rm -f "$LIB/systemd/system/$UNIT" "$LIB/sysusers.d/edge-qc.conf" \
     "$LIB/tmpfiles.d/edge-qc.conf" "$LIB/udev/rules.d/70-edge-qc-cameras.rules" "$COMMAND"
   rm -rf "$OPT" "$CACHE"
   if [ $purge = yes ]; then

@@ -2,6 +2,9 @@
 # Puts recorder, dashboard and notices on a server of the plant: any Debian or Ubuntu with Python
 # 3.10 and systemd. Run it as often as you like; again after an update, it upgrades.
 set -euo pipefail
+# What is installed is for the services' users to read, whatever root's own umask says. Secrets get
+# their modes one by one.
+umask 022
 
 usage() {
   cat <<'TEXT'
