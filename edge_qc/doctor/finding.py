@@ -47,5 +47,5 @@ AS_ROOT = "run it as root: sudo edge-qc doctor"
 
 
 def remedy_of(error: Exception, otherwise: str) -> str:
-    """What to do about an error of ours: one that comes of a missing right wants root."""
+    """What to do about an error: one that comes of a missing right wants root."""
     return AS_ROOT if isinstance(error.__cause__, PermissionError) else otherwise
