@@ -42,8 +42,8 @@ def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--config",
             type=file,
-            help="A station's settings, for its broker and account; a command that follows messages "
-            "takes only that station's.",
+            help="A station's settings, for its broker and account; what follows messages takes "
+            "only that station's.",
         ),
         click.option(
             "--broker", metavar="[mqtt://]HOST[:PORT]", help="The broker, instead of --config."
