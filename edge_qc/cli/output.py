@@ -114,11 +114,12 @@ def try_output(name: str, config: Path, pulse: bool, yes: bool) -> None:
 def acknowledge(config: Path, as_json: bool) -> None:
     """End the FAULT of an output, or an alarm of its ejector, once a person has seen to it.
 
-    After a FAULT parts may be GOOD again. Asked of the running station; where none runs, of its
-    next start.
+    After a FAULT parts may be GOOD again. Asked of the running station; where none runs, its next
+    start publishes it.
     """
     import json
 
+    from edge_qc.errors import EdgeQCError
     from edge_qc.output.latch import FILE, Latch
     from edge_qc.settings import read_settings
     from edge_qc.system.control import connect
@@ -127,7 +128,13 @@ def acknowledge(config: Path, as_json: bool) -> None:
     ended: dict[str, str] = {}
     client = connect(state_dir, command="output-acknowledge")
     if client is None:
-        ended = Latch(state_dir / FILE).acknowledge()
+        try:
+            ended = Latch(state_dir / FILE).acknowledge_for_next_start()
+        except OSError as error:
+            raise EdgeQCError(
+                f"{error}. Nothing was acknowledged; run this as root or as the station's user, on "
+                "a disk with room"
+            ) from error
     else:
         with client:
             for answer in client.answers():

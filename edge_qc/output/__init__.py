@@ -129,6 +129,14 @@ class Outputs:
         """Acknowledge for a person. Returns the faults that stood, by output."""
         return self._latch.acknowledge()
 
+    def seen_meanwhile(self) -> dict[str, str] | None:
+        """As ``Latch.seen_meanwhile``."""
+        return self._latch.seen_meanwhile()
+
+    def forget_seen(self) -> None:
+        """As ``Latch.forget_seen``."""
+        self._latch.forget_seen()
+
     def faults(self) -> list[str]:
         """Why nothing may be GOOD until a person acknowledges."""
         return [

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 FILE = "output-faults.json"
 """Its name in a station's ``state_dir``."""
 
+_SEEN_FILE = "output-acknowledged.json"
+
 
 class Latch:
     """May be used from any thread. A file that cannot be read is a fault of its own: what stood in
@@ -49,6 +51,32 @@ class Latch:
             before, self._standing = self._standing, {}
             self._keep()
             return before
+
+    def acknowledge_for_next_start(self) -> dict[str, str]:
+        """As ``acknowledge``, while no station runs that could publish it. Raises OSError, and ends
+        nothing, if that cannot be noted for the next start."""
+        seen = {**(self.seen_meanwhile() or {}), **self.standing()}
+        # Root may write it, the station's user must read it.
+        write_whole(self._file.with_name(_SEEN_FILE), json.dumps(seen).encode(), 0o644)
+        return self.acknowledge()
+
+    def seen_meanwhile(self) -> dict[str, str] | None:
+        """What ``acknowledge_for_next_start`` ended; None if nobody called it."""
+        try:
+            document = json.loads(self._file.with_name(_SEEN_FILE).read_text(encoding="utf-8"))
+            return {str(name): str(why) for name, why in document.items()}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, AttributeError) as error:
+            log.error("%s cannot be read: %s", self._file.with_name(_SEEN_FILE), error)
+            return {}
+
+    def forget_seen(self) -> None:
+        """It is published."""
+        try:
+            self._file.with_name(_SEEN_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            log.error("%s; the next start publishes it again", error)
 
     def _keep(self) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -159,15 +159,21 @@ def open_outputs(settings: Settings, control: Control, outbox: Outbox) -> Output
         except PublishError as error:
             log.error("%s: %s (not told: %s)", event, detail, error)
 
-    def acknowledge(talk: Conversation) -> dict[str, Any]:
-        ended = outputs.acknowledge()
+    def publish_seen(ended: Mapping[str, str]) -> None:
         # Of each: an alarm that was no fault, before the last restart too, is over with it.
         for name in {table.name for table in settings.output} | ended.keys():
             seen = ended.get(name, "no fault stood")
             outbox.event("output-acknowledged", f"output {name}: {seen}")
+
+    def acknowledge(talk: Conversation) -> dict[str, Any]:
+        ended = outputs.acknowledge()
+        publish_seen(ended)
         return {"acknowledged": ended}
 
     outputs = Outputs(settings, tell)
+    if (meanwhile := outputs.seen_meanwhile()) is not None:
+        publish_seen(meanwhile)
+        outputs.forget_seen()
     outputs.start()
     control.on("output-acknowledge", acknowledge)
     return outputs

@@ -98,6 +98,14 @@ def test_a_fault_is_acknowledged_while_no_station_runs(config: Path, tmp_path: P
     assert "no output is in FAULT" in call("output", "acknowledge", "--config", config)
 
 
+def test_an_acknowledgement_that_cannot_be_kept_ends_nothing(config: Path, tmp_path: Path) -> None:
+    Latch(tmp_path / FILE).set("plc", "the ejector was silent")
+    (tmp_path / "output-acknowledged.json").mkdir()
+    with pytest.raises(EdgeQCError, match="Nothing was acknowledged"):
+        call("output", "acknowledge", "--config", config)
+    assert Latch(tmp_path / FILE).standing() == {"plc": "the ejector was silent"}
+
+
 def test_doctor_reads_and_writes_nothing(
     config: Path, tmp_path: Path, controller: ModbusController
 ) -> None:

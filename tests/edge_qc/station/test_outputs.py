@@ -116,6 +116,22 @@ def test_a_fault_ends_good_until_a_person_acknowledges(
     assert "output-acknowledged" in json.dumps(station.said("event"))
 
 
+def test_what_was_acknowledged_while_no_station_ran_is_published_once_by_the_next(
+    tmp_path: Path, controller: ModbusController
+) -> None:
+    """Whoever is notified of the fault waits for its end."""
+    settings = settings_with(tmp_path, controller)
+    latch = Latch(tmp_path / FILE)
+    latch.set("plc", "the ejector was silent")
+    latch.acknowledge_for_next_start()
+    latch.acknowledge_for_next_start()
+    for _ in range(2):
+        with running_station(settings, State.RUNNING) as station:
+            pass
+        details = [said["detail"] for said in station.said("event") if "acknow" in said["event"]]
+        assert details == ["output plc: the ejector was silent"]
+
+
 def test_a_person_who_has_looked_ends_an_alarm_that_was_no_fault(
     tmp_path: Path, controller: ModbusController
 ) -> None:
