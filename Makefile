@@ -92,10 +92,11 @@ audit: venv
 	$(BIN)/python deploy/audit.py --strict
 
 # Of the station, not of this machine: make wheelhouse PYTHON_OF=3.10 MACHINE_OF=aarch64 WITH=--numpy1
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' edge_qc/__init__.py)
 PYTHON_OF ?= 3.12
 MACHINE_OF ?= aarch64
 wheelhouse: venv
-	$(BIN)/python deploy/wheelhouse.py build/edge-qc-py$(PYTHON_OF)-$(MACHINE_OF) \
+	$(BIN)/python deploy/wheelhouse.py build/edge-qc-$(VERSION)-py$(PYTHON_OF)-$(MACHINE_OF) \
 	  --python $(PYTHON_OF) --machine $(MACHINE_OF) $(WITH)
 
 # What a station is pinned to, with hashes: a release's, taken anew on purpose.

@@ -43,6 +43,10 @@ state_dir = "/var/lib/edge-qc"
 [mqtt]
 host = "127.0.0.1"
 port = {{ broker_port }}
+{% if secret is defined %}
+username = "line"
+password_file = "credential:mqtt.password"
+{% endif %}
 [[camera]]
 name = "cam"
 source = "file:///srv/images"
@@ -124,6 +128,12 @@ def serve_ssh(machine: Machine, port: int, public_key: str) -> None:
     )
 
 
+def archived(wheelhouse: Path, folder: Path) -> None:
+    """A release, packed under the one name that all have here."""
+    with tarfile.open(folder / "wheelhouse.tar.gz", "w:gz", compresslevel=1) as archive:
+        archive.add(wheelhouse, "wheelhouse")
+
+
 @pytest.fixture(scope="module")
 def fleet(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     if (why := machines.missing()) is not None:
@@ -134,8 +144,7 @@ def fleet(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("fleet")
     key = folder / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    with tarfile.open(folder / "wheelhouse.tar.gz", "w:gz", compresslevel=1) as archive:
-        archive.add(wheelhouse, "wheelhouse")
+    archived(wheelhouse, folder)
     images = folder / "images"
     images.mkdir()
     draw = np.random.default_rng(3)
@@ -208,12 +217,14 @@ def test_three_bare_machines_become_stations(fleet: Fleet) -> None:
 
 
 def test_again_changes_nothing(fleet: Fleet) -> None:
+    """Numbers are text where a person gives them by ``-e name=value``."""
     done = fleet.play(
         "fleet.yml",
         edge_qc_wheelhouse=str(fleet.folder / "wheelhouse.tar.gz"),
         edge_qc_settings=str(fleet.folder / "station.toml.j2"),
         edge_qc_bundle=str(fleet.folder / "1.tar.zst"),
-        edge_qc_weigh=0,
+        edge_qc_weigh="0",
+        edge_qc_shadow_parts="0",
         limit="line-1,localhost",
     )
     assert done.returncode == 0, done.stdout
@@ -240,10 +251,33 @@ def test_a_step_in_the_rejected_share_rolls_the_canary_back(fleet: Fleet) -> Non
 def test_settings_that_do_not_start_are_taken_back(fleet: Fleet) -> None:
     done = fleet.play("fleet.yml", edge_qc_settings=str(fleet.folder / "station.toml.j2"), fps=-1)
     assert done.returncode != 0
-    assert "the one before is back" in done.stdout
+    assert "those before are back" in done.stdout
     assert "camera.[1].fps" in done.stdout or "camera[1].fps" in done.stdout
     assert fleet.versions() == dict.fromkeys(STATIONS, 1)
     assert "fps = 20" in fleet.machines["line-1"].shell("cat /etc/edge-qc/station.toml")
+
+
+def test_secrets_that_do_not_start_are_taken_back(fleet: Fleet) -> None:
+    """The one before returns, one that is new goes, and no copy of either stays."""
+    password, key = fleet.folder / "password", fleet.folder / "unknown"
+    key.write_bytes(b"a key")
+    place = "/etc/edge-qc/credentials"
+    for content, more in ((b"before", {}), (b"not UTF-8: \xff", {"mqtt.key": str(key)})):
+        password.write_bytes(content)
+        done = fleet.play(
+            "fleet.yml",
+            edge_qc_settings=str(fleet.folder / "station.toml.j2"),
+            edge_qc_credentials={"mqtt.password": str(password), **more},
+            secret=True,
+            limit="line-1,localhost",
+        )
+        assert (done.returncode == 0) is (not more), done.stdout
+        machine = fleet.machines["line-1"]
+        assert machine.shell(f"cat {place}/mqtt.password") == "before"
+        assert machine.shell(f"ls -A {place}").split() == ["mqtt.password"]
+        assert machine.shell("systemctl is-active edge-qc").strip() == "active"
+    assert "those before are back" in done.stdout
+    assert "not UTF-8" in done.stdout
 
 
 def test_a_good_bundle_reaches_all(fleet: Fleet) -> None:
@@ -256,6 +290,23 @@ def test_everything_back(fleet: Fleet) -> None:
     done = fleet.play("rollback.yml")
     assert done.returncode == 0, done.stdout
     assert fleet.versions() == dict.fromkeys(STATIONS, 1)
+
+
+def test_another_release_reaches_a_station_and_goes_again(fleet: Fleet, newer: Path) -> None:
+    """Under the same name, too: what counts is what is in the archive."""
+    archived(newer, fleet.folder)
+    done = fleet.play(
+        "fleet.yml",
+        edge_qc_wheelhouse=str(fleet.folder / "wheelhouse.tar.gz"),
+        limit="line-1,localhost",
+    )
+    assert done.returncode == 0, done.stdout
+    station = fleet.machines["line-1"]
+    assert station.shell("edge-qc --version").strip().endswith("9.9.9")
+    assert len(station.shell("ls -d /var/cache/edge-qc-fleet/unpacked-*").split()) == 1
+    done = fleet.play("rollback.yml", edge_qc_what="software", limit="line-1")
+    assert done.returncode == 0, done.stdout
+    assert station.shell("edge-qc --version").strip().endswith("0.1.0")
 
 
 def test_a_station_that_is_away_stops_it_with_its_name(tmp_path: Path) -> None:
