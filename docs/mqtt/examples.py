@@ -119,8 +119,10 @@ _HEALTH = HealthContent(
     queue=1,
     last_verdict_age_s=0.1,
     cameras={
-        "die02": CameraHealth(state="running", frames=83_114, last_frame_age_s=0.1),
-        "die03": CameraHealth(state="lost", frames=83_020, faults=9, last_frame_age_s=48.2),
+        "die02": CameraHealth(state="running", frames=83_114, rate_per_s=4.9, last_frame_age_s=0.1),
+        "die03": CameraHealth(
+            state="lost", frames=83_020, faults=9, rate_per_s=0.0, last_frame_age_s=48.2
+        ),
     },
     outbox=OutboxHealth(waiting=0, open_triggers=1, free_bytes=48_318_382_080, space="ok"),
     evidence=EvidenceHealth(images=2_417, bytes=811_204_608, dropped=0, failed=0),

@@ -62,6 +62,7 @@ class Heartbeat:
         self._health, self._every_s, self._evidence = health, every_s, evidence
         self._outputs = outputs
         self._told_s = 0.0
+        self._frames: dict[str, int] = {}
         self._looked_s = -math.inf
         self._looked: tuple[str | None, bool, list[str]] = (None, False, [])
 
@@ -82,8 +83,8 @@ class Heartbeat:
             self._publisher.state(self.state, self._why)
             log.info("%s: %s", self.state.value, self._why)
         if now_s - self._told_s >= self._every_s:
-            self._told_s = now_s
             figures = self._figures(queue, now_s)
+            self._told_s = now_s
             self._publisher.health(figures)
             self.tell(figures)
 
@@ -136,7 +137,7 @@ class Heartbeat:
                 "state": self.state,
                 "queue": queue,
                 "cameras": {
-                    camera.name: _camera_health(camera.stats, now_s, self.picture_of(camera.name))
+                    camera.name: self._camera(camera.name, camera.stats, now_s)
                     for camera in self._cameras
                 },
                 "outbox": OutboxHealth(
@@ -156,13 +157,14 @@ class Heartbeat:
             }
         )
 
-
-def _camera_health(stats: CameraStats, now_s: float, picture: Mapping[str, float]) -> CameraHealth:
-    last_s = stats.last_frame_monotonic
-    return CameraHealth(
-        state=stats.state.value,
-        frames=stats.frames,
-        faults=stats.faults,
-        last_frame_age_s=None if last_s is None else now_s - last_s,
-        picture=picture,
-    )
+    def _camera(self, name: str, stats: CameraStats, now_s: float) -> CameraHealth:
+        last_s, before = stats.last_frame_monotonic, self._frames.get(name)
+        self._frames[name] = stats.frames
+        return CameraHealth(
+            state=stats.state.value,
+            frames=stats.frames,
+            faults=stats.faults,
+            rate_per_s=None if before is None else (stats.frames - before) / (now_s - self._told_s),
+            last_frame_age_s=None if last_s is None else now_s - last_s,
+            picture=self.picture_of(name),
+        )

@@ -29,8 +29,9 @@ class PlacementFields(Model):
 
 
 class CameraHealth(Model):
-    """One camera. picture: process monitoring figures by name, relative to the camera's reference;
-    empty until the reference is learned."""
+    """One camera. rate_per_s: frames a second since the heartbeat before; null in the first.
+    picture: process monitoring figures by name, relative to the camera's reference; empty until the
+    reference is learned."""
 
     state: str
     frames: Count = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from edge_qc.line import judging
 from edge_qc.line.intake import Intake, Work
 from edge_qc.line.outgoing import Origin
 from edge_qc.parts import Disposition, Frame, Reason, Verdict, View
-from edge_qc.publisher import TriggerRecord
+from edge_qc.publisher import HealthContent, TriggerRecord
 from edge_qc.settings import CameraTable, LineTable
 from edge_qc.system.state import State
 from tests.rig.lines import HandCamera, frame, messages, pictures, running_line
@@ -414,3 +415,24 @@ def test_a_camera_at_its_end_is_said_in_the_state(
         wait_until(lambda: line.state is State.DEGRADED)
     assert "DEGRADED: at its end, no more pictures will come: north" in caplog.text
     assert len(messages(tmp_path, "verdict")) == 1
+
+
+def test_a_heartbeat_says_how_fast_each_camera_gives_pictures(tmp_path: Path) -> None:
+    """Frames of the beats before are not counted again."""
+    camera, beats = HandCamera(), list[HealthContent]()
+    settings = LineTable(drain_s=0.01, part_dies=("Die01",), health_every_s=0.2)
+    with running_line(tmp_path, camera, line=settings) as line:
+        line.tell_figures(beats.append)
+        camera.started.wait(5)
+        wait_until(lambda: len(beats) > 1)
+        for _ in range(7):
+            camera.give(pictures()[Disposition.PASS])
+        enough = len(beats) + 3
+        wait_until(lambda: len(beats) >= enough)
+    found = 0.0
+    for before, beat in pairwise(beats):
+        rate = beat.cameras["hand"].rate_per_s
+        assert rate is not None
+        found += rate * (beat.time - before.time).total_seconds()
+    assert found == pytest.approx(7, rel=0.2)
+    assert beats[-1].cameras["hand"].rate_per_s == 0
