@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_qc.camera.events import Deliver, Fault
 from edge_qc.camera.triggers import Trigger
-from edge_qc.camera.watched import remember
+from edge_qc.camera.watched import Memory
 from edge_qc.errors import CameraError, SettingsError
 from edge_qc.parts import Frame, Reason
 
@@ -31,7 +30,7 @@ class Delivery:
         die: str | None,
         dies: Collection[str] | None,
         deliver: Deliver,
-        memory: Path | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.frames = self.faults = self.overruns = 0
         self.last_frame_s: float | None = None
@@ -62,7 +61,7 @@ class Delivery:
                 raise CameraError(
                     f"camera {self._camera}: image {image} could not be recorded; it is read again"
                 )
-            remember(self._memory, message["token"])
+            self._memory.add(message["token"])
 
     def _item(
         self, message: Mapping[str, Any], pixels: NDArray[np.uint8] | None, trigger: Trigger | None

@@ -25,7 +25,7 @@ from edge_qc.camera.events import CameraState, CameraStats, Deliver, Ended
 from edge_qc.camera.link import Link
 from edge_qc.camera.sources import EndOfStream, check_source, request_of
 from edge_qc.camera.triggers import Trigger, Triggers
-from edge_qc.camera.watched import forget_attempt, forget_gone
+from edge_qc.camera.watched import Memory, forget_attempt
 from edge_qc.errors import CameraError
 from edge_qc.parts import Reason
 
@@ -112,10 +112,10 @@ class Camera:
         request = self._request
         with suppress(CameraError):  # It may pass: the thread reports it and tries again.
             check_source(request)
-        self._delivery = Delivery(self.name, request.die, self._dies, deliver, request.memory)
+        memory = Memory(request.path, request.memory) if request.memory else None
+        self._delivery = Delivery(self.name, request.die, self._dies, deliver, memory)
         if request.table is None:
             self._delivery.check_die()
-        forget_gone(request)
         self._state = CameraState.OPENING
         self._thread = threading.Thread(
             target=self._run, args=(deliver,), name=f"camera-{self.name}", daemon=True

@@ -265,15 +265,30 @@ def forget_attempt(request: SourceRequest) -> None:
             _attempts_of(request.memory).unlink(missing_ok=True)
 
 
-def forget_gone(request: SourceRequest) -> None:
+class Memory:
+    """What was delivered of a watched folder, on disk. What is not in the folder any more is
+    dropped at the start, and each time that ``_GONE`` more were delivered."""
+
+    def __init__(self, folder: Path, file: Path) -> None:
+        self._folder, self._file = folder, file
+        self._added = 0
+        forget_gone(folder, file)
+
+    def add(self, token: str) -> None:
+        """As ``remember``."""
+        remember(self._file, token)
+        self._added += 1
+        if self._added >= _GONE:
+            self._added = 0
+            forget_gone(self._folder, self._file)
+
+
+def forget_gone(folder: Path, memory: Path) -> None:
     """Drop what is not in a watched folder any more, so that its memory does not grow forever; but
     where nothing of it is there, or it cannot be listed, the folder may not be mounted."""
-    memory = request.memory
-    if memory is None:
-        return
     there: set[str] = set()
     with suppress(OSError):
-        there = set(os.listdir(request.path))
+        there = set(os.listdir(folder))
     before = remembered(memory)
     kept = [token for token in before if _name_in(token) in there] or before[-_GONE:]
     try:

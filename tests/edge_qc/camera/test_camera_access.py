@@ -88,10 +88,9 @@ def test_a_folder_that_cannot_be_listed_is_not_forgotten(place: Path) -> None:
         folder.chmod(mode)
     remember(memory, '["a.png", 10, 1]')
     memory.chmod(0o666)
-    request = SourceRequest(f"file://{place}/inbox", "Die01", watch=True, memory=memory)
 
     def kept() -> str:
-        forget_gone(request)
+        forget_gone(place / "inbox", memory)
         return str(remembered(memory))
 
     assert "a.png" in without_root(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_qc.camera import CameraState, Event, Fault
-from edge_qc.camera.watched import remember, remembered
+from edge_qc.camera.watched import Memory, remember, remembered
 from edge_qc.errors import SettingsError
 from edge_qc.parts import Frame, Reason
 from tests.rig.cameras import Start, Watched, picture, wait_until
@@ -114,6 +115,23 @@ def test_a_memory_that_a_full_disk_has_cut_stops_no_start(
     memory.write_bytes(memory.read_bytes() + b'["f.png", 1')
     remember(memory, whole)
     assert [token.split('"')[1] for token in remembered(memory)] == ["a.png", "e.png", "a.png"]
+
+
+def test_a_memory_does_not_grow_while_the_station_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where whoever writes the images deletes them again: a station may run for years."""
+    monkeypatch.setattr("edge_qc.camera.watched._GONE", 10)
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    put(inbox, "stays.png", 1)
+    memory = Memory(inbox, tmp_path / "north.seen")
+    memory.add('["stays.png", 10, 1]')
+    for number in range(100):
+        memory.add(json.dumps([f"{number}.png", 10, number]))
+    kept = remembered(tmp_path / "north.seen")
+    assert len(kept) <= 11
+    assert kept[0] == '["stays.png", 10, 1]'
 
 
 def test_a_restart_judges_nothing_twice(start: Start, folder: Path, tmp_path: Path) -> None:
