@@ -28,7 +28,7 @@ from decision import PAGE, counted, drawn, edge_qc, tell
 from edge_qc.bundle.verification import open_bundle
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.data.dataset import read_samples
-from edge_qc_export.qualification.judging import judge_samples, opened
+from edge_qc_export.judging import judge_samples, opened
 
 BEGIN, END = "<!-- table of bench/tables/learning.py -->", "<!-- end of learning.py -->"
 AVERAGED, ADJUSTED = "averaged", "logit-adjusted"

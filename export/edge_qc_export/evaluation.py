@@ -2,7 +2,7 @@
 
 ``evaluate`` runs the run's classifier and returns logits and embeddings for report and study. It
 never predicts DRIFT: the export fits the detector. ``judge`` returns the verdicts of a station with
-the bundle: same engine, same decision. ``figures.scoring`` computes the metrics.
+the bundle (``judging``). ``figures.scoring`` computes the metrics.
 """
 
 from __future__ import annotations
@@ -16,12 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from edge_qc.bundle.verification import Bundle
-from edge_qc.engine import open_engine
-from edge_qc.engine.acceptance import accept
 from edge_qc.errors import DataError
-from edge_qc.inspection import decision
-from edge_qc.inspection.alignment import templates_of
-from edge_qc.parts import DRIFT
+from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
 from edge_qc_export.data.split_file import held_out_by, read_split
 from edge_qc_export.data.view_store import make_views
@@ -29,6 +25,7 @@ from edge_qc_export.drift.embedding import class_distances
 from edge_qc_export.figures.costs import Costs
 from edge_qc_export.figures.scoring import Scores, score
 from edge_qc_export.gate.crossfit import whitening_of
+from edge_qc_export.judging import judge_samples, opened
 from edge_qc_export.learn.checkpoints import SPLIT, Run
 from edge_qc_export.learn.network import normalised
 
@@ -42,9 +39,11 @@ class Evaluation:
     """The predictions for n labelled images.
 
     labels: the truth, DRIFT among them. predicted: n labels. probabilities: (n, C) of the classes,
-    or (n, C + 1) with DRIFT last from a bundle. logits: (n, C); embeddings: (n, E), empty from a
-    bundle. drift_scores: (n,), higher is more unusual; None if not computed. placed: (n,) bool,
-    False where the part was not found within the bounds, so that a station does not judge it.
+    or (n, C + 1) with DRIFT last from a bundle. logits: (n, C); embeddings: (n, E); both empty from
+    a bundle. passed: (n,) bool, which a station lets pass; of a run, which are called GOOD. judged:
+    (n,) bool, False where a station would not judge the image: of a run, where the part was not
+    found within the bounds. why: for people, of the first of those. drift_scores: (n,), higher is
+    more unusual; None if not computed.
     """
 
     classes: tuple[str, ...]
@@ -55,7 +54,9 @@ class Evaluation:
     probabilities: NDArray[np.float64]
     logits: NDArray[np.float32]
     embeddings: NDArray[np.float32]
-    placed: NDArray[np.bool_]
+    passed: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
+    why: str = ""
     drift_scores: NDArray[np.float64] | None = None
 
     def score(self, costs: Costs, chosen: Sequence[bool] | None = None) -> Scores:
@@ -79,7 +80,8 @@ def labelled(data: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
     if not known:
         raise DataError(
             f"data {data}: the truth of its {len(samples)} test images is not known. "
-            f"Write it to {TRUTH_TABLE} (filename,Label), or evaluate --split held-out"
+            f"Write it to {TRUTH_TABLE} (filename,Label), or take labelled images: evaluate "
+            "--split held-out, qualify --part train"
         )
     return known
 
@@ -127,16 +129,18 @@ def evaluate(
         advance(rows.stop - rows.start)
     scaled = logits.astype(np.float64) - logits.max(1, keepdims=True)
     exponentials = np.exp(scaled)
+    predicted = tuple(run.classes[index] for index in logits.argmax(1))
     return Evaluation(
         classes=run.classes,
         filenames=tuple(sample.filename for sample in samples),
         dies=tuple(sample.die for sample in samples),
         labels=tuple(str(sample.label) for sample in samples),
-        predicted=tuple(run.classes[index] for index in logits.argmax(1)),
+        predicted=predicted,
         probabilities=exponentials / exponentials.sum(1, keepdims=True),
         logits=logits,
         embeddings=embeddings,
-        placed=views.placed,
+        passed=np.array([name == GOOD for name in predicted], np.bool_),
+        judged=views.placed,
     )
 
 
@@ -152,58 +156,33 @@ def embedding_drift(learnt: Evaluation, asked: Evaluation) -> NDArray[np.float64
 
 
 def judge(
-    bundle: Bundle, root: Path, samples: Sequence[Sample], *, advance: Advance = lambda _: None
+    bundle: Bundle, samples: Sequence[Sample], *, advance: Advance = lambda _: None
 ) -> Evaluation:
-    """The verdicts of a station with this bundle on samples: ONNX Runtime and the decision. A part
-    that was not found, and so is not judged, counts as DRIFT with the highest score.
+    """The verdicts of a station with this bundle on samples, on ONNX Runtime. What it would not
+    judge counts as DRIFT with the highest score, and does not pass.
 
-    Raises DataError for pictures at fault, AcceptanceError if the engine does not reproduce the
-    bundle's golden answers.
+    Raises AcceptanceError if the engine does not reproduce the bundle's golden answers.
     """
     manifest = bundle.manifest
-    size = manifest.input.height, manifest.input.width
-    views = make_views(
-        root,
-        samples,
-        manifest.dies,
-        size,
-        manifest.input.interpolation,
-        templates=templates_of(manifest.alignment, bundle.edges()),
-    )
-    engine = open_engine(bundle)
-    fresh = decision.Circumstances(
-        frame_age_s=0.0, max_frame_age_s=1.0, accepted=True, running=True
-    )
-    predicted, probabilities, logits, drift = [], [], [], []
-    try:
-        accept(bundle, engine, decision.label_of)
-        for start in range(0, len(samples), manifest.input.batch):
-            part = samples[start : start + manifest.input.batch]
-            readings = engine.infer(views.pixels[start : start + len(part), np.newaxis])
-            for sample, reading in zip(part, readings, strict=True):
-                verdict = decision.judge(bundle, sample.die, reading, fresh)
-                assert verdict.drift is not None
-                predicted.append(verdict.label)
-                probabilities.append([verdict.probabilities[name] for name in manifest.labels])
-                logits.append(reading.logits)
-                drift.append(verdict.drift.score)
-            advance(len(part))
-    finally:
-        engine.close()
-    highest = max(drift) + 1.0
-    for row in np.flatnonzero(~views.placed):
-        predicted[row] = DRIFT
-        probabilities[row] = [float(name == DRIFT) for name in manifest.labels]
-        drift[row] = highest
+    with opened(bundle.path) as inspection:
+        found = judge_samples(inspection, samples, advance)
+    scores = [one.verdict.drift.score for one in found if one.verdict.drift is not None]
+    highest = max(scores, default=0.0) + 1.0
+    unknown = dict.fromkeys(manifest.classes, 0.0) | {DRIFT: 1.0}
+    shares = [one.verdict.probabilities if one.decided else unknown for one in found]
     return Evaluation(
         classes=manifest.classes,
         filenames=tuple(sample.filename for sample in samples),
         dies=tuple(sample.die for sample in samples),
         labels=tuple(str(sample.label) for sample in samples),
-        predicted=tuple(predicted),
-        probabilities=np.array(probabilities),
-        logits=np.stack(logits),
+        predicted=tuple(one.verdict.label if one.decided else DRIFT for one in found),
+        probabilities=np.array([[share[name] for name in manifest.labels] for share in shares]),
+        logits=np.empty((len(samples), 0), np.float32),
         embeddings=np.empty((len(samples), 0), np.float32),
-        placed=views.placed,
-        drift_scores=np.array(drift),
+        passed=np.array([one.passed for one in found], np.bool_),
+        judged=np.array([one.decided for one in found], np.bool_),
+        why=next((one.verdict.detail for one in found if not one.decided), ""),
+        drift_scores=np.array(
+            [highest if one.verdict.drift is None else one.verdict.drift.score for one in found]
+        ),
     )

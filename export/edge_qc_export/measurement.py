@@ -11,7 +11,7 @@ from typing import Any
 from edge_qc.bundle.manifest import MANIFEST
 from edge_qc.bundle.verification import open_bundle
 from edge_qc.errors import EdgeQCError, UsageError
-from edge_qc.parts import DRIFT
+from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.data.dataset import read_samples
 from edge_qc_export.evaluation import (
     Evaluation,
@@ -41,10 +41,12 @@ class Measurement:
     notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The scores' document with ``judged_by``, ``split``, ``known``, ``by_die``, ``notes``."""
+        """The scores' document with ``judged_by``, ``split``, ``not_judged`` (images that a station
+        would not judge), ``known``, ``by_die``, ``notes``."""
         return {
             "judged_by": self.judged_by,
             "split": self.split,
+            "not_judged": int((~self.evaluation.judged).sum()),
             **self.scores.as_json(),
             "known": None if self.known is None else self.known.as_json(),
             "by_die": {die: scores.as_json() for die, scores in self.by_die.items()},
@@ -82,7 +84,7 @@ def measure(
         samples = read_samples(data, "test", bundle.manifest.dies, (*classes, DRIFT))
         samples = labelled(data, samples)
         reporter.begin("judge", len(samples))
-        evaluation = judge(bundle, data, samples, advance=reporter.advance)
+        evaluation = judge(bundle, samples, advance=reporter.advance)
     else:
         by = "run"
         run = load_run(folder)
@@ -108,11 +110,22 @@ def _measured(by: str, split: str, evaluation: Evaluation, costs: Costs) -> Meas
             "a run's classifier never predicts Drift, so all drift images count as errors. A "
             "bundle's verdicts include Drift; 'known' leaves drift images out"
         )
-    if lost := int((~evaluation.placed).sum()):
-        treated = "count as Drift" if by == "bundle" else "were cut where the die table says"
+    count, lost = len(evaluation.judged), int((~evaluation.judged).sum())
+    if lost and by == "bundle":
         notes.append(
-            f"{lost} of {len(evaluation.placed)} parts were not found within the bounds of the "
-            f"alignment: a station does not judge them; here they {treated}"
+            f"{lost} of {count} images are not judged, as at a station, and count as Drift here; "
+            f"the first: {evaluation.why}"
+        )
+    elif lost:
+        notes.append(
+            f"{lost} of {count} parts were not found within the bounds of the alignment: a station "
+            "does not judge them; here they were cut where the die table says"
+        )
+    waiting = sum(name == GOOD for name in evaluation.predicted) - int(evaluation.passed.sum())
+    if waiting:
+        notes.append(
+            f"{waiting} images are called {GOOD} and do not pass: by the bundle's review margin "
+            "they wait for a person. Escapes and overkill go by what images are called"
         )
     if scores.collapsed:
         notes.append("COLLAPSED: all images get one label, whatever the PWA")

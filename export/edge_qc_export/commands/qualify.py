@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,12 +19,12 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--part",
     type=click.Choice(["test", "train"]),
-    help="Images to judge.  [default: the test part if there is one, else all]",
+    help="Images to judge.  [default: the test part if it has labels, else train]",
 )
 @sign_option
 @click.option("--json", "as_json", is_flag=True, help="Print the document.")
 def command(
-    bundle: Path, data: Path, out: Path | None, part: str | None, sign: Path | None, as_json: bool
+    bundle: Path, data: Path, out: Path | None, part: Any, sign: Path | None, as_json: bool
 ) -> None:
     """Judge the labelled photographs of DATA with BUNDLE, exactly as a station does.
 

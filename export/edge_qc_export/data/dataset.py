@@ -68,6 +68,11 @@ def ordered_classes(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (name != GOOD, name)))
 
 
+def truth_is_known(root: Path) -> bool:
+    """Whether a data set has a test part with labels."""
+    return (root / TRUTH_TABLE).exists() or (root / "test").is_dir()
+
+
 def read_samples(
     root: Path,
     part: Part,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from edge_qc.parts import GOOD, Reason
+from edge_qc.parts import GOOD
 from edge_qc_export.figures.exact import CONFIDENCE, Share, parts_needed, share, upper_bound
-from edge_qc_export.qualification.judging import Judged
+from edge_qc_export.judging import Judged
 
 BOUNDS = (0.01, 0.003, 0.001)
 """Statements that people ask for: at most one bad part in 100, in 333, in 1000 passes."""
@@ -51,9 +51,7 @@ def count(judged: Iterable[Judged]) -> Counts:
         escapes=share(sum(one.escaped for one in bad), len(bad)),
         overkill=share(sum(one.overkilled for one in good), len(good)),
         review=share(sum(one.verdict.disposition.value == "REVIEW" for one in every), len(every)),
-        not_judged=share(
-            sum(one.verdict.reason is not Reason.DECIDED for one in every), len(every)
-        ),
+        not_judged=share(sum(not one.decided for one in every), len(every)),
         named=share(sum(not one.mistaken for one in stopped), len(stopped)),
     )
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from edge_qc import __version__
 from edge_qc.evidence.pictures import heat_picture
 from edge_qc_export.figures.exact import CONFIDENCE, Share
+from edge_qc_export.judging import Judged
 from edge_qc_export.qualification.counting import Counts, Tighter, sentence
-from edge_qc_export.qualification.judging import Judged
 from edge_qc_export.qualification.repeatability import REPEATS, Flips
 from edge_qc_export.report.markup import block, data_uri, escape, table
 from edge_qc_export.report.page import page

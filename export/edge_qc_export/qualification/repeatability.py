@@ -19,7 +19,7 @@ from edge_qc.camera.images import read_image
 from edge_qc.inspection.inspecting import Inspection
 from edge_qc.parts import Disposition
 from edge_qc_export.figures.exact import Share, share
-from edge_qc_export.qualification.judging import Advance, Judged, inspect_pixels
+from edge_qc_export.judging import Advance, Judged, inspect_pixels
 
 PARTS = 60
 """Photographs that are disturbed, half of them good if there are as many."""
@@ -90,8 +90,7 @@ def disturb(
     """How often verdicts flip, for each of ``DISTURBANCES``; on parts that were judged rightly
     before, since a wrong verdict that flips is no loss."""
     rng = np.random.default_rng(seed)
-    good = _some([one for one in judged if one.good and one.passed], parts // 2, rng)
-    bad = _some([one for one in judged if not one.good and not one.passed], parts // 2, rng)
+    good, bad = (_some(rightly, parts // 2, rng) for rightly in _judged_rightly(judged))
     flips = []
     for disturbance in DISTURBANCES:
         counted = []
@@ -111,9 +110,9 @@ def disturb(
 
 def planned(judged: Sequence[Judged], parts: int = PARTS) -> int:
     """How many photographs ``disturb`` will go through."""
-    good = sum(one.good and one.passed for one in judged)
-    bad = sum(not one.good and not one.passed for one in judged)
-    return len(DISTURBANCES) * (min(good, parts // 2) + min(bad, parts // 2))
+    return len(DISTURBANCES) * sum(
+        min(len(rightly), parts // 2) for rightly in _judged_rightly(judged)
+    )
 
 
 def photographed_again(judged: Sequence[Judged]) -> Share:
@@ -128,6 +127,13 @@ def photographed_again(judged: Sequence[Judged]) -> Share:
             sizes[key] = sizes.get(key, 0) + 1
     several = [key for key, size in sizes.items() if size > 1]
     return share(sum(len(groups[key]) > 1 for key in several), len(several))
+
+
+def _judged_rightly(judged: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
+    """Good parts that passed, and bad parts that were stopped; not those without a verdict, whose
+    photograph may not even be readable."""
+    good = [one for one in judged if one.good and one.passed]
+    return good, [one for one in judged if not one.good and not one.passed and one.decided]
 
 
 def _some(judged: Sequence[Judged], count: int, rng: np.random.Generator) -> list[Judged]:

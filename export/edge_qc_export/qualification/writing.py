@@ -14,11 +14,13 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_qc.bundle.manifest import Manifest
-from edge_qc.errors import DataError, UsageError
+from edge_qc.errors import UsageError
 from edge_qc.parts import DRIFT
-from edge_qc_export.data.dataset import Sample, read_samples
+from edge_qc_export.data.dataset import Sample, read_samples, truth_is_known
+from edge_qc_export.data.sample import Part
 from edge_qc_export.evaluation import labelled
 from edge_qc_export.figures.exact import Share
+from edge_qc_export.judging import Judged, judge_samples, opened
 from edge_qc_export.packing.signing import read_private_key
 from edge_qc_export.progress import Reporter
 from edge_qc_export.qualification.counting import (
@@ -28,7 +30,6 @@ from edge_qc_export.qualification.counting import (
     sentence,
     tighter_statements,
 )
-from edge_qc_export.qualification.judging import Judged, judge_samples, opened
 from edge_qc_export.qualification.page import qualification_page
 from edge_qc_export.qualification.repeatability import (
     Flips,
@@ -64,15 +65,16 @@ def qualify(
     data: Path,
     out: Path,
     *,
-    part: str | None = None,
+    part: Part | None = None,
     key_file: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Qualification:
     """Judge the labelled photographs of ``data`` with ``bundle`` as a station would, and write the
     page, the document and, with a key, the document's Ed25519 signature into ``out``.
 
-    part: ``train`` or ``test``; None takes the test part if it is there, else all images. Raises
-    DataError if nothing labelled is there, BundleError and AcceptanceError as the station,
+    part: ``train`` or ``test``; None takes the test part if there is one with labels, else the
+    train part. Raises DataError with all faults of that part's tables, or if nothing labelled is
+    there, BundleError and AcceptanceError as the station,
     UsageError for a key that is none, EdgeQCError where ``out`` cannot be written.
     """
     reporter = reporter or Reporter()
@@ -81,7 +83,12 @@ def qualify(
     with opened(bundle) as inspection:
         manifest = inspection.bundle.manifest
         _require_free(out, inspection.bundle.id)
-        samples, chosen = _samples(data, manifest, part)
+        notes: list[str] = []
+        chosen = part or ("test" if truth_is_known(data) else "train")
+        samples = _samples(data, manifest, chosen, notes)
+        notes += _notes(manifest, samples, chosen)
+        for note in notes:
+            reporter.note(note)
         reporter.begin("judge", len(samples))
         judged = judge_samples(inspection, samples, reporter.advance)
         reporter.begin("disturb", planned(judged))
@@ -100,7 +107,6 @@ def qualify(
     by_class = count_by(judged, lambda one: str(one.sample.label))
     by_die = count_by(judged, lambda one: one.sample.die)
     tighter = tighter_statements(counts)
-    notes = _notes(manifest, samples, chosen)
     wrong = [one for one in judged if one.escaped or one.overkilled or one.mistaken]
     page = qualification_page(
         facts, counts, by_class, by_die, tighter, wrong, flips, again, notes
@@ -125,22 +131,13 @@ def qualify(
     return Qualification(out, counts, document)
 
 
-def _samples(data: Path, manifest: Manifest, part: str | None) -> tuple[tuple[Sample, ...], str]:
-    """The labelled samples and the part's name. A defect that the model did not learn stays under
-    its own name: it is a bad part like any other."""
-    if part is not None:
-        found = read_samples(data, "train" if part == "train" else "test", manifest.dies)
-        return labelled(data, found), part
-    try:
-        return labelled(data, read_samples(data, "test", manifest.dies)), "test"
-    except DataError as no_test:
-        try:
-            return labelled(data, read_samples(data, "train", manifest.dies)), "train"
-        except DataError:
-            raise no_test from None
+def _samples(data: Path, manifest: Manifest, part: Part, notes: list[str]) -> tuple[Sample, ...]:
+    """The labelled samples of the part. A defect that the model did not learn stays under its own
+    name: it is a bad part like any other."""
+    return labelled(data, read_samples(data, part, manifest.dies, notes=notes, any_label=True))
 
 
-def _notes(manifest: Manifest, samples: Sequence[Sample], part: str) -> list[str]:
+def _notes(manifest: Manifest, samples: Sequence[Sample], part: Part) -> list[str]:
     notes = []
     unseen = sorted({str(s.label) for s in samples} - set(manifest.classes) - {DRIFT})
     if unseen:

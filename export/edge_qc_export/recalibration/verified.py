@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_qc.bundle.verification import Bundle
+from edge_qc.camera.checks import nothing_to_judge
+from edge_qc.camera.images import read_image
 from edge_qc.engine import open_engine
 from edge_qc.engine.acceptance import accept
 from edge_qc.errors import DataError
@@ -21,7 +23,7 @@ from edge_qc.evidence.dataset import export_dataset
 from edge_qc.inspection.alignment import templates_of
 from edge_qc.inspection.decision import label_of
 from edge_qc.parts import Reading
-from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples
+from edge_qc_export.data.dataset import Sample, read_samples, truth_is_known
 from edge_qc_export.data.sample import Part
 from edge_qc_export.data.tables import Fault, raise_faults
 from edge_qc_export.data.view_store import ViewStore, make_views
@@ -103,8 +105,8 @@ def _as_set(data: Path, labels: LabelStore | None) -> Iterator[tuple[Path, str]]
 
 def _samples(data: Path, bundle: Bundle, part: Part | None) -> list[Sample]:
     """Labelled samples; a class that the network did not learn is a bad part like any other."""
-    has_test = (data / TRUTH_TABLE).exists() or (data / "test").is_dir()
-    parts: list[Part] = [part] if part else ["train", "test"] if has_test else ["train"]
+    every: list[Part] = ["train", "test"] if truth_is_known(data) else ["train"]
+    parts = [part] if part else every
     samples: list[Sample] = []
     faults: list[Fault] = []
     for name in parts:
@@ -126,11 +128,14 @@ def _judged(
     rows, why = [], ""
     for row, (sample, (width, height)) in enumerate(zip(samples, store.frame_sizes, strict=True)):
         unlearned = bundle.manifest.dies[sample.die].unlearned(int(width), int(height))
-        if not unlearned and store.placed[row]:
+        fault = unlearned and f"{sample.filename} {unlearned}"
+        if not fault and not store.placed[row]:
+            lies = "shows a part that lies beyond the bundle's bounds, or none"
+            fault = f"{sample.filename} {lies}"
+        fault = fault or nothing_to_judge(read_image(sample.file), sample.filename)
+        if not fault:
             rows.append(row)
-        else:
-            lies = unlearned or "shows a part that lies beyond the bundle's bounds, or none"
-            why = why or f"{sample.filename} {lies}"
+        why = why or fault
     if not rows:
         raise DataError(f"a station would judge none of the {len(samples)} images: {why}")
     if why:

@@ -36,11 +36,10 @@ def title_of(bundle: Bundle) -> str:
 def sentence(judged: Judged, split: str) -> str:
     """What the bundle does, in one sentence."""
     found = judged.evaluation
-    passed = [said == GOOD for said in found.predicted]
 
     def counted(rows: Sequence[bool], what: str) -> str:
         of = sum(rows)
-        count = sum(row and passes for row, passes in zip(rows, passed, strict=True))
+        count = sum(row and bool(passes) for row, passes in zip(rows, found.passed, strict=True))
         exact = share(count, of)
         return f"{count} of {of} {what} ({exact.low:.1%} to {exact.high:.1%})"
 

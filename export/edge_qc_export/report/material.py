@@ -15,7 +15,7 @@ from edge_qc.bundle.verification import Bundle, open_bundle
 from edge_qc.errors import DataError, UsageError
 from edge_qc.inspection.findings import threshold_at
 from edge_qc.parts import DRIFT
-from edge_qc_export.data.dataset import TRUTH_TABLE, Sample
+from edge_qc_export.data.dataset import Sample, truth_is_known
 from edge_qc_export.evaluation import (
     Evaluation,
     embedding_drift,
@@ -120,11 +120,6 @@ def _number(text: str | None) -> float:
     return float(text) if text else float("nan")
 
 
-def truth_is_known(data: Path) -> bool:
-    """Whether the test part of a data set has labels."""
-    return (data / TRUTH_TABLE).exists() or (data / "test").is_dir()
-
-
 def gather(
     folder: Path,
     data: Path | None,
@@ -151,7 +146,7 @@ def gather(
         raise DataError(f"data {place}: all {len(known)} labelled {chosen} images are drift")
     notes: list[str] = []
     learnt = _learnt(run, place)
-    judged = None if bundle is None else _judged(run, bundle, place, samples, reporter, notes)
+    judged = None if bundle is None else _judged(run, bundle, samples, reporter, notes)
     if judged is not None:
         drift = _drift_of_bundle(judged)
     else:
@@ -203,7 +198,6 @@ def _learnt(run: Run, data: Path) -> tuple[Sample, ...]:
 def _judged(
     run: Run,
     bundle: Bundle,
-    data: Path,
     samples: tuple[Sample, ...],
     reporter: Reporter,
     notes: list[str],
@@ -214,7 +208,12 @@ def _judged(
             f"{run.created})."
         )
     reporter.begin("judge", len(samples))
-    evaluation = judge(bundle, data, samples, advance=reporter.advance)
+    evaluation = judge(bundle, samples, advance=reporter.advance)
+    if lost := int((~evaluation.judged).sum()):
+        notes.append(
+            f"A station with this bundle does not judge {lost} of the {len(samples)} pictures, "
+            f"which count as Drift in its figures. The first: {evaluation.why}"
+        )
     manifest = bundle.manifest
     costs = {
         true: {said: manifest.costs[true][said] for said in manifest.labels}

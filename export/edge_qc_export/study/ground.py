@@ -11,7 +11,7 @@ from edge_qc.bundle.dies import CHALLENGE_DIES, read_dies
 from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
 from edge_qc_export.data import split_file, splitting
-from edge_qc_export.data.dataset import TRUTH_TABLE, Sample, read_samples, require_classes
+from edge_qc_export.data.dataset import Sample, read_samples, require_classes, truth_is_known
 from edge_qc_export.data.view_store import make_views
 from edge_qc_export.figures.costs import Costs, costs_for, read_costs
 from edge_qc_export.learn.checkpoints import SPLIT
@@ -52,12 +52,13 @@ def lay_ground(settings: StudySettings, reporter: Reporter) -> Ground:
         )
     costs = costs_for(given, classes, f"costs {settings.costs}")
     test: tuple[Sample, ...] = ()
-    if (settings.data / TRUTH_TABLE).exists() or (settings.data / "test").is_dir():
+    if truth_is_known(settings.data):
         known = read_samples(settings.data, "test", dies, (*classes, DRIFT), notes=notes)
         test = tuple(s for s in known if s.label not in (None, DRIFT))
         if not test:
             raise DataError(f"data {settings.data}: no test image is of a known class")
-    settings.claim(settings.fingerprint(samples, test))
+    fingerprint = settings.fingerprint(samples, test)
+    settings.require_free(fingerprint)
     for note in notes:
         reporter.note(note)
     reporter.counts(samples)
@@ -79,6 +80,7 @@ def lay_ground(settings: StudySettings, reporter: Reporter) -> Ground:
         settings.interpolation,
         advance=reporter.advance,
     )
+    settings.claim(fingerprint)
     file = settings.out / SPLIT
     if not file.exists():
         held = splitting.split_of(samples, views.hashes, settings.seed, reporter.note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from edge_qc.bundle.verification import open_bundle
+from edge_qc.cli.judge import command as judge_command
 from edge_qc.errors import DataError, UsageError
 from edge_qc.inspection.view import view
 from edge_qc.parts import DRIFT
@@ -23,6 +26,10 @@ from edge_qc_export.commands.score import command as score_command
 from edge_qc_export.evaluation import evaluate, samples_of_split
 from edge_qc_export.learn.network import normalised
 from edge_qc_export.learn.training import Run, TrainingConfig, train
+from edge_qc_export.packing.bundle_folder import write_bundle
+from edge_qc_export.progress import Reporter
+from edge_qc_export.report.gate_section import sentence
+from edge_qc_export.report.material import gather
 from tests.rig.pictures import write_challenge
 from tests.rig.trained import EDGE_QC, Trained
 
@@ -158,6 +165,56 @@ def test_a_bundle_is_measured_by_the_stations_verdicts(trained: Trained, tmp_pat
     )  # fmt: skip
     labels = [verdict["label"] for verdict in json.loads(judged.stdout)]
     assert [said[name].replace("Drift", DRIFT) for name in images] == labels
+
+
+def test_what_a_station_would_not_judge_is_counted_and_said(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """A lens cap, a camera set to another size, a file cut short: a station judges none of them."""
+    data = Path(shutil.copytree(trained.data, tmp_path / "data"))
+    with (data / "win_and_lib.csv").open() as stream:
+        names = [row["filename"] for row in csv.DictReader(stream) if row["lib"] == "Die01"]
+    odd = [data / "input_test" / name for name in names[:3]]
+    pixels = cv2.imread(str(odd[0]), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    cv2.imwrite(str(odd[0]), np.zeros_like(pixels))
+    cv2.imwrite(str(odd[1]), cv2.resize(pixels, (333, 222)))
+    odd[2].write_bytes(odd[2].read_bytes()[:-100])
+    judged = CliRunner().invoke(
+        judge_command, [*map(str, odd), "--die", "Die01", "--bundle", str(trained.bundle), "--json"]
+    )
+    assert [verdict["label"] for verdict in json.loads(judged.stdout)] == ["NOT_JUDGED"] * 3
+    whole, document = evaluated(trained.bundle, trained.data), evaluated(trained.bundle, data)
+    assert (whole["not_judged"], document["not_judged"]) == (0, 3)
+    (note,) = (note for note in document["notes"] if "not judged" in note)
+    assert note.startswith("3 of 80 images are not judged, as at a station, and count as Drift")
+    assert "is black" in note
+
+
+def test_good_parts_that_wait_for_a_person_are_said(trained: Trained, tmp_path: Path) -> None:
+    """With a review margin a station lets fewer parts pass than it calls GOOD."""
+    whole = open_bundle(trained.bundle)
+    rule = whole.manifest.decision.model_copy(update={"review_margin": 1e9})
+    files = {name: (whole.path / name).read_bytes() for name in whole.manifest.files}
+    write_bundle(
+        tmp_path / "careful",
+        whole.manifest.model_copy(update={"decision": rule}),
+        files,
+        None,
+        lambda _: None,
+    )
+    usual, careful = (
+        evaluated(bundle, trained.data) for bundle in (trained.bundle, tmp_path / "careful")
+    )
+    called = sum(row["GOOD"] for row in usual["confusion"].values())
+    assert called > 0, "the case has parts that are called GOOD"
+    assert careful["confusion"] == usual["confusion"]
+    (note,) = (note for note in careful["notes"] if "review margin" in note)
+    assert note.startswith(f"{called} images are called GOOD and do not pass")
+    page = gather(trained.run, None, tmp_path / "careful", Reporter())
+    assert page.judged is not None
+    said = sentence(page.judged, "test")
+    assert "passes 0 of" in said
 
 
 def test_a_test_part_without_truth_is_told(learnt: Learnt, tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 from edge_qc.bundle.verification import open_bundle
-from edge_qc.errors import UsageError
+from edge_qc.errors import DataError, UsageError
 from edge_qc.parts import GOOD, Disposition, DriftFinding, Reason, Verdict
 from edge_qc_export.commands.qualify import command
 from edge_qc_export.data.dataset import Sample
+from edge_qc_export.judging import Judged, judge_samples, opened
 from edge_qc_export.packing.signing import make_key_pair
 from edge_qc_export.qualification import counting, qualify
-from edge_qc_export.qualification.judging import Judged, judge_samples, opened
 from edge_qc_export.qualification.repeatability import disturb, photographed_again
 from tests.rig.tiny_bundle import CLASSES, SIDE, make_bundle
 from tests.rig.trained import Trained
@@ -137,6 +137,78 @@ def test_a_damaged_photograph_is_counted_as_not_judged(
     made = qualify(bundle, copy, tmp_path / "out")
     assert made.counts.not_judged.count == 1
     assert any("truncated" in one["detail"] for one in made.document["wrong"])
+
+
+def test_what_a_station_would_not_judge_is_counted_so(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    """A damaged bad part, and a lens cap on a good one: neither ends the command, and the same
+    files are NOT_JUDGED by ``edge-qc judge``."""
+    copy = Path(shutil.copytree(data, tmp_path / "data"))
+    damaged = copy / "test" / "flat" / "flat000.png"
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    black = copy / "test" / GOOD / f"{GOOD}000.png"
+    assert cv2.imwrite(str(black), np.zeros((SIDE, SIDE), np.uint8))
+    made = qualify(bundle, copy, tmp_path / "out")
+    assert made.counts.not_judged.count == 2
+    (said,) = (one for one in made.document["wrong"] if one["filename"].endswith(black.name))
+    assert "is black" in said["detail"]
+    done = CliRunner().invoke(
+        _judge(), ["--json", "--die", "Die01", "--bundle", str(bundle), str(black)]
+    )
+    assert json.loads(done.stdout)[0]["detail"].endswith(said["detail"].partition(" is ")[2])
+
+
+def challenge(folder: Path, labels: list[str], truth: bool = True) -> Path:
+    """The challenge's layout, with the same images in both parts."""
+    rng = np.random.default_rng(5)
+    tables = {"Y_train.csv": ",filename,window,lib,Label", "win_and_lib.csv": "filename,window,lib"}
+    tables |= {"Y_test_truth.csv": "filename,Label"} if truth else {}
+    for part in ("train", "test"):
+        (folder / f"input_{part}").mkdir(parents=True)
+    for place, label in enumerate(labels):
+        name = f"{place:03}.png"
+        pixels = rng.integers(0, 256, (SIDE, SIDE), np.uint8)
+        for part in ("train", "test"):
+            assert cv2.imwrite(str(folder / f"input_{part}" / name), pixels)
+        tables["Y_train.csv"] += f"\n{place},{name},w,Die01,{label}"
+        tables["win_and_lib.csv"] += f"\n{name},w,Die01"
+        if truth:
+            tables["Y_test_truth.csv"] += f"\n{name},{label}"
+    for name, text in tables.items():
+        (folder / name).write_text(text + "\n")
+    return folder
+
+
+def test_a_fault_of_the_test_part_is_told_and_no_other_part_taken(
+    bundle: Path, tmp_path: Path
+) -> None:
+    data = challenge(tmp_path / "data", [GOOD, "flat"] * 4)
+    (data / "input_test" / "003.png").unlink()
+    with pytest.raises(DataError, match=r"003\.png is missing"):
+        qualify(bundle, data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_test_part_that_has_labels_the_train_part_is_taken_and_said(
+    bundle: Path, tmp_path: Path
+) -> None:
+    data = challenge(tmp_path / "data", [GOOD, "flat"] * 4, truth=False)
+    done = CliRunner().invoke(command, [str(bundle), str(data), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "part that training learns from" in " ".join(done.stderr.split())
+    document = json.loads((tmp_path / "out" / "qualification.json").read_text())
+    assert "its train part" in document["data"]
+
+
+def test_classes_of_ones_own_stand_beside_the_challenges(bundle: Path, tmp_path: Path) -> None:
+    data = challenge(tmp_path / "data", [GOOD, "flat", "Missing", "my own"] * 2)
+    done = CliRunner().invoke(command, [str(bundle), str(data), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.exception
+    told = " ".join(done.stderr.split())
+    assert "did not learn Missing, my own: they count as bad parts" in told
+    document = json.loads((tmp_path / "out" / "qualification.json").read_text())
+    assert document["counts"]["escapes"]["of"] == 6
 
 
 def test_verdicts_that_hang_by_a_thread_flip(bundle: Path, data: Path) -> None:

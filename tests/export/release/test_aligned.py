@@ -26,8 +26,8 @@ from edge_qc_export.commands.evaluate import command as evaluate
 from edge_qc_export.commands.train import command as train
 from edge_qc_export.data.dataset import read_samples
 from edge_qc_export.data.view_store import make_views
+from edge_qc_export.judging import inspect_pixels, opened
 from edge_qc_export.learn.checkpoints import Run, load_run
-from edge_qc_export.qualification.judging import inspect_pixels, opened
 from edge_qc_export.release import release
 from edge_qc_export.release.fitting import FitSettings
 from edge_qc_export.release.manifest import ReleaseSettings
@@ -142,7 +142,10 @@ def test_an_evaluation_counts_what_would_not_be_judged(run: Run, bundle: Path) -
     arguments = [str(bundle), str(run.data), "--json"]
     done = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
     found = json.loads(done.stdout)
-    assert any(note.startswith("1 of 16 parts were not found") for note in found["notes"])
+    (note,) = (one for one in found["notes"] if "not judged" in one)
+    assert note.startswith("1 of 16 images are not judged, as at a station")
+    assert "wanted within 16 px aside" in note
+    assert found["not_judged"] == 1
     assert found["confusion"]["GOOD"]["DRIFT"] >= 1
 
 

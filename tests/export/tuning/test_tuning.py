@@ -56,7 +56,7 @@ def judged(bundle: Path, data: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     opened = open_bundle(bundle)
     labels = (*opened.manifest.classes, DRIFT)
     samples = read_samples(data, "test", opened.manifest.dies, labels)
-    found = judge(opened, data, samples)
+    found = judge(opened, samples)
     return found.labels, found.predicted
 
 

@@ -1,4 +1,5 @@
-"""Labelled photographs judged by a station's own inspection."""
+"""Labelled photographs judged by a station's own inspection: for ``evaluate``, ``report`` and
+``qualify`` alike."""
 
 from __future__ import annotations
 
@@ -13,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.camera.images import read_image
 from edge_qc.errors import DataError
 from edge_qc.inspection.decision import not_judged
-from edge_qc.inspection.inspecting import Inspected, Inspection, open_inspection
+from edge_qc.inspection.inspecting import Inspected, Inspection, frame_from_image, open_inspection
 from edge_qc.parts import GOOD, Disposition, Frame, Reason, Verdict
 from edge_qc_export.data.dataset import Sample
 
@@ -34,6 +34,11 @@ class Judged:
     verdict: Verdict
     view: NDArray[np.uint8] | None = None
     distances: NDArray[np.float32] | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether a station would judge it."""
+        return self.verdict.reason is Reason.DECIDED
 
     @property
     def passed(self) -> bool:
@@ -72,8 +77,8 @@ def opened(bundle: Path) -> Iterator[Inspection]:
 def judge_samples(
     inspection: Inspection, samples: Sequence[Sample], advance: Advance = lambda _: None
 ) -> list[Judged]:
-    """Each sample's verdict, in order. A photograph that cannot be read is NOT_JUDGED, as the
-    station would have it."""
+    """Each sample's verdict, in order. A photograph that cannot be read, shows nothing or is of a
+    size that was not learned is NOT_JUDGED, as the station would have it."""
     judged: list[Judged] = []
     for start in range(0, len(samples), _BATCH):
         part = samples[start : start + _BATCH]
@@ -93,7 +98,7 @@ def _judge_batch(inspection: Inspection, samples: Sequence[Sample]) -> list[Judg
     frames: list[Frame | DataError] = []
     for sample in samples:
         try:
-            frames.append(_frame(read_image(sample.file), sample.die, sample.filename))
+            frames.append(frame_from_image(sample.file, sample.die, sample.filename))
         except DataError as error:
             frames.append(error)
     answers = iter(inspection.inspect([f for f in frames if isinstance(f, Frame)]))
@@ -115,7 +120,7 @@ def _judge_batch(inspection: Inspection, samples: Sequence[Sample]) -> list[Judg
 def _frame(pixels: NDArray[np.uint8], die: str, name: str) -> Frame:
     return Frame(
         pixels=pixels,
-        camera="qualify",
+        camera="file",
         die=die,
         trigger_id=name,
         part_id=None,
