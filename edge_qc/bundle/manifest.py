@@ -29,6 +29,9 @@ that does not know how refuses the bundle. A station also reads 1: there no gate
 GOOD."""
 READABLE = (1, SCHEMA_VERSION, ALIGNED_VERSION)
 NAME_LIMIT = 100
+MOST_VERSION = 2**31 - 1
+"""What the plant's database holds. A time in seconds fits until 2038; a date and time written as
+one number, such as 202611051230, does not."""
 MANIFEST, DIGEST, SIGNATURE = "manifest.json", "manifest.sha256", "manifest.sig"
 MODEL, GOLDEN, PARTS = "model.onnx", "golden.npz", "parts.npz"
 OUTPUTS = ("logits", "distances", "drift", "embedding_distance", "good_distance")
@@ -117,6 +120,11 @@ class Manifest(Facts):
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
+        if self.version > MOST_VERSION:
+            raise ValueError(
+                f"version {self.version}: wanted at most {MOST_VERSION}, the largest that a "
+                "plant's database holds"
+            )
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes repeat a name: {list(self.classes)}")
         if GOOD not in self.classes or DRIFT in self.classes:

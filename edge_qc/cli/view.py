@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class _SizeOrFull(ViewSize):
     def convert(  # type: ignore[override]
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int] | None:
-        """(rows, columns); None for ``full``."""
-        return None if value == "full" else super().convert(value, param, ctx)
+    ) -> tuple[int, int] | Literal["full"]:
+        """(rows, columns), or ``full``."""
+        return "full" if value == "full" else super().convert(value, param, ctx)
 
 
 @click.command("view")
@@ -36,18 +36,20 @@ class _SizeOrFull(ViewSize):
     "--bundle",
     "bundle_path",
     type=click.Path(path_type=Path),
-    help="Take the die table from a bundle, and find the part as it does.",
+    help="Show what a bundle's network sees: its die table, size and pixels, the part found as it "
+    "finds it.",
 )
 @click.option(
-    "--nearest", is_flag=True, help="Use the benchmark's nearest-neighbour pixels, not averages."
+    "--nearest/--averages",
+    default=None,
+    help="The benchmark's nearest-neighbour pixels, or averages.  [default: averages, or as the "
+    "bundle]",
 )
 @click.option(
     "--size",
     type=_SizeOrFull(),
-    default="full",
-    show_default=True,
     help="Pixels, height first, as 'edge-qc train' takes them: 320x96, or 96 for a square; full: "
-    "the crop before resizing.",
+    "the crop before resizing.  [default: full, or as the bundle]",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder."
@@ -58,16 +60,17 @@ def command(
     die: str,
     dies_file: Path | None,
     bundle_path: Path | None,
-    nearest: bool,
-    size: tuple[int, int] | None,
+    nearest: bool | None,
+    size: tuple[int, int] | Literal["full"] | None,
     out: Path,
     as_json: bool,
 ) -> None:
-    """Write the view that the network sees of IMAGES of one die, as IMAGE.DIE.png in a folder.
+    """Write the view of IMAGES of one die, as IMAGE.DIE.png in a folder: with --bundle the very
+    pixels that its network sees.
 
     Reports how much of a view lies outside the photograph, and with a bundle that finds its parts
-    where the part lies. An image that cannot be read is skipped
-    and named at the end, with exit status 1.
+    where the part lies. An image that cannot be read is skipped and named at the end, with exit
+    status 1.
     """
     import dataclasses
     import json
@@ -79,15 +82,20 @@ def command(
     from edge_qc.camera import read_image
     from edge_qc.errors import DataError, UsageError
     from edge_qc.inspection.alignment import templates_of
-    from edge_qc.inspection.view import view
+    from edge_qc.inspection.view import Interpolation, view
 
     template = None
+    rows_columns = None if size == "full" else size
+    interpolation: Interpolation = "nearest" if nearest else "area"
     if bundle_path is not None:
         if dies_file is not None:
             raise UsageError("--bundle and --dies: give one of them, a bundle has its own table")
         bundle = open_bundle(bundle_path)
         table = bundle.manifest.dies
         template = templates_of(bundle.manifest.alignment, bundle.edges()).get(die)
+        given = bundle.manifest.input
+        rows_columns = (given.height, given.width) if size is None else rows_columns
+        interpolation = given.interpolation if nearest is None else interpolation
     else:
         table = CHALLENGE_DIES if dies_file is None else read_dies(dies_file)
     if die not in table:
@@ -112,7 +120,7 @@ def command(
         except DataError as error:
             faults.append(str(error))
             continue
-        seen = view(pixels, table[die], size, "nearest" if nearest else "area", template)
+        seen = view(pixels, table[die], rows_columns, interpolation, template)
         if not cv2.imwrite(str(file), seen.pixels[0]):
             raise DataError(
                 f"--out {out}: {file.name} cannot be written. Check that the folder is writable"

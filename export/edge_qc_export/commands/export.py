@@ -256,13 +256,13 @@ def command(
     if packed is not None:
         pack_bundle(bundle.path, packed)
     answer = document_of(released, folder, packed)
-    # Told before the station is asked: whatever it says, the bundle is made.
+    # Before the station is asked: whatever it says, the bundle is made.
     if not as_json:
         click.echo("\n".join(lines_of(answer)))
     report = _prove(bundle.path, target, station_command, engine)
     if report is not None:
         kept = bundle.path.with_name(f"{bundle.path.name}.acceptance.json")
-        write_whole(kept, (json.dumps(report, indent=2) + "\n").encode())
+        write_whole(kept, json.dumps(report, indent=2).encode(), "The bundle is whole all the same")
         answer |= {"acceptance": report, "acceptance_report": str(kept)}
     if as_json:
         click.echo(json.dumps(answer, ensure_ascii=False, indent=2))

@@ -43,6 +43,9 @@ RUN, MODEL, SPLIT, LOG, RESUME = (
 SCHEMA_VERSION, ALIGNED_VERSION = 1, 2
 """Of ``run.json``: the second where parts are found before views are cut."""
 
+GO_ON = "Make room and go on with --resume (a study: call it again)"
+"""What to do next where a training finds the disk full."""
+
 
 class Run(BaseModel):
     """The facts of a run, as they stand in ``run.json``; ``folder`` is where it was read.
@@ -155,7 +158,7 @@ def write_run(run: Run) -> None:
             del die[place]
     if run.alignment is None:
         del document["alignment"]
-    write_whole(run.folder / RUN, (json.dumps(document, indent=1) + "\n").encode())
+    write_whole(run.folder / RUN, (json.dumps(document, indent=1) + "\n").encode(), GO_ON)
 
 
 def write_log(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -164,7 +167,7 @@ def write_log(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(folder / LOG, text.getvalue().encode())
+    write_whole(folder / LOG, text.getvalue().encode(), GO_ON)
 
 
 def write_tensors(
@@ -173,7 +176,7 @@ def write_tensors(
     """Write named tensors, and a JSON document beside them in the same file."""
     metadata = None if state is None else {"state": json.dumps(state)}
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(file, save(whole, metadata))
+    write_whole(file, save(whole, metadata), GO_ON)
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -121,7 +121,7 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
         network.load_state_dict(outcome.best_state, strict=False)
         checkpoints.write_tensors(config.out / checkpoints.MODEL, network.state_dict())
         if data.edges:
-            write_whole(config.out / ALIGNMENT, alignment_bytes(data.edges))
+            write_whole(config.out / ALIGNMENT, alignment_bytes(data.edges), checkpoints.GO_ON)
         checkpoints.write_run(run)
         (config.out / checkpoints.RESUME).unlink(missing_ok=True)
         shutil.rmtree(config.own_cache, ignore_errors=True)

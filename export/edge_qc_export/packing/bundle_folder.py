@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_qc.bundle.manifest import DIGEST, MANIFEST, SIGNATURE, FileEntry, Manifest
+from edge_qc.bundle.manifest import DIGEST, MANIFEST, MOST_VERSION, SIGNATURE, FileEntry, Manifest
 from edge_qc.bundle.verification import Bundle, open_bundle
 from edge_qc.errors import EdgeQCError, UsageError
 from edge_qc_export.whole_file import write_whole
@@ -34,6 +34,21 @@ def require_free_archive(file: Path) -> None:
     """Raise UsageError where an archive's name is taken."""
     if file.exists():
         raise UsageError(f"archive {file}: is there already. Give another --out, or remove it")
+
+
+def require_version(number: int, before: Manifest | None = None) -> None:
+    """Raise UsageError for a version that no bundle can have, or one that cannot come after that of
+    ``before``."""
+    if number > MOST_VERSION:
+        raise UsageError(
+            f"version {number}: wanted at most {MOST_VERSION}, the largest that a plant's database "
+            "holds. If it is a date and time, count up from the last version instead, or leave "
+            "--version out"
+        )
+    least = 1 if before is None else before.version + 1
+    if number < least:
+        after = "" if before is None else f", more than that of {before.name}"
+        raise UsageError(f"version {number}: wanted at least {least}{after}")
 
 
 def require_free(out: Path) -> None:
@@ -106,7 +121,8 @@ def write_bundle(
 def pack_bundle(bundle: Path, file: Path) -> None:
     """Write the bundle folder as a ``.tar.zst``, the same bytes for the same bundle.
 
-    Raises UsageError if ``file`` is there already.
+    Raises UsageError if ``file`` is there already, EdgeQCError if it cannot be written; the bundle
+    is whole then.
     """
     import zstandard
 
@@ -120,4 +136,10 @@ def pack_bundle(bundle: Path, file: Path) -> None:
                 member = tarfile.TarInfo(f"{bundle.name}/{entry.relative_to(bundle).as_posix()}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-    write_whole(file, zstandard.ZstdCompressor(level=10).compress(packed.getvalue()))
+    folder = bundle.absolute()
+    write_whole(
+        file,
+        zstandard.ZstdCompressor(level=10).compress(packed.getvalue()),
+        f"The bundle {bundle} is whole. Make room and pack it: tar --zstd -cf {file} "
+        f"-C {folder.parent} {folder.name}",
+    )

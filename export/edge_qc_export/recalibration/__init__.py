@@ -31,7 +31,7 @@ from edge_qc_export.gate.rule_of_many import Said, said_of, weigh
 from edge_qc_export.gate.scored import both
 from edge_qc_export.gate.settling import Refitted, Settled, refit, settle
 from edge_qc_export.gate.threshold import Wish
-from edge_qc_export.packing.bundle_folder import require_free, write_bundle
+from edge_qc_export.packing.bundle_folder import require_free, require_version, write_bundle
 from edge_qc_export.packing.golden_file import golden_bytes, is_steady
 from edge_qc_export.packing.proof import prove
 from edge_qc_export.packing.signing import read_private_key
@@ -92,13 +92,15 @@ def begin(
     labels: LabelStore | None = None,
     source: str | None = None,
     public_key: Path | None = None,
+    version: int | None = None,
     reporter: Reporter | None = None,
 ) -> Begun:
     """Score the verified parts of ``data`` with the bundle at ``path`` and refit its tails.
 
     data, part, labels, source: see ``verified.read_verified``. public_key: one that must verify the
-    bundle's signature. Raises UsageError for a bundle without the scores of its parts, DataError
-    where the new ones are at fault, none, or all in the bundle already; BundleError as the station.
+    bundle's signature. version: what ``write`` will be asked for, looked at before the work. Raises
+    UsageError for a bundle without the scores of its parts or such a version, DataError where the
+    new parts are at fault, none, or all in the bundle already; BundleError as the station.
     """
     reporter = reporter or Reporter()
     bundle = open_bundle(path, public_key)
@@ -107,6 +109,8 @@ def begin(
             f"bundle {path}: is of schema 1 and has no gate to calibrate. Export it again from its "
             "run ('edge-qc export RUN')"
         )
+    if version is not None:
+        require_version(version, bundle.manifest)
     kept = read_parts(bundle)
     verified = read_verified(
         bundle, data, part=part, labels=labels, source=source, reporter=reporter
@@ -167,10 +171,7 @@ def write(
     key = None if sign is None else read_private_key(sign)
     old = begun.bundle.manifest
     number = old.version + 1 if version is None else version
-    if number <= old.version:
-        raise UsageError(
-            f"version {number}: wanted more than {old.version}, the version of {begun.bundle.path}"
-        )
+    require_version(number, old)
     require_fit(old, begun.before.passes, begun.refitted, settled)
     manifest = settled.manifest.model_copy(
         update={
@@ -272,6 +273,7 @@ def calibrate(
         labels=labels,
         source=source,
         public_key=public_key,
+        version=version,
         reporter=reporter,
     )
     settled = settle(begun.refitted, begun.wish(max_escape, confidence), mix, costs)

@@ -24,7 +24,7 @@ from edge_qc_export.graph.in_engine import FeaturesInEngine
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.network import trunk_learns
 from edge_qc_export.learn.run_views import LabelledViews, chosen_views, joined, views_of_run
-from edge_qc_export.packing.bundle_folder import require_free, write_bundle
+from edge_qc_export.packing.bundle_folder import require_free, require_version, write_bundle
 from edge_qc_export.packing.golden_file import golden_bytes
 from edge_qc_export.packing.proof import prove
 from edge_qc_export.packing.signing import read_private_key
@@ -76,6 +76,8 @@ def release(
     # "." has no name that a folder beside it could be called after.
     out = out if out.name else out.resolve()
     require_free(out)
+    if settings.version is not None:
+        require_version(settings.version)
     if settings.name is not None and not 0 < len(settings.name) <= NAME_LIMIT:
         raise UsageError(
             f"name of {len(settings.name)} characters: wanted 1 to {NAME_LIMIT}. Shorten --name"

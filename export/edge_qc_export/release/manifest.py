@@ -27,7 +27,7 @@ from edge_qc.bundle.manifest import (
     PaDiMSpec,
     Tolerances,
 )
-from edge_qc.errors import DataError, UsageError
+from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD, Disposition
 from edge_qc_export.drift.whitening import LARGEST
 from edge_qc_export.figures.calibration import Combine, calibrate_drift, fit_temperature
@@ -43,6 +43,7 @@ from edge_qc_export.gate.threshold import Wish
 from edge_qc_export.graph import OPSET
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.run_views import LabelledViews
+from edge_qc_export.packing.bundle_folder import require_version
 from edge_qc_export.release.fitting import Answers, CrossFitted, FitSettings, Fitted
 from edge_qc_export.release.named_parts import Doubt, doubtful_labels
 from edge_qc_export.release.rule import verdicts_from_answers
@@ -153,8 +154,7 @@ def manifest_from_run(
     if GOOD not in run.classes:
         raise DataError(f"run {run.folder}: no class {GOOD}, only {', '.join(run.classes)}")
     version = version_from_time(run.created) if settings.version is None else settings.version
-    if version <= 0:
-        raise UsageError(f"version {version}: wanted a number above 0")
+    require_version(version)
     labels = (*run.classes, DRIFT)
     layout = fitted.padim.layout
     dispositions = dict.fromkeys(run.classes, Disposition.REJECT)

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_qc.errors import DataError, EdgeQCError
-from edge_qc.system.whole_file import write_whole
+from edge_qc.errors import DataError
+from edge_qc_export.whole_file import write_whole
 
 RESULT, TABLE = "result.json", "study"
 
@@ -67,14 +67,7 @@ def read_row(folder: Path) -> Row | None:
 
 def write_text(file: Path, text: str) -> None:
     """Write a file whole. Raises EdgeQCError."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, text.encode())
-    except OSError as error:
-        raise EdgeQCError(
-            f"{file}: cannot be written ({error.strerror}). Free disk space and run study again: "
-            "it skips finished configurations"
-        ) from error
+    write_whole(file, text.encode(), "Make room and call again: finished configurations are kept")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,14 +46,12 @@ def run_study(settings: StudySettings, reporter: Reporter | None = None) -> Stud
     reporter = reporter or Reporter()
     settings = settings.checked()
     configurations = chosen(settings.only)
-    ground = lay_ground(settings, reporter)
-    rows = {CONSTANT: _constant(ground)}
-    for configuration in CONFIGURATIONS:
-        row = read_row(settings.out / configuration.name)
-        if row is not None:
-            rows[row.name] = row
+    found = [read_row(settings.out / configuration.name) for configuration in CONFIGURATIONS]
+    rows = {row.name: row for row in found if row is not None}
     missing = [c for c in configurations if c.name not in rows]
-    _try_networks(settings, ground, missing)
+    _try_trainings(settings, missing)
+    ground = lay_ground(settings, reporter)
+    rows[CONSTANT] = _constant(ground)
     study = _study(settings, ground, rows)
     study.write()
     for configuration in missing:
@@ -69,37 +67,35 @@ def run_study(settings: StudySettings, reporter: Reporter | None = None) -> Stud
     return study
 
 
-def _try_networks(
-    settings: StudySettings, ground: Ground, configurations: Sequence[Configuration]
-) -> None:
-    """Build each network once, to report a size too small or missing weights now and not after
-    hours."""
+def _try_trainings(settings: StudySettings, configurations: Sequence[Configuration]) -> None:
+    """Look at each training's settings, and build each network once, to report a size, a batch or
+    missing weights now and not after hours."""
+    for configuration in configurations:
+        _training_of(configuration, settings).checked()
     for network in {configuration.network: None for configuration in configurations}:
         build_network(
             network,
-            len(ground.classes),
+            2,
             settings.view_size,
             weights=settings.weights_of(network) or "none",
         )
 
 
-def _run(
-    configuration: Configuration, settings: StudySettings, ground: Ground, reporter: Reporter
-) -> Row:
-    folder = settings.out / configuration.name
-    costs_file = None
-    if configuration.matrix_order is not None:
-        costs_file = settings.out / f"loss-costs-{configuration.matrix_order}.json"
-        matrix = loss_costs(configuration.matrix_order, ground.classes)
-        write_text(costs_file, json.dumps(matrix, indent=1, ensure_ascii=False) + "\n")
-    config = TrainingConfig(
+def _loss_costs_file(configuration: Configuration, settings: StudySettings) -> Path | None:
+    if configuration.matrix_order is None:
+        return None
+    return settings.out / f"loss-costs-{configuration.matrix_order}.json"
+
+
+def _training_of(configuration: Configuration, settings: StudySettings) -> TrainingConfig:
+    return TrainingConfig(
         data=settings.data,
-        out=folder,
+        out=settings.out / configuration.name,
         network=configuration.network,
         epochs=settings.epochs,
         dies=settings.dies,
         costs=settings.costs,
-        loss_costs=costs_file,
+        loss_costs=_loss_costs_file(configuration, settings),
         size=settings.view_size,
         interpolation=settings.interpolation,
         split=settings.out / SPLIT,
@@ -115,6 +111,16 @@ def _run(
         threads=settings.threads,
         device=settings.device,
     )
+
+
+def _run(
+    configuration: Configuration, settings: StudySettings, ground: Ground, reporter: Reporter
+) -> Row:
+    config = _training_of(configuration, settings)
+    folder = config.out
+    if configuration.matrix_order is not None and config.loss_costs is not None:
+        matrix = loss_costs(configuration.matrix_order, ground.classes)
+        write_text(config.loss_costs, json.dumps(matrix, indent=1, ensure_ascii=False) + "\n")
     facts = (
         configuration.name,
         configuration.title,

@@ -16,6 +16,7 @@ from edge_qc.inspection.view import Interpolation
 from edge_qc_export.data.dataset import Sample
 from edge_qc_export.data.view_size import size_of_crops
 from edge_qc_export.learn.networks import NETWORKS, TRUNKS
+from edge_qc_export.whole_file import write_whole
 
 SETTINGS = "settings.json"
 
@@ -90,26 +91,30 @@ class StudySettings:
             "costs": _content(self.costs),
         }
 
-    def claim(self, fingerprint: dict[str, Any]) -> None:
-        """Take the folder for this study. Raises UsageError if it holds another one."""
+    def require_free(self, fingerprint: dict[str, Any]) -> None:
+        """Raises UsageError if the folder holds another study."""
         file = self.out / SETTINGS
         try:
-            if file.exists():
-                before = json.loads(file.read_text(encoding="utf-8"))
-                changed = [k for k, value in fingerprint.items() if before.get(k) != value]
-                if changed:
-                    differences = ", ".join(
-                        f"{k} {before.get(k)!r} -> {fingerprint[k]!r}" for k in changed
-                    )
-                    raise UsageError(
-                        f"study {self.out} was started with other settings: {differences}. Name "
-                        "another folder with --out, or use the same settings"
-                    )
+            if not file.exists():
+                self.out.mkdir(parents=True, exist_ok=True)
                 return
-            self.out.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(fingerprint, indent=1) + "\n", encoding="utf-8")
-        except (OSError, ValueError) as error:
+            before = json.loads(file.read_text(encoding="utf-8"))
+            changed = [k for k, value in fingerprint.items() if before.get(k) != value]
+        except (OSError, ValueError, AttributeError) as error:
             raise UsageError(f"study {self.out}: is not a study's folder ({error})") from error
+        if changed:
+            differences = ", ".join(f"{k} {before.get(k)!r} -> {fingerprint[k]!r}" for k in changed)
+            raise UsageError(
+                f"study {self.out} was started with other settings: {differences}. Name another "
+                "folder with --out, or use the same settings"
+            )
+
+    def claim(self, fingerprint: dict[str, Any]) -> None:
+        """Take the free folder for this study, once nothing more can be wrong with the call: other
+        settings are refused from then on. Raises EdgeQCError if the disk refuses."""
+        file = self.out / SETTINGS
+        if not file.exists():
+            write_whole(file, (json.dumps(fingerprint, indent=1) + "\n").encode())
 
 
 def _network_of(entry: str) -> str | None:

@@ -217,6 +217,13 @@ def test_several_mistakes_of_a_manifest_are_named_at_once(tmp_path: Path) -> Non
     assert all(name in str(caught.value) for name in ("temperature", "opset", "unheard_of"))
 
 
+def test_a_version_that_no_database_holds_is_refused(tmp_path: Path) -> None:
+    """A date and time as one number: the recorder on PostgreSQL could not keep it."""
+    open_bundle(write(tmp_path / "last", document(version=2**31 - 1)))
+    with pytest.raises(BundleError, match="version 202611051230: wanted at most 2147483647"):
+        open_bundle(write(tmp_path / "beyond", document(version=202611051230)))
+
+
 def test_a_manifest_under_which_another_class_passes_is_refused(tmp_path: Path) -> None:
     wrong = document()
     wrong["decision"]["dispositions"]["missing"] = "PASS"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,12 +12,16 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 from PIL import Image
 
 from edge_qc.bundle.dies import CHALLENGE_DIES
+from edge_qc.bundle.verification import open_bundle
+from edge_qc.camera.images import read_image
 from edge_qc.cli.view import command
 from edge_qc.inspection.view import view
 from tests.rig.cameras import picture
+from tests.rig.tiny_bundle import make_bundle
 
 
 @pytest.fixture
@@ -60,6 +65,37 @@ def test_a_die_table_of_ones_own_and_a_size_are_taken(photograph: Path, tmp_path
     )
     assert result.exit_code == 0
     assert cv2.imread(str(tmp_path / "photo.left_1.png"), -1).shape == (320, 160)
+
+
+@pytest.mark.parametrize("interpolation", ["area", "nearest"])
+def test_with_a_bundle_it_is_the_very_view_that_the_station_judges(
+    photograph: Path, tmp_path: Path, interpolation: str
+) -> None:
+    whole = open_bundle(make_bundle(tmp_path / "whole"))
+    spec = whole.manifest.input.model_copy(
+        update={"height": 24, "width": 16, "interpolation": interpolation}
+    )
+    manifest = whole.manifest.model_copy(update={"input": spec})
+    raw = manifest.model_dump_json(exclude_none=True).encode()
+    bundle = whole.path
+    (bundle / "manifest.json").write_bytes(raw)
+    (bundle / "manifest.sha256").write_text(hashlib.sha256(raw).hexdigest())
+    pixels, die = read_image(photograph), manifest.dies["Die01"]
+    words = (photograph, "--die", "Die01", "--bundle", bundle, "--out", tmp_path)
+
+    def shown(*more: str) -> NDArray[np.uint8]:
+        result = run(*words, *more)
+        assert result.exit_code == 0, result.exception
+        return read_image(tmp_path / "photo.Die01.png")
+
+    areas, nearest = (view(pixels, die, (24, 16), kind).pixels[0] for kind in ("area", "nearest"))
+    assert not np.array_equal(areas, nearest), "the case tells them apart"
+    assert np.array_equal(shown(), areas if interpolation == "area" else nearest)
+    assert np.array_equal(shown("--nearest"), nearest)
+    assert np.array_equal(shown("--averages"), areas)
+    assert np.array_equal(
+        shown("--size", "full"), view(pixels, die, None, manifest.input.interpolation).pixels[0]
+    )
 
 
 def test_json_is_one_document_and_the_warning_goes_elsewhere(tmp_path: Path) -> None:

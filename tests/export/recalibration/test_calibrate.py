@@ -28,6 +28,7 @@ from edge_qc.evidence import Labels, Store
 from edge_qc.parts import GOOD
 from edge_qc.station.changeover import shadow
 from edge_qc.station.installation import Shadowing, install, roll_back
+from edge_qc_export import recalibration
 from edge_qc_export.commands.calibrate import command
 from edge_qc_export.commands.keygen import command as keygen
 from edge_qc_export.gate.parts_file import read_parts
@@ -224,7 +225,7 @@ def test_a_bundle_without_the_scores_of_its_parts_is_refused_with_the_next_step(
     kept = next((Path(__file__).parents[2] / "kept" / "schema-1").rglob("manifest.json"))
     with pytest.raises(UsageError, match=r"schema 1 and has no gate.*Export it again"):
         calibrate(kept.parent, verified, tmp_path / "new")
-    with pytest.raises(UsageError, match=r"version 1: wanted more than"):
+    with pytest.raises(UsageError, match=r"version 1: wanted at least"):
         calibrate(trained.bundle, verified, tmp_path / "new", "--version", 1)
 
 
@@ -268,6 +269,45 @@ def test_images_that_are_not_what_was_learned_are_refused_and_nothing_is_written
     with pytest.raises(DataError, match=r"no longer fits.*Nothing was written\. Train again"):
         calibrate(trained.bundle, wrong, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(7, "wanted at least"), (202611051230, "wanted at most 2147483647")]
+)
+def test_a_version_that_cannot_be_is_told_before_a_part_is_scored(
+    trained: Trained,
+    verified: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    said: str,
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a part is scored")
+
+    monkeypatch.setattr(recalibration, "read_verified", never)
+    asked = [trained.bundle, "--with", verified, "--out", tmp_path / "new", "--version", number]
+    refused = CliRunner().invoke(command, [*map(str, asked)])
+    assert isinstance(refused.exception, UsageError), refused.exception
+    assert said in str(refused.exception)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_picture_of_a_lens_cap_says_nothing_of_good(
+    trained: Trained, verified: Path, tmp_path: Path
+) -> None:
+    """No station judges it, so that it sets no threshold."""
+    data = Path(shutil.copytree(verified, tmp_path / "data"))
+    first, *_ = sorted(data.glob(f"train/{GOOD}/*/*.png"))
+    pixels = cv2.imread(str(first), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    cv2.imwrite(str(first), np.zeros_like(pixels))
+    said = calibrate(trained.bundle, data, tmp_path / "new")
+    told = " ".join(said.stderr.split())
+    assert "1 images that a station would not judge are left out" in told
+    assert "is black" in told
+    (ancestor,) = open_bundle(tmp_path / "new").manifest.calibrated or ()
+    assert ancestor.good == images(verified)[True] - 1
 
 
 def test_calibrating_needs_no_torch(trained: Trained, verified: Path, tmp_path: Path) -> None:

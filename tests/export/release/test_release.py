@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
+import shlex
 import shutil
+import subprocess
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -372,6 +375,35 @@ def test_an_archive_carries_the_same_bundle(released: Released, tmp_path: Path) 
     assert unpacked.id == released.bundle.id
     with pytest.raises(UsageError, match="there already"):
         pack_bundle(released.bundle.path, files[0])
+
+
+def test_a_version_beyond_what_a_database_holds_is_refused_before_the_fit(
+    run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"version 202611051230: wanted at most 2147483647.* date"):
+        release(run, tmp_path / "out", ReleaseSettings(version=202611051230))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_without_room_says_how_to_pack_the_bundle_that_is_whole(
+    released: Released, tmp_path: Path
+) -> None:
+    """A second export would be refused, since the bundle is there."""
+    folder, file = released.bundle.path, tmp_path / "made.tar.zst"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(EdgeQCError, match="cannot be written") as caught:
+            pack_bundle(folder, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "--resume" not in str(caught.value)
+    _, _, line = str(caught.value).partition("Make room and pack it: ")
+    if shutil.which("zstd") is None:  # which tar calls
+        return
+    subprocess.run(shlex.split(line), check=True)
+    assert unpack_bundle(file, tmp_path / "again").name == folder.name
+    assert open_bundle(tmp_path / "again" / folder.name).id == released.bundle.id
 
 
 def test_what_cannot_be_written_is_told_before_the_fit(run: Run, tmp_path: Path) -> None:

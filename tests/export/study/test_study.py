@@ -237,6 +237,27 @@ def test_what_cannot_be_is_said_before_anything_is_trained(settings: StudySettin
     assert not (settings.out / "cnn-basic").exists()
 
 
+def test_a_call_that_was_wrong_is_corrected_in_the_same_folder(
+    settings: StudySettings, tmp_path: Path
+) -> None:
+    """A size, a batch, weights and a picture: none of them has taken the folder."""
+    data = write_challenge(tmp_path / "data", test={GOOD: 2, "Missing": 2})
+    ours = replace(settings, data=data, only=("cnn-deep",), size=(32, 32))
+    with pytest.raises(UsageError, match="too small for 4 blocks"):
+        run_study(replace(ours, size=(15, 15)))
+    with pytest.raises(UsageError, match="batch 1: wanted at least 2"):
+        run_study(replace(ours, batch=1))
+    with pytest.raises(DataError, match=r"no\.pth: no such file"):
+        run_study(replace(ours, only=("resnet101-3",), weights=("no.pth",)))
+    picture = data / "input_test" / "test_0002.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"test_0002\.png"):
+        run_study(replace(ours, epochs=2))
+    picture.write_bytes(whole)
+    assert [row.state for row in run_study(ours).rows] == ["", ""]
+
+
 def test_a_damaged_picture_is_found_before_anything_is_trained(
     settings: StudySettings, tmp_path: Path
 ) -> None:
