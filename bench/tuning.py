@@ -27,6 +27,7 @@ OWN = {"max_escape": 0.01, "good": 0.95, "escape": 1, "overkill": 1, "confusion"
 def _begun() -> Any:
     """Drawn parts: a third GOOD, as a collection of defects has them."""
     from edge_qc_export.gate.parts_file import KeptParts
+    from edge_qc_export.gate.rule_of_many import said_of, weigh
     from edge_qc_export.gate.scored import Scored
     from edge_qc_export.gate.settling import refit
     from edge_qc_export.recalibration import Begun
@@ -55,7 +56,8 @@ def _begun() -> Any:
     kept = KeptParts(scored, names, ("",) * PARTS, added.astype(np.int32))
     refitted = refit(bundle.manifest, scored, added)
     pixels = np.zeros((PARTS // 2, 1, 8, 8), np.uint8)
-    return Begun(bundle, kept, pixels, "drawn", np.zeros(PARTS, np.bool_), refitted, 0)
+    before = said_of(bundle.manifest, weigh(bundle.manifest, scored))
+    return Begun(bundle, kept, pixels, "drawn", before, refitted, 0)
 
 
 def figures() -> list[dict[str, Any]]:
