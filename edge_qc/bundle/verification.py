@@ -111,9 +111,9 @@ def unpack_bundle(archive: Path, folder: Path) -> Path:
         raise BundleError(
             f"bundle {archive}: to unpack it, install zstandard (pip install zstandard)"
         ) from error
-    folder.mkdir(parents=True, exist_ok=True)
     size = 0
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with (
             archive.open("rb") as compressed,
             zstandard.ZstdDecompressor().stream_reader(compressed) as stream,
@@ -145,8 +145,16 @@ def unpack_bundle(archive: Path, folder: Path) -> Path:
                 with target.open("wb") as out:
                     while block := source.read(1 << 20):
                         out.write(block)
-    except (OSError, tarfile.TarError, zstandard.ZstdError) as error:
-        raise BundleError(f"bundle {archive}: is not a whole .tar.zst: {error}") from error
+    except (tarfile.TarError, zstandard.ZstdError) as error:
+        raise BundleError(
+            f"bundle {archive}: is not a whole .tar.zst: {error}. Copy it again from where it was "
+            "made"
+        ) from error
+    except OSError as error:
+        raise BundleError(
+            f"bundle {archive}: cannot be unpacked into {folder}: {error}. Make room there, or "
+            "correct the path"
+        ) from error
     manifests = sorted(folder.rglob(MANIFEST))
     if len(manifests) != 1:
         raise BundleError(f"bundle {archive}: holds {len(manifests)} {MANIFEST}, wanted one")

@@ -15,14 +15,18 @@ ends, checksums and the decoder's warnings are looked at. Folders and tables liv
 from __future__ import annotations
 
 import io
+import time
 import zlib
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_qc.camera.checks import nothing_to_judge
 from edge_qc.errors import DataError
+from edge_qc.parts import Frame
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -59,6 +63,28 @@ class JpegError(Exception):
 
 class _RefusedError(Exception):
     """Why a file is not taken, without its name."""
+
+
+def frame_from_image(file: Path, die: str, name: str) -> Frame:
+    """The photograph in a file as a frame that was taken now. name: the image's, for verdicts.
+
+    Raises DataError that says why a station would not judge it: it cannot be read, or shows
+    nothing.
+    """
+    pixels = read_image(file)
+    if nothing := nothing_to_judge(pixels, name):
+        raise DataError(nothing)
+    return Frame(
+        pixels=pixels,
+        camera="file",
+        die=die,
+        trigger_id=name,
+        part_id=None,
+        sequence=0,
+        time=datetime.now(timezone.utc),
+        monotonic_s=time.monotonic(),
+        image=name,
+    )
 
 
 def _decoded(data: bytes) -> NDArray[Any]:

@@ -27,15 +27,13 @@ def command(
     """
     import json
     import math
-    import time
     from datetime import datetime, timezone
 
-    from edge_qc.camera.checks import nothing_to_judge
-    from edge_qc.camera.images import read_image
+    from edge_qc.camera.images import frame_from_image
     from edge_qc.errors import DataError, UsageError
     from edge_qc.inspection.decision import not_judged, unknown_die
     from edge_qc.inspection.inspecting import open_inspection
-    from edge_qc.parts import Frame, Reason, Verdict
+    from edge_qc.parts import Reason, Verdict
     from edge_qc.publisher import verdict_content
 
     inspection = open_inspection(bundle_path, threads=threads, max_frame_age_s=math.inf)
@@ -45,22 +43,9 @@ def command(
 
     def judged(image: Path) -> Verdict:
         try:
-            pixels = read_image(image)
+            frame = frame_from_image(image, die, image.name)
         except DataError as error:
             return not_judged(bundle.id, Reason.FRAME, str(error))
-        if detail := nothing_to_judge(pixels, image.name):
-            return not_judged(bundle.id, Reason.FRAME, detail)
-        frame = Frame(
-            pixels=pixels,
-            camera="judge",
-            die=die,
-            trigger_id=str(image),
-            part_id=None,
-            sequence=0,
-            time=datetime.now(timezone.utc),
-            monotonic_s=time.monotonic(),
-            image=image.name,
-        )
         return inspection.judge([frame])[0]
 
     failed = False

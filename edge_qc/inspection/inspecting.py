@@ -12,23 +12,20 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 
 from edge_qc.bundle.verification import Bundle, open_bundle
-from edge_qc.camera.checks import nothing_to_judge
-from edge_qc.camera.images import read_image
 from edge_qc.engine import DeviceOptions, Engine, open_engine
 from edge_qc.engine.acceptance import AcceptanceReport, accept
-from edge_qc.errors import DataError, EngineError
+from edge_qc.errors import EngineError
 from edge_qc.inspection import decision
 from edge_qc.inspection.alignment import templates_of
 from edge_qc.inspection.view import view
 from edge_qc.parts import Frame, Reading, Reason, Verdict, View
 
-__all__ = ["Inspected", "Inspection", "Prepared", "frame_from_image", "open_inspection"]
+__all__ = ["Inspected", "Inspection", "Prepared", "open_inspection"]
 
 log = logging.getLogger(__name__)
 
@@ -182,28 +179,6 @@ class Inspection:
     def close(self) -> None:
         """Free the engine."""
         self.engine.close()
-
-
-def frame_from_image(file: Path, die: str, name: str) -> Frame:
-    """The photograph in a file as a frame that was taken now. name: the image's, for verdicts.
-
-    Raises DataError that says why a station would not judge it: it cannot be read, or shows
-    nothing.
-    """
-    pixels = read_image(file)
-    if nothing := nothing_to_judge(pixels, name):
-        raise DataError(nothing)
-    return Frame(
-        pixels=pixels,
-        camera="file",
-        die=die,
-        trigger_id=name,
-        part_id=None,
-        sequence=0,
-        time=datetime.now(timezone.utc),
-        monotonic_s=time.monotonic(),
-        image=name,
-    )
 
 
 def open_inspection(

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_qc.camera.images import frame_from_image
 from edge_qc.errors import DataError
 from edge_qc.inspection.decision import not_judged
-from edge_qc.inspection.inspecting import Inspected, Inspection, frame_from_image, open_inspection
+from edge_qc.inspection.inspecting import Inspected, Inspection, open_inspection
 from edge_qc.parts import GOOD, Disposition, Frame, Reason, Verdict
 from edge_qc_export.data.dataset import Sample
 

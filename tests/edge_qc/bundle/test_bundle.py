@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import resource
 import tarfile
 from contextlib import suppress
 from pathlib import Path
@@ -371,6 +372,17 @@ def test_half_an_archive_is_refused(whole: Path, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(BundleError):
         unpack_bundle(file, tmp_path / "out")
+
+
+def test_a_disk_without_room_is_not_the_archives_fault(whole: Path, tmp_path: Path) -> None:
+    file = pack(whole, tmp_path / "b.tar.zst")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(BundleError, match=r"cannot be unpacked into .*too large.*Make room"):
+            unpack_bundle(file, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_inspect_shows_what_a_bundle_is(whole: Path, public_key: Path) -> None:
