@@ -33,7 +33,8 @@ def drawn(options: argparse.Namespace, name: str, *aside: object) -> Path:
     if not (data / "Y_test_truth.csv").exists():
         edge_qc(
             *("synth", data, "--seed", options.seed, "--train", options.train),
-            *("--test", options.test, "--balance", "even", "--size", "720x840", "--force", *aside),
+            *("--test", options.test, "--balance", "even", "--photographs", "720x840"),
+            *("--force", *aside),
         )
     return data
 

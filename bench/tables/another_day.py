@@ -114,7 +114,7 @@ def rows_of(options: argparse.Namespace) -> list[tuple[str, ...]]:
         rows.append((lamp, "as exported", *judged(bundle, day, work / f"before-{number}.json")))
         after, refusal = work / f"bundle-{number}", work / f"refused-{number}"
         if not (after / "manifest.sha256").exists() and not refusal.exists():
-            done = edge_qc("calibrate", bundle, "--with", day, "--part", "train", "--out", after)
+            done = edge_qc("calibrate", bundle, "--with", day, "--split", "train", "--out", after)
             if done.returncode:
                 refusal.touch()
         if refusal.exists():

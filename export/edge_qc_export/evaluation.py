@@ -81,7 +81,7 @@ def labelled(data: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
         raise DataError(
             f"data {data}: the truth of its {len(samples)} test images is not known. "
             f"Write it to {TRUTH_TABLE} (filename,Label), or take labelled images: evaluate "
-            "--split held-out, qualify --part train"
+            "--split held-out, qualify --split train"
         )
     return known
 

@@ -79,14 +79,14 @@ from edge_qc_export.commands.options import sign_option
 )
 @click.option(
     "--alpha",
-    type=Number(0, 1, min_open=True, max_open=True),
+    type=Share(),
     default=0.01,
     show_default=True,
     help="Share of known parts called drift at its threshold; without defects, of GOOD stopped.",
 )
 @click.option(
     "--prior",
-    type=Number(0, 1, min_open=True, max_open=True),
+    type=Share(),
     default=0.01,
     show_default=True,
     help="Share of parts that are drift, as the decision assumes it.",

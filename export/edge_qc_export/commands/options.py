@@ -9,9 +9,10 @@ import click
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 part_option = click.option(
-    "--part",
+    "--split",
+    "part",
     type=click.Choice(["train", "test"]),
-    help="The part of labelled images.  [default: all of them]",
+    help="Labelled images of this part alone.  [default: all of them]",
 )
 source_option = click.option(
     "--source", help="Where the parts are from.  [default: their stations, or the folder]"

@@ -17,7 +17,8 @@ _FILE = click.Path(path_type=Path)
 @click.argument("data", type=_FILE)
 @click.option("--out", type=_FILE, help="Folder.  [default: qualification, beside the bundle]")
 @click.option(
-    "--part",
+    "--split",
+    "part",
     type=click.Choice(["test", "train"]),
     help="Images to judge.  [default: the test part if it has labels, else train]",
 )

@@ -16,11 +16,12 @@ from edge_qc.cli.options import Number, Share
 @click.option("--test", default=200, show_default=True, help="Test images, 12 % of them drift.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option(
-    "--size",
+    "--photographs",
+    "size",
     type=click.Choice(["both", "540x630", "720x840"]),
     default="both",
     show_default=True,
-    help="Photographs' width and height.",
+    help="Their width and height.",
 )
 @click.option(
     "--balance",

@@ -91,7 +91,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--align-turn", default=5.0, show_default=True, help="Bound: degrees that it may be turned."
 )
-@click.option("--split", type=_FILE, help="Reuse a split.csv.")
+@click.option("--split-file", "split", type=_FILE, help="Reuse a split.csv.")
 @click.option(
     "--session",
     type=click.Choice(["column", "folder", "day", "none"]),

@@ -207,7 +207,7 @@ def test_a_part_counts_once(
     """Neither the images that the bundle was made with, nor those of a calibration before."""
     for bundle, data, part in (
         (signed[0].path, verified, ()),
-        (trained.bundle, trained.data, ("--part", "train")),
+        (trained.bundle, trained.data, ("--split", "train")),
     ):
         with pytest.raises(DataError, match=r"holds all of its \d+ labelled parts already"):
             calibrate(bundle, data, tmp_path / "again", *part)

@@ -153,7 +153,7 @@ def test_it_is_calibrated_with_parts_that_are_found_first(
     run: Run, bundle: Path, tmp_path: Path
 ) -> None:
     """The templates go along as they are; a part that no station would judge is left out."""
-    arguments = [bundle, "--with", run.data, "--part", "test", "--out", tmp_path / "new"]
+    arguments = [bundle, "--with", run.data, "--split", "test", "--out", tmp_path / "new"]
     done = CliRunner().invoke(calibrate, [*map(str, arguments)], catch_exceptions=False)
     assert "1 images that a station would not judge are left out" in " ".join(done.stderr.split())
     new = open_bundle(tmp_path / "new").manifest

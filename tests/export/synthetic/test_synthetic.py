@@ -240,7 +240,7 @@ def test_drift_shows() -> None:
 def test_synth_answers_in_json_alone_on_standard_output(tmp_path: Path) -> None:
     out, sheet = tmp_path / "data", tmp_path / "sheet.png"
     result = synth(
-        str(out), "--train", "6", "--test", "0", "--size", "540x630", "--balance", "even",
+        str(out), "--train", "6", "--test", "0", "--photographs", "540x630", "--balance", "even",
         "--contact-sheet", str(sheet), "--json",
     )  # fmt: skip
     answer = json.loads(result.stdout)

@@ -158,7 +158,7 @@ def test_the_command_prints_an_address_that_answers_and_refuses_what_it_cannot_t
 ) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*EDGE_QC, "tune", str(trained.bundle), str(trained.data), "--part", "test"],
+        [*EDGE_QC, "tune", str(trained.bundle), str(trained.data), "--split", "test"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
     )  # fmt: skip
     try:
@@ -177,7 +177,7 @@ def test_the_command_prints_an_address_that_answers_and_refuses_what_it_cannot_t
         (trained.data, "holds all of its"),
     ):
         refused = subprocess.run(
-            [*EDGE_QC, "tune", str(trained.bundle), str(data), "--part", "train"],
+            [*EDGE_QC, "tune", str(trained.bundle), str(data), "--split", "train"],
             capture_output=True, text=True, check=False, env=environment,
         )  # fmt: skip
         assert refused.returncode == 1, refused.stderr
