@@ -147,7 +147,7 @@ def unpack_bundle(archive: Path, folder: Path) -> Path:
                         out.write(block)
     except (tarfile.TarError, zstandard.ZstdError) as error:
         raise BundleError(
-            f"bundle {archive}: is not a whole .tar.zst: {error}. Copy it again from the workstation"
+            f"bundle {archive}: is not a whole .tar.zst: {error}. Copy it here again"
         ) from error
     except OSError as error:
         raise BundleError(
