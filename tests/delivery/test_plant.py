@@ -47,8 +47,8 @@ def recorded(machine: Machine) -> int:
 
 
 def test_a_server_in_one_command(bare: Machine, packed: Path) -> None:
-    """Without a network: both units are there, neither runs, and what to do next is said. Root's own
-    umask may hide what it makes from others: the services start below."""
+    """Without a network: both units are there, neither runs, and what to do next is said. Root's
+    umask may hide from others what root makes: the services start below."""
     install = carry(bare, packed, "plant").replace("install.sh", "plant.sh")
     done = bare.run("bash", "-c", f"umask 077 && {install} --offline")
     assert "fill in /etc/edge-qc-plant/record.conf" in done.stderr
