@@ -10,11 +10,11 @@ _STATES = {
     "BUILDING": "Wait: it builds the engine's plan, which takes minutes once.",
     "READY": "Start the line: it waits for triggers or frames.",
     "DEGRADED": "It continues to judge: remove the cause, then it returns to RUNNING by itself.",
-    "FAULT": "It judges nothing, its parts are rejected: run edge-qc doctor at the station.",
+    "FAULT": "It judges nothing, its parts are rejected: run sudo edge-qc doctor there.",
     "STOPPED": "An operator stopped it: start it with systemctl start edge-qc.",
     "DEAD": "Parts without a verdict are not good. Check power and network, then journalctl -u "
     "edge-qc at the station.",
-    "SILENT": "Check its network and whether it hangs: run edge-qc doctor at the station.",
+    "SILENT": "Check its network and whether it hangs: run sudo edge-qc doctor there.",
     "UNKNOWN": "Check the broker and this server's network. The stations continue to judge.",
 }
 
@@ -27,7 +27,7 @@ _EVENTS = {
     "good-parts-creep": "Compare good parts of today with older ones: the process may change.",
     "lamp-ageing": "Clean or replace the lamp; after a wanted change, edge-qc relearn.",
     "late-view": "Fetch the part if it passed: a view that came later may be bad.",
-    "ledger-gap": "Its disk lost messages: check the disk with edge-qc doctor.",
+    "ledger-gap": "Its disk lost messages: check the disk with sudo edge-qc doctor.",
     "mqtt-3.1.1": "Use a broker that supports MQTT 5.",
     "output-away": "Check the controller and its network; its parts are rejected.",
     "output-fault": "Check controller and ejector, then edge-qc output acknowledge.",
