@@ -40,7 +40,11 @@ def _is_known(db: Connection, row: dict[str, Any], one: Arrival) -> bool:
     if one.observed is None:
         # The broker does not say when it had it.
         return one.repeated and db.execute(known.limit(1)).first() is not None
-    if one.observed < last.observed - _SAME_MOMENT:
-        return True
     known = known.where(state_change.c.observed >= one.observed - _SAME_MOMENT)
+    if one.repeated:
+        if one.observed < last.observed - _SAME_MOMENT:
+            return True
+    else:
+        # What was recorded as later may have been before: this machine's clock was set back.
+        known = known.where(state_change.c.observed <= one.observed + _SAME_MOMENT)
     return db.execute(known.limit(1)).first() is not None
