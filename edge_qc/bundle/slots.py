@@ -93,8 +93,15 @@ class Slots:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Allow one install or rollback at a time. Raises EdgeQCError while another runs."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / _LOCK).open("a") as lock:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            opened = (self.folder / _LOCK).open("a")
+        except OSError as error:
+            raise EdgeQCError(
+                f"{self.folder}: a bundle cannot be kept there ({error}). Make room, or let the "
+                "station's user write there"
+            ) from error
+        with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

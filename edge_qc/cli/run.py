@@ -25,8 +25,10 @@ def command(config: Path, until_end: bool, verbose: bool) -> int:
     import logging
     import os
 
+    from edge_qc.errors import UsageError
     from edge_qc.settings import read_settings
     from edge_qc.station.daemon import run
+    from edge_qc.system.owner import other_owner
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
@@ -35,4 +37,12 @@ def command(config: Path, until_end: bool, verbose: bool) -> int:
         if "JOURNAL_STREAM" in os.environ
         else "%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    return run(read_settings(config), until_end=until_end)
+    settings = read_settings(config)
+    folder = settings.station.state_dir
+    # Root may write there, and the station's user could not change it afterwards.
+    if os.geteuid() == 0 and (owner := other_owner(folder)) is not None:
+        raise UsageError(
+            f"{folder} belongs to {owner}, and you are root. Run the station as its user: sudo -u "
+            f"{owner} edge-qc run …"
+        )
+    return run(settings, until_end=until_end)

@@ -69,14 +69,16 @@ def resident_memory() -> int:
 
 def available_memory(root: Path = Path("/")) -> int:
     """How many bytes this process may still allocate: the smaller of the machine's free memory and
-    its control group's limit."""
+    what its control group leaves. Files that the kernel keeps in memory give way."""
     meminfo = _text(root / "proc/meminfo").splitlines()
     left = [int(line.split()[1]) * 1024 for line in meminfo if line.startswith("MemAvailable:")]
     group = _text(root / "proc/self/cgroup").partition("0::/")[2]
     folder = root / "sys/fs/cgroup" / group
     most, taken = _text(folder / "memory.max"), _text(folder / "memory.current")
     if most.isdigit() and taken.isdigit():
-        left.append(int(most) - int(taken))
+        stat = dict(line.split() for line in _text(folder / "memory.stat").splitlines())
+        files = sum(int(stat.get(name, 0)) for name in ("active_file", "inactive_file"))
+        left.append(int(most) - int(taken) + files)
     return max(0, min(left, default=0))
 
 

@@ -21,6 +21,7 @@ from edge_qc.inspection.commissioning import commission
 from edge_qc.settings import Settings
 from edge_qc.station.changeover import check_against_bundle, shown
 from edge_qc.system.control import Client, connect
+from edge_qc.system.owner import other_owner
 
 __all__ = ["Installed", "Shadowing", "install", "roll_back", "shown"]
 
@@ -111,15 +112,13 @@ def roll_back(
 
 def _slots(settings: Settings) -> Slots:
     """The station's slots. Raises UsageError if this user may not change them."""
-    slots = slots_of(settings)
     folder = settings.station.state_dir
-    owner = folder.stat().st_uid if folder.exists() else os.geteuid()
-    if owner != os.geteuid():
+    if (owner := other_owner(folder)) is not None:
         raise UsageError(
-            f"{folder} belongs to user {owner}, but you are user {os.geteuid()}. Run the command "
-            "as the station's user, who must be able to read the bundle: sudo -u edge-qc edge-qc …"
+            f"{folder} belongs to {owner}, but you are user {os.geteuid()}. Run the command as the "
+            f"station's user, who must be able to read the bundle: sudo -u {owner} edge-qc …"
         )
-    return slots
+    return slots_of(settings)
 
 
 def _prove(

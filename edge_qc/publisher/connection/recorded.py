@@ -8,6 +8,7 @@ database has it and every one before it. Pure bookkeeping; ``session`` sends.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 from edge_qc.publisher.ledger.statements import Stored
 from edge_qc.publisher.messages import AckMessage, Kind
@@ -34,6 +35,7 @@ class RecorderWatch:
         self._epoch, self._silent_s = epoch, silent_s
         self._streams: dict[tuple[str, Kind], _Stream] = {}
         self._heard_s: float | None = None
+        self._silent_since: str | None = None
         self._patience_s = RESEND_S
 
     def connected(self, now_s: float) -> None:
@@ -88,10 +90,15 @@ class RecorderWatch:
     def silence(self, now_s: float) -> str | None:
         """A warning if the recorder is silent; None while it responds."""
         if self._heard_s is None or now_s - self._heard_s <= self._silent_s:
+            self._silent_since = None
             return None
+        if self._silent_since is None:
+            # Words that stay: they are part of the station's state, which each change publishes.
+            since = datetime.now(timezone.utc) - timedelta(seconds=now_s - self._heard_s)
+            self._silent_since = f"{since:%Y-%m-%dT%H:%M:%SZ}"
         return (
-            f"the recorder has been silent for {now_s - self._heard_s:.0f} s: check that edge-qc "
-            "record runs and that its account may write to ack. Nothing is lost; the outbox grows"
+            f"the recorder has been silent since {self._silent_since}: check that edge-qc record "
+            "runs and that its account may write to ack. Nothing is lost; the outbox grows"
         )
 
     def _mine(self, key: tuple[str, Kind]) -> bool:

@@ -33,11 +33,10 @@ from edge_qc.publisher.connection.transport import (
 )
 from edge_qc.publisher.ledger import statements as ledger
 from edge_qc.publisher.ledger.audit import open_outbox
+from edge_qc.publisher.ledger.statements import Stored
 from edge_qc.publisher.messages import NUMBERED, Kind
 from edge_qc.publisher.wire import as_sent
 from edge_qc.settings import MqttTable, StationTable
-
-_READ_AHEAD = 500
 
 
 class _Timed(BaseModel):
@@ -58,7 +57,15 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
 
-    def takes(self, time: datetime) -> bool:
+    def takes(self, message: Stored) -> bool:
+        if self.epoch not in (None, message.epoch) or message.seq < (self.first or 0):
+            return False
+        if self.last is not None and message.seq > self.last:
+            return False
+        try:
+            time = _Timed.model_validate_json(message.payload).time
+        except ValidationError:
+            return False
         if time.tzinfo is None:
             time = time.replace(tzinfo=timezone.utc)
         after = self.since is None or time >= self.since
@@ -68,41 +75,13 @@ class Selection:
 def delivered(file: Path, selection: Selection) -> Iterator[tuple[Kind, str]]:
     """The kind and payload of each undamaged delivered message, in commit order. Raises
     PublishError."""
-    row, marks = 0, ",".join("?" * len(selection.kinds))
     with closing(open_outbox(file)) as reader:
-        while True:
-            try:
-                # In short transactions: one long read would keep the station's write-ahead log from
-                # shrinking.
-                found = reader.execute(
-                    "SELECT row, kind, payload, sha256 FROM message WHERE row > ? AND state = ?"
-                    f" AND kind IN ({marks}) AND (? IS NULL OR epoch = ?)"
-                    " AND seq BETWEEN ? AND ? ORDER BY row LIMIT ?",
-                    (
-                        row,
-                        ledger.DELIVERED,
-                        *(kind.value for kind in selection.kinds),
-                        selection.epoch,
-                        selection.epoch,
-                        selection.first or 0,
-                        selection.last if selection.last is not None else 2**62,
-                        _READ_AHEAD,
-                    ),
-                ).fetchall()
-            except sqlite3.Error as error:
-                raise PublishError(f"{file} cannot be read: {error}") from error
-            if not found:
-                return
-            row = found[-1][0]
-            for _, kind, payload, sha256 in found:
-                if ledger.digest(payload) != sha256:
-                    continue
-                try:
-                    time = _Timed.model_validate_json(payload).time
-                except ValidationError:
-                    continue
-                if selection.takes(time):
-                    yield Kind(kind), payload
+        try:
+            for message in ledger.in_pages(reader, selection.kinds, (ledger.DELIVERED,)):
+                if message.whole and selection.takes(message):
+                    yield message.kind, message.payload
+        except sqlite3.Error as error:
+            raise PublishError(f"{file} cannot be read: {error}") from error
 
 
 def replay(mqtt: MqttTable, station: StationTable, messages: Iterator[tuple[Kind, str]]) -> int:

@@ -15,7 +15,7 @@ from edge_qc.errors import PublishError
 from edge_qc.publisher.ledger import file as ledger_file
 from edge_qc.publisher.ledger import statements as ledger
 from edge_qc.publisher.ledger.disk import HighWaterMark
-from edge_qc.publisher.messages import Kind
+from edge_qc.publisher.messages import NUMBERED, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,10 @@ def messages(file: Path, *, kind: Kind | None = None, waiting: bool = False) -> 
     PublishError."""
     with closing(open_outbox(file)) as reader:
         try:
-            for (payload,) in reader.execute(
-                "SELECT payload FROM message WHERE (? IS NULL OR kind = ?) AND state IN (?, ?)"
-                " ORDER BY row",
-                (
-                    kind and kind.value,
-                    kind and kind.value,
-                    ledger.WAITING,
-                    ledger.WAITING if waiting else ledger.DELIVERED,
-                ),
-            ):
-                yield str(payload)
+            kinds = NUMBERED if kind is None else (kind,)
+            states = (ledger.WAITING,) if waiting else (ledger.WAITING, ledger.DELIVERED)
+            for message in ledger.in_pages(reader, kinds, states):
+                yield str(message.payload)
         except sqlite3.Error as error:
             raise _unreadable(file, error) from error
 
@@ -152,11 +145,18 @@ def _mark(file: Path) -> int:
 
 def open_outbox(file: Path) -> sqlite3.Connection:
     """Open an outbox for reading. Raises PublishError."""
-    if not file.exists():
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
         raise PublishError(
             f"{file}: no outbox found. Start the station once, or correct station.state_dir in "
             "station.toml"
-        )
+        ) from None
+    except OSError as error:
+        raise PublishError(
+            f"{file}: cannot be looked at ({error.strerror}). Run the command as the station's "
+            "user: sudo -u edge-qc edge-qc …"
+        ) from error
     try:
         reader = ledger_file.connect(file, read_only=True)
         version = int(reader.execute("PRAGMA user_version").fetchone()[0])

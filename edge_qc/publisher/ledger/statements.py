@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +19,9 @@ from edge_qc.publisher.messages import Kind
 WAITING, DELIVERED, DAMAGED = 0, 1, 2
 
 _SEAL = "seal"
+_KINDS = {kind.value: kind for kind in Kind}
+_STORED = "row, kind, epoch, seq, verdict_id, payload, made_s, sha256"
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,29 +188,57 @@ def waiting(
     connection: sqlite3.Connection, after: int, limit: int, held: Sequence[Kind]
 ) -> list[Stored]:
     """The next messages to send after row ``after``, except those of ``held`` kinds."""
-    marks = ",".join("?" * len(held))
     found = connection.execute(
-        "SELECT row, kind, epoch, seq, verdict_id, payload, made_s, sha256 FROM message"
-        f" WHERE state = 0 AND row > ? AND kind NOT IN ({marks}) ORDER BY row LIMIT ?",
+        f"SELECT {_STORED} FROM message"
+        f" WHERE state = 0 AND row > ? AND kind NOT IN ({_marks(held)}) ORDER BY row LIMIT ?",
         (after, *(kind.value for kind in held), limit),
     )
-    kinds = {kind.value: kind for kind in Kind}
-    return [
-        Stored(
-            row,
-            kinds.get(kind, Kind.EVENT),
-            epoch,
-            seq,
-            verdict_id,
-            payload,
-            made_s if isinstance(made_s, float) else None,
-            whole=kind in kinds
-            and isinstance(epoch, str)
-            and isinstance(seq, int)
-            and digest(payload) == sha256,
-        )
-        for row, kind, epoch, seq, verdict_id, payload, made_s, sha256 in found
-    ]
+    return [_stored(*fields) for fields in found]
+
+
+def in_pages(
+    connection: sqlite3.Connection, kinds: Sequence[Kind], states: Sequence[int]
+) -> Iterator[Stored]:
+    """All messages of these kinds and states in commit order, in short transactions: one long read,
+    by whoever pauses in it, would keep the station's write-ahead log from shrinking."""
+    row = 0
+    while found := connection.execute(
+        f"SELECT {_STORED} FROM message WHERE row > ? AND kind IN ({_marks(kinds)})"
+        f" AND state IN ({_marks(states)}) ORDER BY row LIMIT {_PAGE}",
+        (row, *(kind.value for kind in kinds), *states),
+    ).fetchall():
+        row = found[-1][0]
+        yield from (_stored(*fields) for fields in found)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _stored(
+    row: int,
+    kind: str,
+    epoch: str,
+    seq: int,
+    verdict_id: str | None,
+    payload: str,
+    made_s: float | None,
+    sha256: bytes,
+) -> Stored:
+    """A row, whatever a damaged disk made of it."""
+    return Stored(
+        row,
+        _KINDS.get(kind, Kind.EVENT),
+        epoch,
+        seq,
+        verdict_id,
+        payload,
+        made_s if isinstance(made_s, float) else None,
+        whole=kind in _KINDS
+        and isinstance(epoch, str)
+        and isinstance(seq, int)
+        and digest(payload) == sha256,
+    )
 
 
 def prune(

@@ -66,6 +66,31 @@ def test_messages_in_their_order(file: Path) -> None:
     assert [message["seq"] for message in waiting] == [3, 4, 5, 6, 1]
 
 
+def test_an_export_that_somebody_pages_through_holds_no_log_open(tmp_path: Path) -> None:
+    """``outbox export | less``, left open over night: the station must reuse its log meanwhile."""
+    file = tmp_path / "outbox.sqlite"
+    with open_outbox(tmp_path) as outbox:
+        judge(outbox, 600)
+        paused = audit.messages(file)
+        next(paused)
+        judge(outbox, 1)
+        with closing(sqlite3.connect(file)) as hand:
+            (busy, _, _) = hand.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert not busy
+        assert sum(1 for _ in paused) == 600
+
+
+def test_an_outbox_where_this_user_may_not_look_is_said_to_be_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", refused)
+    with pytest.raises(PublishError, match=r"cannot be looked at .*sudo -u edge-qc"):
+        audit.report(file)
+
+
 @pytest.mark.parametrize(
     ("statement", "fault"),
     [

@@ -14,7 +14,7 @@ from edge_qc.parts import Disposition, PartVerdict, Reason
 from edge_qc.publisher import Kind, VerdictMessage, json_schemas, parse_topic, part_content
 from edge_qc.publisher.fields import Model
 from edge_qc.publisher.messages import EventContent, HealthContent, StateContent
-from edge_qc.publisher.wire import as_sent, read_message, stamped
+from edge_qc.publisher.wire import as_sent, read_ack, read_message, stamped
 from edge_qc.system.state import State
 from tests.rig.publishing import TIME, content, good
 
@@ -151,3 +151,11 @@ def test_topics(topic: str, parsed: object) -> None:
 
 def test_a_long_detail_is_cut() -> None:
     assert len(content(not_judged("b", Reason.ENGINE, "x" * 10_000)).detail) == 2000
+
+
+def test_an_acknowledgement_of_a_number_that_no_ledger_holds_is_refused() -> None:
+    """Written down it would be an error of the ledger, and the end of the line."""
+    said = {"schema": "edge-qc/ack/1", "epoch": "e", "kind": "verdict", "upto": 10**20}
+    with pytest.raises(PublishError):
+        read_ack(json.dumps(said).encode())
+    assert read_ack(json.dumps({**said, "upto": 7}).encode()).upto == 7

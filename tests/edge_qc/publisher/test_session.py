@@ -13,6 +13,7 @@ from typing import Any
 import paho.mqtt.client as paho
 
 from edge_qc.publisher import Kind
+from edge_qc.publisher.connection.recorded import RecorderWatch
 from edge_qc.publisher.connection.session import Session
 from edge_qc.publisher.connection.transport import Acknowledged, Note
 from tests.rig.publishing import judge, open_outbox, wait_until
@@ -70,3 +71,16 @@ def test_what_left_while_a_refused_topic_was_tried_again_is_not_sent_again(tmp_p
         answer(client.sent[-1][0], refused="Not authorized")
         verdicts = [number for _, level, number in client.sent if level == "verdict"]
         assert verdicts == list(range(1, 10))
+
+
+def test_a_recorder_that_is_silent_is_said_to_be_since_when_in_words_that_stay() -> None:
+    """They are part of the state: words that change each second would be a state each second."""
+    watch = RecorderWatch("e1", silent_s=10.0)
+    watch.connected(100.0)
+    said = [watch.silence(100.0 + seconds) for seconds in (5, 11, 12, 400)]
+    assert said[0] is None
+    assert said[1] is not None
+    assert "silent since 20" in said[1]
+    assert said[1:] == [said[1]] * 3
+    watch.connected(500.0)
+    assert watch.silence(505.0) is None

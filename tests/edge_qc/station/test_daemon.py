@@ -16,9 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from edge_qc.errors import AcceptanceError, DeviceError, EngineError, SettingsError
+from edge_qc.cli.run import command as run_command
+from edge_qc.errors import AcceptanceError, DeviceError, EngineError, SettingsError, UsageError
 from edge_qc.inspection.inspecting import Inspection, open_inspection
 from edge_qc.parts import Reading
 from edge_qc.station import daemon
@@ -93,6 +95,26 @@ def test_ready_watchdog_and_stopping(trained: Trained, tmp_path: Path, nobody: i
     assert before.index("READY=1") < before.index("WATCHDOG=1")
     assert "STOPPING=1" in after
     assert log.index("accepted on") < log.index("running:")
+
+
+def test_root_does_not_run_the_station_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What root makes there, the station's user could not change on any day after."""
+    state = tmp_path / "state"
+    state.mkdir()
+    if os.geteuid() == 0:
+        os.chown(state, 65534, -1)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    file = tmp_path / "station.toml"
+    file.write_text(
+        f'[station]\nsite = "s"\nname = "n"\nstate_dir = "{state}"\n[bundle]\npath = "{tmp_path}"\n'
+        f'[mqtt]\nhost = "127.0.0.1"\n[[camera]]\nname = "c"\nsource = "file://{tmp_path}"\n'
+        'die = "Die01"\n'
+    )
+    with pytest.raises(UsageError, match=r"belongs to \w+, and you are root.*sudo -u"):
+        CliRunner().invoke(run_command, ["--config", str(file)], catch_exceptions=False)
+    assert list(state.iterdir()) == []
 
 
 def test_a_loop_that_hangs_is_not_vouched_for(
