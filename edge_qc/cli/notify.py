@@ -75,8 +75,9 @@ def command(
 
     from edge_qc.errors import PublishError
     from edge_qc.plant.notices.conditions import Conditions, Notice
+    from edge_qc.plant.notices.memory import recall
     from edge_qc.plant.notices.sending import Sender, read_targets
-    from edge_qc.plant.notices.service import remembered, watch
+    from edge_qc.plant.notices.service import watch
     from edge_qc.publisher import Subscription
     from edge_qc.system.notify import notify
 
@@ -107,7 +108,7 @@ def command(
         where = f"{mqtt.host}:{mqtt.port}"
         click.echo(f"watching {root} of {where} for {len(urls)} targets", err=True)
         notify("READY=1")
-        conditions = Conditions(after_s, yield_below, views, remembered(memory))
+        conditions = Conditions(after_s, yield_below, views, recall(memory))
         watch(subscription, where, conditions, sender.send, stop, memory)
     finally:
         subscription.close()

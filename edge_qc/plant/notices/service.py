@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,13 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from edge_qc.errors import PublishError
-from edge_qc.plant.notices.conditions import Conditions, Key, Notice
+from edge_qc.plant.notices.conditions import Conditions, Notice
+from edge_qc.plant.notices.memory import Memory, keep
 from edge_qc.publisher import Kind, Received, Subscription, parse_topic, read_message
-from edge_qc.system.whole_file import write_whole
 
 _TURN_S = 0.5
-
-log = logging.getLogger(__name__)
 
 
 def watch(
@@ -28,9 +24,9 @@ def watch(
     stop: threading.Event,
     memory: Path | None = None,
 ) -> None:
-    """Send notices until ``stop`` is set. where: the broker, in words. memory: a file of the
-    conditions that were noticed, so that a restart repeats none."""
-    written: list[Key] | None = None
+    """Send notices until ``stop`` is set. where: the broker, in words. memory: the file
+    of what was noticed, so that a restart repeats none."""
+    written: Memory | None = None
     while not stop.is_set():
         received = subscription.read(_TURN_S)
         taken = []
@@ -41,26 +37,10 @@ def watch(
         conditions.broker(where, subscription.trouble, time.monotonic())
         for notice in conditions.due(time.monotonic()):
             send(notice)
-        if memory is not None and conditions.noticed != written:
-            written = conditions.noticed
-            _remember(memory, written)
+        if memory is not None and conditions.memory != written:
+            written = conditions.memory
+            keep(memory, written)
         subscription.acknowledge(taken)
-
-
-def remembered(memory: Path | None) -> list[Key]:
-    """The conditions that ``watch`` had noticed; none if the file is missing or damaged."""
-    if memory is None:
-        return []
-    with suppress(OSError, ValueError, TypeError):
-        return [(str(station), str(name)) for station, name in json.loads(memory.read_text())]
-    return []
-
-
-def _remember(memory: Path, noticed: list[Key]) -> None:
-    try:
-        write_whole(memory, json.dumps(noticed).encode())
-    except OSError as error:
-        log.warning("%s: %s; a restart may repeat notices", memory, error)
 
 
 def _hear(received: Received, conditions: Conditions) -> None:

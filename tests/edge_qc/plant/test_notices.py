@@ -1,45 +1,52 @@
-"""Notices: once when something is wrong, once when it is over, to a webhook and by e-mail."""
+"""Notices: once when something is wrong, once when it is over."""
 
 from __future__ import annotations
 
 import json
-import socketserver
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from edge_qc.cli.notify import command as notify
-from edge_qc.errors import UsageError
 from edge_qc.plant.notices.conditions import Conditions, Notice
-from edge_qc.plant.notices.service import remembered, watch
+from edge_qc.plant.notices.memory import keep, recall
+from edge_qc.plant.notices.service import watch
 from edge_qc.publisher import Kind, Subscription, read_message
 from edge_qc.settings import MqttTable
 from edge_qc.system.state import STOP_REQUESTED, STOPPED, State
-from tests.rig.brokers import free_port
 from tests.rig.publishing import TIME, open_outbox, open_publisher, wait_until
 from tests.rig.recording import verdict
 
 NAME = "s/n"
 
 
-def state(name: str, why: str = "") -> Any:
-    fields = {"schema": "edge-qc/state/1", "epoch": "e", "site": "s", "station": "n",
-              "state": name, "time": TIME.isoformat(), "why": why}  # fmt: skip
+def state(name: str, why: str = "", epoch: str = "e", hours: float = 0) -> Any:
+    fields = {"schema": "edge-qc/state/1", "epoch": epoch, "site": "s", "station": "n",
+              "state": name, "time": at(hours), "why": why}  # fmt: skip
     return read_message(Kind.STATE, json.dumps(fields).encode())
 
 
-def event(name: str, detail: str = "", camera: str | None = None) -> Any:
-    fields = {"schema": "edge-qc/event/1", "epoch": "e", "site": "s", "station": "n", "seq": 1,
-              "event": name, "time": TIME.isoformat(), "camera": camera, "detail": detail,
-              "historical": False}  # fmt: skip
+def event(
+    name: str,
+    detail: str = "",
+    camera: str | None = None,
+    *,
+    epoch: str = "e",
+    seq: int = 1,
+    hours: float = 0,
+    late: bool = False,
+) -> Any:
+    fields = {"schema": "edge-qc/event/1", "epoch": epoch, "site": "s", "station": "n", "seq": seq,
+              "event": name, "time": at(hours), "camera": camera, "detail": detail,
+              "historical": late}  # fmt: skip
     return read_message(Kind.EVENT, json.dumps(fields).encode())
+
+
+def at(hours: float) -> str:
+    return (TIME + timedelta(hours=hours)).isoformat()
 
 
 def titles(notices: list[Notice]) -> list[str]:
@@ -121,13 +128,97 @@ def test_a_broker_that_ends_makes_no_station_dead() -> None:
 def test_a_restart_repeats_nothing_and_still_tells_the_end(tmp_path: Path) -> None:
     memory = tmp_path / "noticed.json"
     memory.write_text(json.dumps([[NAME, "DEAD"]]))
-    plant = Conditions(after_s=0, known=remembered(memory))
+    plant = Conditions(after_s=0, known=recall(memory))
     plant.hear(NAME, state("DEAD"), 0)
     assert plant.due(100) == []
     plant.forget(NAME)
     assert titles(plant.due(100)) == ["s/n: over: DEAD"]
-    memory.write_text("{")
-    assert remembered(memory) == []
+    for damaged in ("{", "{}", "3", '[["s/n"]]', '{"noticed": [3], "ended": []}'):
+        memory.write_text(damaged)
+        assert not recall(memory).noticed
+
+
+def restarted(plant: Conditions, folder: Path) -> Conditions:
+    keep(folder / "noticed.json", plant.memory)
+    return Conditions(known=recall(folder / "noticed.json"))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "meanwhile",
+    [state("STARTING", epoch="e2", hours=2), state("RUNNING", hours=2)],
+    ids=["another start", "in control"],
+)
+def test_a_missed_end_does_not_silence_the_next_alarm(
+    meanwhile: Any, restart: bool, tmp_path: Path
+) -> None:
+    plant = Conditions()
+    plant.hear(NAME, state("RUNNING"), 0)
+    plant.hear(NAME, event("camera-moved", camera="north", hours=1), 1)
+    # A broker repeats what it keeps.
+    plant.hear(NAME, state("RUNNING"), 1)
+    assert titles(plant.due(1)) == ["s/n: camera moved"]
+    if restart:
+        plant = restarted(plant, tmp_path)
+    plant.hear(NAME, meanwhile, 2)
+    assert titles(plant.due(2)) == ["s/n: over: camera moved"]
+    again = event("camera-moved", camera="north", epoch=meanwhile.epoch, seq=2, hours=3)
+    plant.hear(NAME, again, 3)
+    assert titles(plant.due(3)) == ["s/n: camera moved"]
+
+
+def test_each_camera_has_an_alarm_of_its_own() -> None:
+    plant = Conditions()
+    for seq, camera in enumerate(("north", "south"), 1):
+        plant.hear(NAME, event("lamp-ageing", "by 4 %", camera, seq=seq), 0)
+    assert [one.text[:5] for one in plant.due(0)] == ["north", "south"]
+    plant.hear(NAME, event("lamp-ageing-over", camera="north", seq=3), 1)
+    assert [one.text for one in plant.due(1)] == ["north: It is over."]
+    plant.hear(NAME, event("lamp-ageing", camera="south", seq=4), 2)
+    assert plant.due(2) == []
+    plant.hear(NAME, event("lamp-ageing-over", camera="south", seq=5), 3)
+    assert [one.text for one in plant.due(3)] == ["south: It is over."]
+
+
+@pytest.mark.parametrize("epoch", ["e", "e2"])
+def test_what_is_sent_again_raises_no_alarm_that_was_over(epoch: str, tmp_path: Path) -> None:
+    """edge-qc outbox replay, of an hour with a fault that somebody has looked at since."""
+    plant = Conditions()
+    plant.hear(NAME, event("output-fault", seq=1), 0)
+    plant.hear(NAME, event("output-acknowledged", epoch=epoch, seq=5, hours=1), 1)
+    plant.due(1)
+    for notifier in (plant, restarted(plant, tmp_path)):
+        notifier.hear(NAME, event("output-fault", seq=1, late=True), 2)
+        assert notifier.due(2) == []
+        # A fault of now, and an end of before, sent again.
+        notifier.hear(NAME, event("output-fault", epoch=epoch, seq=7, hours=3), 3)
+        assert titles(notifier.due(3)) == ["s/n: output fault"]
+        notifier.hear(NAME, event("output-acknowledged", epoch=epoch, seq=5, hours=1, late=True), 4)
+        assert notifier.due(4) == []
+
+
+def test_an_alarm_of_a_station_whose_clock_was_set_back_is_noticed() -> None:
+    plant = Conditions()
+    plant.hear(NAME, state("RUNNING", hours=9), 0)
+    plant.hear(NAME, event("output-fault", seq=1, hours=9), 0)
+    plant.hear(NAME, event("output-acknowledged", seq=2, hours=10), 0)
+    plant.due(0)
+    plant.hear(NAME, state("STARTING", epoch="e2"), 1)
+    plant.hear(NAME, event("output-fault", epoch="e2"), 1)
+    plant.hear(NAME, event("camera-moved", camera="north", epoch="e2", seq=2), 1)
+    assert titles(plant.due(1)) == ["s/n: output fault", "s/n: camera moved"]
+
+
+def test_a_broker_that_has_another_address_after_a_restart_silences_no_station(
+    tmp_path: Path,
+) -> None:
+    plant = Conditions(after_s=0)
+    plant.broker("old:1883", "refused", 0)
+    assert len(plant.due(0)) == 1
+    plant = restarted(plant, tmp_path)
+    plant.broker("new:1883", None, 1)
+    plant.hear(NAME, state("FAULT"), 100)
+    assert "s/n: FAULT" in titles(plant.due(200))
 
 
 @pytest.mark.broker
@@ -154,8 +245,7 @@ def test_a_fault_an_alarm_and_a_planned_stop_over_a_real_broker(
             wait_until(lambda: titles(sent[1:]) == ["s/n: over: FAULT"])
             outbox.event("camera-moved", "by 4 %", camera="north").result(10)
             wait_until(lambda: titles(sent[2:]) == ["s/n: camera moved"])
-            wait_until(memory.exists)
-            wait_until(lambda: json.loads(memory.read_text()) == [[NAME, "camera-moved"]])
+            wait_until(lambda: list(recall(memory).noticed) == [(NAME, "north", "camera-moved")])
             outbox.event("camera-moved-over", "", camera="north").result(10)
             wait_until(lambda: titles(sent[3:]) == ["s/n: over: camera moved"])
             publisher.state(State.STOPPING, STOP_REQUESTED)
@@ -166,96 +256,3 @@ def test_a_fault_an_alarm_and_a_planned_stop_over_a_real_broker(
         thread.join(20)
         heard.close()
     assert len(sent) == 4
-
-
-@contextmanager
-def webhook(fails: int = 0) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """A web server that takes JSON, after it has failed some times."""
-    taken: list[dict[str, Any]] = []
-    left = [fails]
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            left[0] -= 1
-            status = 503 if left[0] >= 0 else 200
-            if status == 200:
-                taken.append(json.loads(body))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1], taken
-        server.shutdown()
-
-
-@contextmanager
-def mail_server() -> Iterator[tuple[int, list[str]]]:
-    mails: list[str] = []
-
-    class Session(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            self.wfile.write(b"220 here\r\n")
-            while line := self.rfile.readline().strip().upper():
-                if line.startswith(b"DATA"):
-                    self.wfile.write(b"354 go on\r\n")
-                    lines = []
-                    while (text := self.rfile.readline()) != b".\r\n":
-                        lines.append(text.decode())
-                    mails.append("".join(lines))
-                self.wfile.write(b"250 ok\r\n" if line != b"QUIT" else b"221 bye\r\n")
-                if line == b"QUIT":
-                    return
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1], mails
-        server.shutdown()
-
-
-def test_a_webhook_that_is_away_gets_its_notices_later_and_others_get_them_once() -> None:
-    pytest.importorskip("apprise", reason="needs apprise: pip install apprise")
-    from edge_qc.plant.notices.sending import Sender
-
-    with webhook(fails=2) as (port, slow), mail_server() as (mail_port, mails):
-        sender = Sender(
-            [
-                f"json://127.0.0.1:{port}/hook",
-                f"mailto://127.0.0.1:{mail_port}?from=line@example.org&to=shift@example.org",
-            ],
-            rest_s=0.1,
-        )
-        for number in range(3):
-            sender.send(Notice(f"s/n: DEAD {number}", "Check power.", over=False))
-        wait_until(lambda: len(slow) == 3 and len(mails) == 3)
-        sender.close()
-        assert sender.waiting == 0
-    assert [one["title"] for one in slow] == [f"s/n: DEAD {number}" for number in range(3)]
-    assert slow[0]["message"] == "Check power."
-    assert "To: shift@example.org" in mails[0]
-    assert "s/n: DEAD 0" in mails[0]
-
-
-def test_targets_are_tried_by_hand_and_named_without_their_secrets(tmp_path: Path) -> None:
-    pytest.importorskip("apprise", reason="needs apprise: pip install apprise")
-    targets = tmp_path / "targets"
-    words = ["--targets-file", str(targets), "--test"]
-    with webhook() as (port, taken):
-        targets.write_text(f"# the shift\n\njson://127.0.0.1:{port}/hook\n")
-        done = CliRunner().invoke(notify, words)
-        assert done.output.endswith("1 targets took the notice\n")
-        assert taken[0]["title"] == "edge-qc: a test"
-    targets.write_text(f"json://user:geheim@127.0.0.1:{free_port()}/\n")
-    failed = CliRunner().invoke(notify, words)
-    assert failed.exit_code == 1
-    assert "1 of 1 targets did not take the notice" in str(failed.exception)
-    for text, wanted in (("", "names no target"), ("moon://geheim", "target 1 (moon:…)")):
-        targets.write_text(text)
-        wrong = CliRunner().invoke(notify, words)
-        assert isinstance(wrong.exception, UsageError)
-        assert wanted in str(wrong.exception)
-        assert "geheim" not in str(wrong.exception)
