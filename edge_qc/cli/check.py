@@ -24,7 +24,7 @@ def command(config: Path, as_json: bool) -> None:
     from edge_qc.camera import check_source, request_of
     from edge_qc.camera.gpio import check_pin
     from edge_qc.cli.table import print_tree
-    from edge_qc.output import check_output, map_of
+    from edge_qc.output import check_output, maps_of
     from edge_qc.settings import read_settings
     from edge_qc.station.changeover import check_against_bundle
 
@@ -37,7 +37,8 @@ def command(config: Path, as_json: bool) -> None:
         check_source(request_of(camera))
         if camera.triggering.pin is not None:
             check_pin(camera.triggering.pin)
-    for output, shown in zip(settings.output, resolved["output"], strict=True):
+    maps = maps_of(settings)
+    for output, found, shown in zip(settings.output, maps, resolved["output"], strict=True):
         check_output(output)
         if output.confirming_pin is not None:
             check_pin(output.confirming_pin)
@@ -50,7 +51,7 @@ def command(config: Path, as_json: bool) -> None:
         if output.where.kind == "modbus":
             shown["registers"] = {
                 area.title: f"{area.register} to {area.register + area.words - 1}"
-                for area in map_of(settings, output).areas()
+                for area in found.areas()
             }
     if settings.mqtt.password_file is not None:
         resolved["mqtt"]["password"] = "***"

@@ -14,7 +14,7 @@ from functools import partial
 
 from edge_qc.output.connection import check_output, open_connection, open_counters
 from edge_qc.output.latch import FILE, Latch
-from edge_qc.output.layout import RegisterMap, register_map
+from edge_qc.output.layout import RegisterMap, check_apart, register_map
 from edge_qc.output.news import Bulletin, Tell
 from edge_qc.output.outlet import Outlet
 from edge_qc.output.polling import ControllerTrigger, CounterWatch
@@ -32,6 +32,7 @@ __all__ = [
     "check_output",
     "label_number",
     "map_of",
+    "maps_of",
 ]
 
 
@@ -59,6 +60,14 @@ def map_of(settings: Settings, table: OutputTable) -> RegisterMap:
     return register_map(table, settings.blocks_of(table), triggers=settings.triggers_of(table))
 
 
+def maps_of(settings: Settings) -> list[RegisterMap]:
+    """Of all outputs, in the order of the settings. Raises SettingsError if values overlap, also
+    of two outputs at one controller."""
+    maps = [map_of(settings, table) for table in settings.output]
+    check_apart(maps)
+    return maps
+
+
 class Outputs:
     """All outputs of a station, REJECT from the first moment on. Every method may be called from
     any thread, and returns at once."""
@@ -68,11 +77,9 @@ class Outputs:
         self._latch = Latch(settings.station.state_dir / FILE)
         self._outlets: list[Outlet] = []
         self._watches: dict[str, CounterWatch] = {}
-        maps = []
         for table in settings.output:
             check_output(table)
-            maps.append(map_of(settings, table))
-        for found in maps:
+        for found in maps_of(settings):
             table = found.table
             news = Bulletin(table.name, tell, self._latch)
             outlet = Outlet(table, settings.blocks_of(table), partial(open_connection, found), news)

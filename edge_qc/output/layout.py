@@ -49,6 +49,11 @@ class Area:
     def words(self) -> int:
         return sum(field.words for field in self.fields)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all its values, the coils last."""
+        return (*(field.name for field in self.fields), *(COILS if self.coil is not None else ()))
+
     def field(self, name: str) -> Field:
         return next(field for field in self.fields if field.name == name)
 
@@ -152,19 +157,56 @@ def _check(found: RegisterMap) -> None:
                 f"{where}: {area.title} takes {area.words} registers, and one request carries "
                 f"{_AT_ONCE}. Make text_registers smaller"
             )
-    spans = [
-        *((area.register, area.register + area.words, area.title) for area in found.areas()),
-    ]
-    _apart(where, "register", spans)
-    coils = [
-        (area.coil, area.coil + len(COILS), area.title)
-        for area in found.blocks
-        if area.coil is not None
-    ]
-    _apart(where, "coil", sorted(coils))
+    _spans_apart(where, [(area, area.title) for area in found.areas()])
 
 
-def _apart(where: str, what: str, spans: Sequence[tuple[int, int, str]]) -> None:
+def check_apart(maps: Sequence[RegisterMap]) -> None:
+    """All outputs of a station: no two have the same register, coil or node of one controller.
+    Raises SettingsError."""
+    shared: dict[str, list[tuple[Area, str]]] = {}
+    nodes: dict[tuple[str, str], str] = {}
+    for found in maps:
+        table, where = found.table, found.table.where
+        for area in found.areas():
+            title = f"{area.title} of output {table.name}"
+            if where.kind == "modbus":
+                unit = f"modbus://{where.host}:{where.port}, unit {table.unit}"
+                shared.setdefault(unit, []).append((area, title))
+            elif where.kind == "opcua":
+                for name in area.names:
+                    _node_apart(nodes, f"opcua://{where.host}:{where.port}", table, area, name)
+    for unit, areas in shared.items():
+        _spans_apart(unit, areas)
+
+
+def _node_apart(
+    nodes: dict[tuple[str, str], str], controller: str, table: OutputTable, area: Area, name: str
+) -> None:
+    node, whose = node_of(table.node, area, name), f"{area.title} of output {table.name}"
+    other = nodes.setdefault((controller, node), whose)
+    if other != whose:
+        raise SettingsError(
+            f"{controller}: {node} would be {name} of {other} and of {whose}. Give one output "
+            "another node, or let of name other blocks"
+        )
+
+
+def node_of(node: str, area: Area, field: str) -> str:
+    """The id of a value's OPC UA node. node: as the output's table has it."""
+    return node.replace("{block}", area.of or area.title).replace("{field}", field)
+
+
+def _spans_apart(where: str, areas: Sequence[tuple[Area, str]]) -> None:
+    """The areas, each with its title, share no register and no coil."""
+    _apart(where, "register", [(area.register, area.words, title) for area, title in areas])
+    coils = [(area.coil, len(COILS), title) for area, title in areas if area.coil is not None]
+    _apart(where, "coil", coils)
+
+
+def _apart(where: str, what: str, found: Sequence[tuple[int, int, str]]) -> None:
+    """found: for each its first address, how many, and its title."""
+    spans = [(first, first + count, title) for first, count, title in found]
+    spans.sort(key=lambda span: span[0])
     for first, end, title in spans:
         if end > _FIRST:
             raise SettingsError(

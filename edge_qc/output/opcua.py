@@ -19,8 +19,7 @@ from edge_qc.errors import OutputError, SettingsError
 from edge_qc.extras import how_to_install
 from edge_qc.output.block import Block
 from edge_qc.output.connection import Counted
-from edge_qc.output.layout import BEAT, Area, RegisterMap
-from edge_qc.output.page import node_of
+from edge_qc.output.layout import BEAT, Area, RegisterMap, node_of
 from edge_qc.settings import OutputTable
 
 

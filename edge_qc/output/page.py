@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edge_qc.output.block import MEANING
-from edge_qc.output.layout import COILS, Area, RegisterMap
+from edge_qc.output.layout import COILS, Area, RegisterMap, node_of
 
 _TRIGGER = {
     "part_number": "the part's number; part's id where the text is empty and this is not 0",
@@ -80,16 +80,8 @@ def _modbus(area: Area) -> Iterator[str]:
 def _nodes(area: Area, node: str) -> Iterator[str]:
     yield "| node | meaning |"
     yield "|---|---|"
-    names = [field.name for field in area.fields]
-    if area.coil is not None:
-        names += COILS
-    for name in names:
+    for name in area.names:
         yield f"| `{node_of(node, area, name)}` | {_meaning(area, name)} |"
-
-
-def node_of(node: str, area: Area, field: str) -> str:
-    """The id of a value's node."""
-    return node.replace("{block}", area.of or area.title).replace("{field}", field)
 
 
 def _meaning(area: Area, name: str) -> str:

@@ -174,6 +174,15 @@ class OutputTable(Table):
         """The pin of ``encoder``."""
         return None if self.encoder is None else _pin_read("encoder", self.encoder)
 
+    def pins(self) -> dict[str, Pin]:
+        """The pins that it uses, by their keys."""
+        where, found = self.where, {"encoder": self.encoder_pin, "confirm": self.confirming_pin}
+        if where.pin is not None:
+            found["target"] = where.pin
+            if self.alive is not None:
+                found["alive"] = Pin(where.pin.chip, self.alive)
+        return {key: pin for key, pin in found.items() if pin is not None}
+
     @property
     def at_ejector(self) -> bool:
         """Whether a result is shown only when its part has come to the ejector."""
@@ -209,6 +218,8 @@ class OutputTable(Table):
                 raise ValueError("delay_ms or encoder and delay_edges, not both")
             if self.confirm == "count":
                 raise ValueError('confirm = "count" wants a controller; name a pin')
+        if self.of == ():
+            raise ValueError("of names no block: name one, or leave of out")
         if self.of is not None and len(set(self.of)) != len(self.of):
             raise ValueError(f"of names a block twice: {', '.join(self.of)}")
         if self.confirm_after_ms >= self.confirm_within_ms:

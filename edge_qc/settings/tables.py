@@ -10,7 +10,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator, model_vali
 from edge_qc.settings.fields import Host, NonEmpty, Port, Seconds, Table, TopicLevel, password_in
 from edge_qc.settings.outputs import PART, OutputTable
 from edge_qc.settings.source import Source
-from edge_qc.settings.triggering import Triggering, triggering
+from edge_qc.settings.triggering import Pin, Triggering, check_pins, triggering
 
 
 class StationTable(Table):
@@ -243,6 +243,19 @@ class Settings(Table):
                     f"camera {camera.name}: trigger = {camera.trigger!r}, and there is no "
                     f"[[output]] {named!r} with a controller"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pins_differ(self) -> Settings:
+        triggers: dict[Pin, str] = {}
+        for camera in self.camera:
+            if camera.triggering.pin is not None:
+                # One edge may fire several cameras: a pin that is watched once.
+                triggers.setdefault(camera.triggering.pin, f"camera {camera.name}: trigger")
+        used = [(whose, pin) for pin, whose in triggers.items()]
+        for output in self.output:
+            used += [(f"output {output.name}: {key}", pin) for key, pin in output.pins().items()]
+        check_pins(used)
         return self
 
     def blocks_of(self, output: OutputTable) -> tuple[str, ...]:

@@ -12,8 +12,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -128,6 +129,19 @@ def pin_of(key: str, rest: str) -> Pin:
         float(known.get("debounce_ms", "1")),
         known.get("bias", "as-is"),  # type: ignore[arg-type]
     )
+
+
+def check_pins(used: Iterable[tuple[str, Pin]]) -> None:
+    """Raises ValueError if two uses, each by its name, are of one pin."""
+    users: dict[tuple[str, str], str] = {}
+    for whose, pin in used:
+        # A chip may have several names, which are links.
+        other = users.setdefault((os.path.realpath(pin.chip), str(pin.line)), whose)
+        if other != whose:
+            raise ValueError(
+                f"{other} and {whose} use one pin, {pin}. Give each a pin of its own; cameras may "
+                "share a trigger's, with the same options"
+            )
 
 
 _OPTIONS = {

@@ -15,8 +15,7 @@ pytest.importorskip("asyncua", reason="needs asyncua: pip install '.[opcua]'")
 
 from asyncua import Server, ua
 
-from edge_qc.output.layout import COILS, RegisterMap, register_map
-from edge_qc.output.page import node_of
+from edge_qc.output.layout import COILS, RegisterMap, node_of, register_map
 from edge_qc.settings import OutputTable
 from tests.rig.brokers import free_port
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_qc.errors import SettingsError
+from edge_qc.output import Outputs
 from edge_qc.output.block import MEANING, Block
 from edge_qc.output.layout import (
     COILS,
@@ -21,6 +23,7 @@ from edge_qc.output.layout import (
 from edge_qc.output.page import page
 from edge_qc.output.result import id_number, label_number
 from edge_qc.settings import OutputTable
+from tests.rig.stations import settings_in
 
 
 def table(**keys: Any) -> OutputTable:
@@ -65,6 +68,59 @@ def test_overlaps_are_refused_with_both_names(keys: dict[str, Any], said: str | 
     with pytest.raises(SettingsError) as error:
         register_map(table(**keys), ("north", "part"), triggers=True)
     assert said in str(error.value)
+
+
+def two(folder: Path, first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Two outputs of a station: what ``check`` looks at, and the station's start."""
+    outputs = [
+        {"name": name, "target": "modbus://h", "deadline_ms": 80, **keys}
+        for name, keys in (("a", first), ("b", second))
+    ]
+    Outputs(settings_in(folder, output=outputs), lambda *event: None).close()
+
+
+PART, HAND = {"of": ["part"]}, {"of": ["hand"]}
+NODES = {"target": "opcua://h"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (
+            PART,
+            HAND,
+            "modbus://h:502, unit 1: block part of output a (registers 0 to 43) and block ",
+        ),
+        (PART, {**HAND, "register": 44}, "(coils 0 to 2) and block hand of output b (from 0 on)"),
+        (PART, {**HAND, "register": 30, "coil": 3, "target": "modbus://H:502/"}, "begin at 44 or"),
+        (NODES, {**NODES, **PART}, "=edge-qc.part.heartbeat would be heartbeat of block part of o"),
+        (NODES, {**NODES, "target": "opcua://h:4840/path"}, "opcua://h:4840: ns=2;s=edge-qc.hand."),
+    ],
+)
+def test_two_outputs_at_one_controller_have_nothing_in_common(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], said: str
+) -> None:
+    """Or a camera's GOOD would set the coil that lets the part pass."""
+    with pytest.raises(SettingsError) as error:
+        two(tmp_path, first, second)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (PART, {**HAND, "register": 44, "coil": 3}),
+        (PART, {**HAND, "unit": 2}),
+        (PART, {**HAND, "target": "modbus://other"}),
+        (PART, {**HAND, "target": "modbus://h:503"}),
+        ({**NODES, **PART}, {**NODES, **HAND}),
+        (NODES, {**NODES, "node": "ns=2;s=line-2.{block}.{field}"}),
+    ],
+)
+def test_two_outputs_that_are_apart_may_be(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    two(tmp_path, first, second)
 
 
 @pytest.mark.parametrize("word_order", ["big", "little"])

@@ -67,6 +67,7 @@ PIN = 'target = "gpio:/dev/gpiochip0/27"\ndeadline_ms = 80\n'
         (OPCUA + "pulse_ms = 3", "pulse_ms belongs to gpio, and this is opcua"),
         (OPCUA + 'node = "ns=2;s=x"', "node needs {block} and {field} in it"),
         (OPCUA + 'security_policy = "Basic256Sha256"', "needs cert_file, key_file and server_cert"),
+        (OPCUA + "of = []", "of names no block: name one, or leave of out"),
         (PIN + 'of = ["north", "part"]', "a pin shows one block, of has 2"),
         (PIN + "delay_ms = 20", "delay_ms 20 is shorter than deadline_ms 80"),
         (PIN + 'confirm = "count"', "wants a controller"),
@@ -79,6 +80,41 @@ def test_what_cannot_be_is_said(tmp_path: Path, output: str, said: str) -> None:
         read(tmp_path, f'[[output]]\nname = "plc"\n{output}\n')
     assert said in str(error.value)
     assert "secret" not in str(error.value)
+
+
+GATE = f'[[output]]\nname = "gate"\n{PIN}'
+BELT = 'encoder = "gpio:/dev/gpiochip0/5"\ndelay_edges = 240\n'
+OTHER = '[[output]]\nname = "two"\ntarget = "gpio:/dev/gpiochip0/{}"\ndeadline_ms = 80\n'
+
+
+@pytest.mark.parametrize(
+    ("output", "camera", "said"),
+    [
+        (GATE + "alive = 27", "", "output gate: target and output gate: alive use one pin, /dev/"),
+        (GATE + 'alive = "27"', "", "gate: alive use one pin"),
+        (GATE + 'confirm = "gpio:/dev/gpiochip0/27"', "", "gate: confirm and output gate: target"),
+        (GATE + OTHER.format(27), "", "output gate: target and output two: target use one pin"),
+        (GATE + BELT + OTHER.format(5), "", "output gate: encoder and output two: target"),
+        (GATE, 'trigger = "gpio:/dev/gpiochip0/27"', "camera north: trigger and output gate: targ"),
+    ],
+)
+def test_a_pin_is_used_once(tmp_path: Path, output: str, camera: str, said: str) -> None:
+    """Else a heartbeat could drive an ejector to PASS, or one holds the pin and the other waits."""
+    with pytest.raises(SettingsError) as error:
+        read(tmp_path, output + "\n", camera)
+    assert said in str(error.value)
+
+
+def test_cameras_may_share_a_triggers_pin_and_pins_of_two_chips_have_one_number(
+    tmp_path: Path,
+) -> None:
+    trigger = 'trigger = "gpio:/dev/gpiochip0/17{}"\n'
+    second = '[[camera]]\nname = "south"\nsource = "file:///y/"\ndie = "Die02"\n'
+    there = GATE + "alive = 22\n" + OTHER.format(5).replace("chip0", "chip1") + BELT
+    there = there.replace("gpiochip0/5", "gpiochip0/22").replace('chip0/22"', 'chip2/22"')
+    read(tmp_path, there, trigger.format("") + second + trigger.format(""))
+    with pytest.raises(SettingsError, match="camera north: trigger and camera south: trigger"):
+        read(tmp_path, there, trigger.format("") + second + trigger.format("?edge=falling"))
 
 
 def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
