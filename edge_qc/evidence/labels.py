@@ -1,4 +1,7 @@
-"""Labels by people: only added, never changed; the last one of a verdict counts.
+"""Labels by people: only added, never changed; the last one of a verdict counts, by its time.
+
+Each is given a time behind that of the one before, so that a clock that is set back does not make
+it count for less.
 
 There is one store, whichever command writes: the plant's records where a database is named
 (``plant.recorder.labels.RecordedLabels``), else ``labels.jsonl`` beside the images (``Labels``,
@@ -16,9 +19,9 @@ import json
 import os
 import threading
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Protocol
 
@@ -83,29 +86,73 @@ def _written(time: datetime) -> str:
     return known.astimezone(timezone.utc).isoformat(timespec="milliseconds")
 
 
+def behind(given: Label, last: datetime | None) -> Label:
+    """A label given now, with a time behind that of its verdict's last one."""
+    if last is None or datetime.fromisoformat(given.time) > last:
+        return given
+    try:
+        return replace(given, time=_written(last + timedelta(milliseconds=1)))
+    except OverflowError:
+        return given
+
+
 class Labels:
     """The labels of the images below ``folder``, in a file."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / LABELS_FILE
         self._lock = threading.Lock()
+        self._last: dict[str, str] = {}
+        self._read_bytes = 0
 
     def add(self, verdict_id: str, label: str, said: str, who: str, note: str = "") -> Label:
         """See ``LabelStore``."""
-        return self.append(new_label(verdict_id, label, said, who, note))
+        return self._add(new_label(verdict_id, label, said, who, note))
 
     def withdraw(self, verdict_id: str, who: str) -> None:
         """See ``LabelStore``."""
-        self.append(withdrawal(verdict_id, who))
+        self._add(withdrawal(verdict_id, who))
 
     def append(self, given: Label) -> Label:
-        """Write one label; durable when this returns. Raises DataError if the disk fails."""
+        """Write one label as it is; durable when this returns. Raises DataError if the disk
+        fails."""
+        with self._lock:
+            self._write(given)
+        return given
+
+    def _add(self, given: Label) -> Label:
+        with self._lock:
+            self._read_new()
+            last = self._last.get(given.verdict_id)
+            given = behind(given, None if last is None else datetime.fromisoformat(last))
+            self._write(given)
+        return given
+
+    def _read_new(self) -> None:
+        """Note the last time of each verdict's labels, from what the file has gained: other
+        programs write it too."""
+        try:
+            with open(self.file, "rb") as stream:
+                if os.fstat(stream.fileno()).st_size < self._read_bytes:
+                    self._last, self._read_bytes = {}, 0
+                stream.seek(self._read_bytes)
+                gained = stream.read()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise DataError(f"labels {self.file}: {error}") from error
+        whole = gained[: gained.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        for label in _labels_in(whole.decode("utf-8-sig", "replace").split("\n")):
+            self._last[label.verdict_id] = max(label.time, self._last.get(label.verdict_id, ""))
+
+    def _write(self, given: Label) -> None:
         fields = asdict(given)
         if not given.note:
             del fields["note"]
         line = json.dumps(fields, ensure_ascii=False) + "\n"
         try:
-            with self._lock, open(self.file, "a+b") as stream:
+            with open(self.file, "a+b") as stream:
                 # A power cut may have left an incomplete line.
                 if stream.tell() and not self._ends_whole(stream.fileno(), stream.tell()):
                     line = "\n" + line
@@ -114,7 +161,6 @@ class Labels:
                 os.fsync(stream.fileno())
         except OSError as error:
             raise DataError(f"labels {self.file}: {error}") from error
-        return given
 
     @staticmethod
     def _ends_whole(fd: int, size: int) -> bool:
@@ -124,24 +170,33 @@ class Labels:
         """All labels in order; a line that is no whole label is skipped. Raises DataError if the
         file cannot be read."""
         try:
-            lines = self.file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+            text = self.file.read_text(encoding="utf-8-sig", errors="replace")
         except FileNotFoundError:
             return
         except OSError as error:
             raise DataError(f"labels {self.file}: {error}") from error
-        for line in lines:
-            try:
-                label = Label(**json.loads(line))
-                time = datetime.fromisoformat(label.time.replace("Z", "+00:00"))
-                told = replace(label, label=_composed(label.label), time=_written(time))
-            except (ValueError, TypeError, AttributeError):
-                continue
-            yield told
+        # Not splitlines: a note may hold a line separator of Unicode, which JSON leaves as it is.
+        yield from _labels_in(text.split("\n"))
 
     def latest(self) -> Mapping[str, Label]:
         """See ``LabelStore``."""
-        last = {label.verdict_id: label for label in self.history()}
+        last: dict[str, Label] = {}
+        for label in self.history():
+            if label.verdict_id not in last or label.time >= last[label.verdict_id].time:
+                last[label.verdict_id] = label
         return {key: label for key, label in last.items() if label.label != WITHDRAWN}
+
+
+def _labels_in(lines: Iterable[str]) -> Iterator[Label]:
+    for line in lines:
+        try:
+            label = Label(**json.loads(line))
+            time = datetime.fromisoformat(label.time.replace("Z", "+00:00"))
+            told = replace(label, label=_composed(label.label), time=_written(time))
+        except (ValueError, TypeError, AttributeError, OverflowError):
+            continue
+        if all(isinstance(text, str) for text in asdict(told).values()):
+            yield told
 
 
 def _composed(name: str) -> str:

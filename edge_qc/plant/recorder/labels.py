@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Subquery, func, select
 
 from edge_qc.errors import UsageError
 from edge_qc.evidence import UNUSABLE, Label, Labels
-from edge_qc.evidence.labels import WITHDRAWN, new_label, withdrawal
+from edge_qc.evidence.labels import WITHDRAWN, behind, new_label, withdrawal
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc.plant.recorder.database import wrapped
 from edge_qc.plant.recorder.tables import label, verdict
@@ -64,7 +64,9 @@ class RecordedLabels:
             return {row.verdict_id: _label(row) for row in rows}
 
     def _add(self, given: Label) -> Label:
-        take_in(self._engine, [given])
+        with wrapped(self._engine), self._engine.begin() as db:
+            given = behind(given, _last_time(db, given.verdict_id))
+            add_new(db, given, "review")
         if self._beside is not None:
             self._beside.append(given)
         return given
@@ -90,6 +92,12 @@ def add_new(db: Connection, one: Label, via: str) -> bool:
         return False
     _insert(db, one, via, time)
     return True
+
+
+def _last_time(db: Connection, verdict_id: str) -> datetime | None:
+    query = select(func.max(label.c.time)).where(label.c.verdict_id == verdict_id)
+    found: datetime | None = db.execute(query).scalar_one()
+    return found
 
 
 def _insert(db: Connection, one: Label, via: str, time: datetime) -> None:
@@ -135,7 +143,9 @@ def add_labels(
             if found is None:
                 raise UsageError(f"verdict {verdict_id!r} is not recorded")
             taken = _known(truth, found.payload)
-            given = new_label(verdict_id, taken, found.label, by, note)
+            given = behind(
+                new_label(verdict_id, taken, found.label, by, note), _last_time(db, verdict_id)
+            )
             _insert(db, given, via, datetime.fromisoformat(given.time))
     return taken
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from edge_qc.errors import DataError, UsageError
-from edge_qc.evidence import UNUSABLE, Labels, Store
+from edge_qc.evidence import UNUSABLE, Label, Labels, Store
 from edge_qc.evidence.dataset import export_dataset
 from edge_qc.evidence.page import Desk
 from edge_qc.evidence.pictures import heat_picture
@@ -130,8 +130,34 @@ def test_a_line_without_a_time_is_no_label_and_hides_no_other(tmp_path: Path) ->
     with labels.file.open("a") as stream:
         for number, time in enumerate(("yesterday", None, "2026-03-01T12:00:00Z")):
             stream.write(json.dumps({**line, "verdict_id": f"b{number}", "time": time}) + "\n")
+        stream.write(json.dumps({**line, "time": "9999-12-31T23:59:59-05:00"}) + "\n")
+        stream.write(json.dumps({**line, "verdict_id": ["c"]}) + "\n")
     assert set(labels.latest()) == {"a", "b2"}
     assert labels.latest()["b2"].time == "2026-03-01T12:00:00.000+00:00"
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\r\n"])
+def test_a_note_of_several_lines_loses_no_label(tmp_path: Path, separator: str) -> None:
+    note = separator.join(("scratch", "bench 3"))
+    Labels(tmp_path).add("a", "Missing", "GOOD", "anna", note)
+    assert Labels(tmp_path).latest()["a"].note == note
+
+
+def test_the_last_label_counts_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    """Also for another program that writes the same file."""
+    labels, other = Labels(tmp_path), Labels(tmp_path)
+    labels.add("b", "GOOD", "GOOD", "anna")
+    other.append(Label("a", "Missing", "GOOD", "anna", "2099-03-01T12:00:00.000+00:00"))
+    for who, label in (("bert", "GOOD"), ("anna", "Missing"), ("bert", "GOOD")):
+        labels.add("a", label, "GOOD", who)
+    assert Labels(tmp_path).latest()["a"].who == "bert"
+    times = [one.time for one in labels.history() if one.verdict_id == "a"]
+    assert times == sorted(set(times))
+    other.withdraw("a", "carl")
+    assert set(labels.latest()) == {"b"}
+    # A label of before that came late counts in the records by its time, and so here.
+    other.append(Label("a", "Missing", "GOOD", "anna", "2026-03-01T12:00:00.000+00:00"))
+    assert set(labels.latest()) == {"b"}
 
 
 def test_two_spellings_of_one_label_are_one(store: Store) -> None:

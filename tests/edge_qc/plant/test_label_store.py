@@ -83,6 +83,21 @@ def test_labels_of_a_file_are_taken_in_once_and_count_by_their_time(
     assert kept[KEYS[1]].who == "bob"
 
 
+def test_the_last_label_counts_though_the_clock_was_set_back(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    """In the records and in the file beside the images, whichever command gives it."""
+    ahead = "2099-03-01T12:00:00.000+00:00"
+    take_in(engine, [Label(key, "Missing", "GOOD", "ann", ahead) for key in KEYS[:3]])
+    add_labels(engine, [KEYS[0]], "GOOD", by="bob")
+    both = RecordedLabels(engine, Labels(tmp_path))
+    both.add(KEYS[1], "GOOD", "GOOD", "bob")
+    both.withdraw(KEYS[2], "bob")
+    assert escaped(engine) == {}
+    assert {key: one.label for key, one in Labels(tmp_path).latest().items()} == {KEYS[1]: "GOOD"}
+    assert take_in(engine, Labels(tmp_path).history()) == 0
+
+
 def test_a_label_taken_back_counts_no_more(engine: sa.Engine, tmp_path: Path) -> None:
     for store in (RecordedLabels(engine), Labels(tmp_path)):
         store.add(KEYS[0], "Missing", "GOOD", "ann")
