@@ -38,9 +38,10 @@ _FRESH_S = 0.05
 
 
 class Heartbeat:
-    """state: the station's state. troubles: by name, what makes the station DEGRADED while it is
-    listed here; any thread may change it, all else belongs to the loop. picture_of: returns a
-    camera's process monitoring figures. tell: also receives the figures; must return at once."""
+    """state, why: the station's state, and its reason in words. troubles: by name, what makes the
+    station DEGRADED while it is listed here; any thread may change it, all else belongs to the
+    loop. picture_of: returns a camera's process monitoring figures. tell: also receives the
+    figures; must return at once."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Heartbeat:
         self.troubles: dict[str, str] = {}
         self.picture_of: Callable[[str], Mapping[str, float]] = lambda camera: {}
         self.tell: Callable[[HealthContent], None] = lambda figures: None
-        self._why = ""
+        self.why = ""
         self._cameras, self._outbox, self._publisher = cameras, outbox, publisher
         self._health, self._every_s, self._evidence = health, every_s, evidence
         self._outputs = outputs
@@ -75,13 +76,13 @@ class Heartbeat:
         if now_s - self._looked_s < _FRESH_S and seen == self._looked:
             return
         self._looked_s, self._looked = now_s, seen
-        before = self.state, self._why
-        self.state, self._why = next_state(self.state, self._situation(failure, stopping))
+        before = self.state, self.why
+        self.state, self.why = next_state(self.state, self._situation(failure, stopping))
         if self._outputs is not None:
             self._outputs.station(self.state)
-        if (self.state, self._why) != before:
-            self._publisher.state(self.state, self._why)
-            log.info("%s: %s", self.state.value, self._why)
+        if (self.state, self.why) != before:
+            self._publisher.state(self.state, self.why)
+            log.info("%s: %s", self.state.value, self.why)
         if now_s - self._told_s >= self._every_s:
             figures = self._figures(queue, now_s)
             self._told_s = now_s
@@ -91,7 +92,7 @@ class Heartbeat:
     def name_bundle(self, bundle: Bundle) -> None:
         """Publish which bundle judges from now on."""
         self._publisher.bundle = BundleRef(id=bundle.id, version=bundle.manifest.version)
-        self._publisher.state(self.state, self._why)
+        self._publisher.state(self.state, self.why)
 
     def _situation(self, failure: str | None, stopping: bool) -> Situation:
         status = self._outbox.status()

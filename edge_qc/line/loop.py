@@ -103,6 +103,11 @@ class Line:
         return self._heartbeat.state
 
     @property
+    def why(self) -> str:
+        """The reason for the state, in words."""
+        return self._heartbeat.why
+
+    @property
     def troubles(self) -> dict[str, str]:
         """By name, what makes the station DEGRADED while it is listed here."""
         return self._heartbeat.troubles

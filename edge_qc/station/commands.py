@@ -51,7 +51,7 @@ class Commands:
             self._reply(request_id_of(payload), "refused", detail=str(error))
             return
         if request.command == "status":
-            self._reply(request.request_id, "done", detail="; ".join(self._line.troubles.values()))
+            self._reply(request.request_id, "done", detail=self._line.why)
             return
         # On its own thread: a part may take minutes to come, and the next command may be
         # ``status``.

@@ -2,8 +2,8 @@
 recorded verdicts.
 
 It may be good or have a known defect. Its verdicts are published like any other; here they are only
-compared, and the result is an event. A failed check makes the station DEGRADED until one passes;
-people decide whether the line goes on.
+compared, and the result is an event. A failed check makes the station DEGRADED until one passes,
+also after a restart; people decide whether the line goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from edge_qc.system.control import Conversation
 from edge_qc.system.whole_file import write_whole
 
 log = logging.getLogger(__name__)
+
+_UNREADABLE = "golden parts"
 
 
 class CheckRequest(BaseModel):
@@ -53,12 +56,15 @@ class Expected(BaseModel):
 
 
 class GoldenParts:
-    """Stores expected results in a file and checks parts against them."""
+    """Stores expected results in a file, with which parts failed, and checks parts against them."""
 
     def __init__(self, file: Path, line: Line, outbox: Outbox, dies: frozenset[str]) -> None:
-        """dies: those that a complete part shows."""
+        """dies: those that a complete part shows. Failures before the last restart stand again."""
         self._file, self._line, self._outbox, self._dies = file, line, outbox, dies
         self._one = threading.Lock()
+        with suppress(DataError):
+            for name in self._read():
+                self._stand(name, self._failure(name))
 
     def check(self, talk: Conversation) -> dict[str, Any]:
         """Wait for the part's views and compare or record them. Raises EdgeQCError if no golden
@@ -72,11 +78,11 @@ class GoldenParts:
             raise EdgeQCError("another golden part check is running; wait until it ends")
         try:
             seen = self._collect(talk, request, self._dies if request.record else set(expected))
+            if request.record:
+                return self._record(request.name, seen)
+            return self._compare(request.name, seen, expected)
         finally:
             self._one.release()
-        if request.record:
-            return self._record(request.name, seen)
-        return self._compare(request.name, seen, expected)
 
     def _collect(
         self, talk: Conversation, request: CheckRequest, dies: frozenset[str] | set[str]
@@ -121,19 +127,15 @@ class GoldenParts:
             )
             for die, (_, verdict) in seen.items()
         }
-        document = self._read()
-        document[name] = {
+        part = {
             "recorded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "bundle": self._line.inspection.bundle.id,
             "views": {die: view.model_dump() for die, view in sorted(views.items())},
         }
-        try:
-            write_whole(self._file, (json.dumps(document, indent=2) + "\n").encode())
-        except OSError as error:
-            raise DataError(
-                f"{self._file} cannot be written: {error}. Check that the station's "
-                "user may write there"
-            ) from error
+        # Only a check that passes ends a failure.
+        if (failed := self._failure(name)) is not None:
+            part["failed"] = failed
+        self._write(self._read() | {name: part})
         labels = ", ".join(f"{die} {view.label}" for die, view in sorted(views.items()))
         self._outbox.event("golden-part-recorded", f"{name}: {labels}")
         return {"passed": True, "recorded": True, "views": _rows(seen, views)}
@@ -146,18 +148,43 @@ class GoldenParts:
     ) -> dict[str, Any]:
         rows = _rows(seen, expected)
         wrong = [row for row in rows if not row["as_expected"]]
-        trouble = f"golden part {name}"
+        words = None
         if wrong:
             words = "; ".join(
                 f"{row['die']} is {row['label'] or 'missing'}, expected {row['expected']}"
                 for row in wrong
             )
-            self._line.troubles[trouble] = f"golden part {name} failed: {words}"
+        self._stand(name, words)
+        self._keep(name, words)
+        if words is not None:
             self._outbox.event("golden-part-failed", f"{name}: {words}", severity=Severity.ALARM)
         else:
-            self._line.troubles.pop(trouble, None)
             self._outbox.event("golden-part-passed", f"{name}: {len(rows)} views as recorded")
         return {"passed": not wrong, "recorded": False, "views": rows}
+
+    def _stand(self, name: str, failed: str | None) -> None:
+        """Show that this part failed, and how; None: it did not."""
+        trouble = f"golden part {name}"
+        if failed is None:
+            self._line.troubles.pop(trouble, None)
+        else:
+            self._line.troubles[trouble] = f"{trouble} failed: {failed}"
+
+    def _keep(self, name: str, failed: str | None) -> None:
+        """On disk, for the next start."""
+        try:
+            if failed != self._failure(name):
+                document = self._read()
+                document[name] = document[name] | {"failed": failed}
+                self._write(document)
+        except DataError as error:
+            log.error("golden part %s: the next start will not know this result: %s", name, error)
+
+    def _failure(self, name: str) -> str | None:
+        """How this part failed, if no check has passed since."""
+        part = self._read().get(name)
+        failed = part.get("failed") if isinstance(part, dict) else None
+        return None if failed is None else str(failed)
 
     def _expected(self, name: str) -> dict[str, Expected]:
         found = self._read().get(name)
@@ -173,16 +200,31 @@ class GoldenParts:
             raise DataError(f"{self._file}: {name!r} cannot be read; record it again") from error
 
     def _read(self) -> dict[str, Any]:
+        """The file. Raises DataError if it cannot be read; which parts failed is not known then,
+        and the station is DEGRADED until it can be."""
+        document = {}
         try:
-            document = json.loads(self._file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+            with suppress(FileNotFoundError):
+                document = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise DataError(
+            said = (
                 f"{self._file} cannot be read: {error}. Remove it, and record the golden parts "
                 "again"
-            ) from error
+            )
+            self._line.troubles[_UNREADABLE] = said
+            raise DataError(said) from error
+        self._line.troubles.pop(_UNREADABLE, None)
         return document if isinstance(document, dict) else {}
+
+    def _write(self, document: Mapping[str, Any]) -> None:
+        """Raises DataError."""
+        try:
+            write_whole(self._file, (json.dumps(document, indent=2) + "\n").encode())
+        except OSError as error:
+            raise DataError(
+                f"{self._file} cannot be written: {error}. Check that the station's "
+                "user may write there"
+            ) from error
 
 
 def _rows(

@@ -340,8 +340,8 @@ def test_a_station_that_cannot_keep_images_is_degraded_until_it_can(
         assert camera.started.wait(10)
         camera.give(pictures()[Disposition.PASS])
         wait_until(lambda: line.state is State.DEGRADED)
-        assert "no images are kept" in line._heartbeat._why
-        assert str(in_the_way) in line._heartbeat._why
+        assert "no images are kept" in line.why
+        assert str(in_the_way) in line.why
         in_the_way.unlink()
         camera.give(pictures()[Disposition.REJECT])
         wait_until(lambda: line.state is State.RUNNING)

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from edge_qc.camera import CameraState
 from edge_qc.parts import Disposition
 from edge_qc.publisher.connection.transport import Received
 from edge_qc.publisher.requests import Reply
@@ -74,6 +75,16 @@ def test_the_state_and_a_golden_part(settings: Settings) -> None:
             assert plant.ask(command(command="golden-part"))["passed"] is False
             station.wait_until(lambda: station.line.state is State.DEGRADED)
             assert "golden part" in plant.ask(command(command="status"))["detail"]
+
+
+def test_the_status_says_why(settings: Settings) -> None:
+    """Whatever it is: as the retained state says it, and not golden parts alone."""
+    with running_station(settings) as station:
+        plant = Plant(station)
+        station.camera._state = CameraState.LOST
+        station.wait_until(lambda: station.line.state is State.DEGRADED)
+        reply = plant.ask(command(command="status"))
+        assert (reply["state"], reply["detail"]) == ("DEGRADED", "no picture from hand")
 
 
 _REFUSED = (

@@ -73,6 +73,44 @@ def test_a_shift_with_two_golden_parts(settings: Settings) -> None:
     assert len(labels) == 2, "the verdicts are what they would have been"
 
 
+def test_a_failure_stands_until_a_check_passes_whatever_happens_between(
+    settings: Settings,
+) -> None:
+    """A restart, and another record of the part."""
+    with running_station(settings) as station:
+        with station.feed(PASS):
+            check(settings, record=True)
+        with station.feed(REJECT):
+            assert not check(settings)["passed"]
+    for passes in (False, True):
+        with running_station(settings) as station:
+            station.wait_until(lambda: station.line.state is State.DEGRADED)
+            assert "golden part golden failed: Die01 is " in station.line.why
+            with station.feed(PASS):
+                assert check(settings, record=True)["recorded"]
+                assert station.line.state is State.DEGRADED
+                if passes:
+                    assert check(settings)["passed"]
+                    station.wait_until(lambda: station.line.state is State.RUNNING)
+    with running_station(settings) as station:
+        assert station.line.state is State.RUNNING
+
+
+def test_a_file_that_rotted_makes_the_station_degraded_until_it_is_removed(
+    settings: Settings,
+) -> None:
+    """Nobody knows whether a part had failed."""
+    file = settings.station.state_dir / "golden-parts.json"
+    file.write_text("{")
+    with running_station(settings) as station:
+        station.wait_until(lambda: station.line.state is State.DEGRADED)
+        assert f"{file} cannot be read" in station.line.why
+        file.unlink()
+        with station.feed(PASS):
+            check(settings, record=True)
+            station.wait_until(lambda: station.line.state is State.RUNNING)
+
+
 def test_only_the_named_part_counts(settings: Settings) -> None:
     """On a line that names its parts, the others may go on."""
     with (
