@@ -48,7 +48,7 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
     """Open the line for these settings, ready to run; close everything afterwards.
 
     stop: aborts the build of an engine's plan, which may take minutes. The outbox opens first and
-    the publisher second, so that they can report whatever fails next; an unreachable broker stops
+    the publisher second; whatever fails next is published as FAULT. An unreachable broker stops
     nothing. Raises EdgeQCError if the station cannot run.
     """
     state_dir = settings.station.state_dir
@@ -67,87 +67,96 @@ def open_station(settings: Settings, stop: threading.Event) -> Iterator[Line]:
                 ballast_bytes=settings.outbox.ballast_mb * _MB,
             )
         )
-        control = Control(settings.station.state_dir)
-        stack.callback(control.close)
         publisher = Publisher(
             settings.mqtt, settings.station, outbox, late_s=settings.outbox.late_s
         )
         publisher.start()
         stack.callback(publisher.close)
         publisher.state(State.STARTING, "verifying the bundle")
-        outputs = open_outputs(settings, control, outbox)
-        stack.callback(outputs.close)
-
-        def told(step: BuildStep) -> None:
-            if stop.is_set():
-                raise DeviceError("stopped while building the engine's plan; nothing was judged")
-            publisher.state(State.BUILDING, f"{step.doing}, {step.fraction:.0%}")
-            # Without this systemd mistakes a long build for a start that hangs.
-            notify(f"EXTEND_TIMEOUT_USEC={_BUILD_STEP_S * 1_000_000}", f"STATUS={step.doing}")
-
         try:
-            inspection = first_inspection(settings, outbox, told)
-            first = stack.enter_context(ExitStack())
-            first.callback(inspection.close)
-            check_against_bundle(settings, inspection.bundle)
-            cameras = [
-                Camera(
-                    camera,
-                    dies=inspection.bundle.manifest.dies,
-                    memory=settings.station.state_dir / "watched" / f"{camera.name}.seen",
-                )
-                for camera in settings.camera
-            ]
+            line = _open_line(settings, stop, stack, outbox, publisher)
         except Exception as error:
             publisher.state(State.FAULT, str(error))
             outbox.wait_delivered(settings.line.drain_s)
             raise
-        report = inspection.acceptance
-        log.info(
-            "bundle %s version %d accepted on %s: %d golden views, p50 %.1f ms",
-            inspection.bundle.id[:12],
-            inspection.bundle.manifest.version,
-            report.engine,
-            report.views,
-            report.latency_p50_ms,
-        )
-        publisher.bundle = BundleRef(
-            id=inspection.bundle.id, version=inspection.bundle.manifest.version
-        )
-        publisher.state(State.READY, f"accepted on {report.engine}")
-        evidence = None
-        if settings.evidence.keep:
-            evidence = Evidence(
-                Store(settings.evidence_dir),
-                settings.evidence,
-                tight=lambda: outbox.space() is not Space.OK,
-            )
-            stack.callback(evidence.close)
-        overrules = Overrules(Store(settings.evidence_dir), outbox, state_dir)
-        stack.callback(overrules.close)
-        line = Line(
-            inspection=inspection,
-            cameras=cameras,
-            outbox=outbox,
-            publisher=publisher,
-            settings=settings.line,
-            evidence=evidence,
-            outputs=outputs,
-        )
-        # From here on the line closes the inspection.
-        first.pop_all()
-        stack.callback(line.close)
-        open_triggers(settings, cameras, outbox, publisher, line, outputs)
-        stack.enter_context(open_inputs(outbox, line, outputs))
-        tell_standing_trouble(settings, line)
-        monitor = monitor_pictures(settings, outbox, line)
-        if settings.metrics.textfile is not None:
-            metrics = MetricsFile(settings.metrics.textfile, settings.station)
-            stack.callback(metrics.close)
-            line.tell_figures(metrics.tell)
-        golden = open_commands(settings, control, outbox, line, monitor)
-        Commands(settings.station, outbox, publisher, line, golden)
         yield line
+
+
+def _open_line(
+    settings: Settings,
+    stop: threading.Event,
+    stack: ExitStack,
+    outbox: Outbox,
+    publisher: Publisher,
+) -> Line:
+    """All that may fail once the plant can be told of it. stack: closes what was opened. Raises
+    EdgeQCError."""
+    state_dir = settings.station.state_dir
+    control = Control(state_dir)
+    stack.callback(control.close)
+    outputs = open_outputs(settings, control, outbox)
+    stack.callback(outputs.close)
+
+    def told(step: BuildStep) -> None:
+        if stop.is_set():
+            raise DeviceError("stopped while building the engine's plan; nothing was judged")
+        publisher.state(State.BUILDING, f"{step.doing}, {step.fraction:.0%}")
+        # Without this systemd mistakes a long build for a start that hangs.
+        notify(f"EXTEND_TIMEOUT_USEC={_BUILD_STEP_S * 1_000_000}", f"STATUS={step.doing}")
+
+    inspection = first_inspection(settings, outbox, told)
+    first = stack.enter_context(ExitStack())
+    first.callback(inspection.close)
+    bundle, report = inspection.bundle, inspection.acceptance
+    check_against_bundle(settings, bundle)
+    watched = state_dir / "watched"
+    cameras = [
+        Camera(camera, dies=bundle.manifest.dies, memory=watched / f"{camera.name}.seen")
+        for camera in settings.camera
+    ]
+    log.info(
+        "bundle %s version %d accepted on %s: %d golden views, p50 %.1f ms",
+        bundle.id[:12],
+        bundle.manifest.version,
+        report.engine,
+        report.views,
+        report.latency_p50_ms,
+    )
+    publisher.bundle = BundleRef(id=bundle.id, version=bundle.manifest.version)
+    publisher.state(State.READY, f"accepted on {report.engine}")
+    evidence = None
+    if settings.evidence.keep:
+        evidence = Evidence(
+            Store(settings.evidence_dir),
+            settings.evidence,
+            tight=lambda: outbox.space() is not Space.OK,
+        )
+        stack.callback(evidence.close)
+    overrules = Overrules(Store(settings.evidence_dir), outbox, state_dir)
+    stack.callback(overrules.close)
+    line = Line(
+        inspection=inspection,
+        cameras=cameras,
+        outbox=outbox,
+        publisher=publisher,
+        settings=settings.line,
+        evidence=evidence,
+        outputs=outputs,
+    )
+    # From here on the line closes the inspection.
+    first.pop_all()
+    stack.callback(line.close)
+    open_triggers(settings, cameras, outbox, publisher, line, outputs)
+    stack.enter_context(open_inputs(outbox, line, outputs))
+    tell_standing_trouble(settings, line)
+    monitor = monitor_pictures(settings, outbox, line)
+    if settings.metrics.textfile is not None:
+        metrics = MetricsFile(settings.metrics.textfile, settings.station)
+        stack.callback(metrics.close)
+        line.tell_figures(metrics.tell)
+    golden = open_commands(settings, control, outbox, line, monitor)
+    Commands(settings.station, outbox, publisher, line, golden)
+    return line
 
 
 def open_outputs(settings: Settings, control: Control, outbox: Outbox) -> Outputs:

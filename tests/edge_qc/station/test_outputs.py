@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import cv2
 import pytest
 
+from edge_qc.errors import SettingsError
 from edge_qc.output import map_of
 from edge_qc.output.block import Fault
 from edge_qc.output.latch import FILE, Latch
@@ -22,7 +24,9 @@ from edge_qc.station.opening import open_station
 from edge_qc.system.control import connect
 from edge_qc.system.state import State
 from tests.rig.controllers import ModbusController, modbus_controller
+from tests.rig.fake_broker import FakeBroker
 from tests.rig.lines import messages, pictures
+from tests.rig.publishing import wait_until
 from tests.rig.stations import put_in, running_station, settings_in
 from tests.rig.tiny_bundle import make_bundle
 
@@ -145,6 +149,35 @@ def test_a_person_who_has_looked_ends_an_alarm_that_was_no_fault(
         station.wait_until(
             lambda: "output-acknowledged" in [said["event"] for said in station.said("event")]
         )
+
+
+@pytest.mark.parametrize(
+    ("missing", "more", "said"),
+    [
+        ("pymodbus.client", {}, "the package pymodbus is not installed"),
+        (None, {"confirm": "count", "confirm_register": 3}, "overlap"),
+        ("gpiod", {"confirm": "gpio:/dev/gpiochip0/22"}, "the package gpiod is not installed"),
+    ],
+)
+def test_a_station_that_cannot_open_its_outputs_says_fault_and_why(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    controller: ModbusController,
+    missing: str | None,
+    more: dict[str, Any],
+    said: str,
+) -> None:
+    """To the plant too, which would else read of a stop while it was starting."""
+    if missing is not None:
+        monkeypatch.setitem(sys.modules, missing, None)
+    with FakeBroker() as broker:
+        settings = settings_with(tmp_path, controller, **more)
+        mqtt = settings.mqtt.model_copy(update={"port": broker.address[1]})
+        settings = settings.model_copy(update={"mqtt": mqtt})
+        with pytest.raises(SettingsError, match=said), open_station(settings, threading.Event()):
+            pass
+        wait_until(lambda: any(b'"DEAD"' in state for state in broker.states))
+    assert any(b'"FAULT"' in state and said.encode() in state for state in broker.states)
 
 
 def test_the_controller_triggers_and_its_words_come_back(
