@@ -116,7 +116,8 @@ class Control:
             if time.monotonic() - told_s >= _ALIVE_S:
                 told_s = time.monotonic()
                 for conversation in list(self._active.values()):
-                    conversation.tell(alive=True)
+                    if not conversation.gone:
+                        conversation.tell(alive=True)
 
     def _take(self, datagram: bytes) -> None:
         message = json.loads(datagram)
@@ -170,7 +171,22 @@ class Client:
         self._socket = _bound(folder, name)
         # Root may ask, and the station's user answers.
         os.chmod(_address(folder, name), 0o666)
-        self._socket.settimeout(_SILENCE_S)
+        self._socket.settimeout(_ALIVE_S)
+        self._answers: queue.Queue[bytes] = queue.Queue()
+        self._closing = False
+        self._thread = threading.Thread(target=self._read, name="answers", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        """Take in what the station says while the command is busy, or asks a person: the station
+        takes a command that stops reading for one that died."""
+        while not self._closing:
+            try:
+                self._answers.put(self._socket.recv(_LARGEST))
+            except TimeoutError:
+                continue
+            except OSError:
+                return
 
     def send(self, **fields: Any) -> None:
         """Raises EdgeQCError if the station is gone."""
@@ -187,8 +203,8 @@ class Client:
         station goes silent."""
         while True:
             try:
-                answer = json.loads(self._socket.recv(_LARGEST))
-            except TimeoutError:
+                answer = json.loads(self._answers.get(timeout=_SILENCE_S))
+            except queue.Empty:
                 raise EdgeQCError(
                     f"no answer from the station for {_SILENCE_S:.0f} s. It has probably stopped: "
                     "see journalctl -u edge-qc"
@@ -211,6 +227,11 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing = True
+        # Wakes the reader; where a station that starts has cleared the folder, its timeout does.
+        with contextlib.suppress(OSError):
+            self._socket.sendto(b"", _address(self._folder, self._name))
+        self._thread.join()
         with contextlib.suppress(OSError):
             os.unlink(self._name, dir_fd=self._folder)
         self._socket.close()

@@ -76,7 +76,14 @@ class Changeover:
                 answer["shadow"] = self._shadow(candidate, talk, request)
                 talk.tell(ask="switch", shadow=answer["shadow"])
                 heard = talk.listen(_ANSWER_S)
-                if heard is None or heard.get("command") != "switch":
+                if heard is None and talk.gone:
+                    raise EdgeQCError("not switched: the install command has ended")
+                if heard is None:
+                    raise EdgeQCError(
+                        f"not switched: nobody answered within {_ANSWER_S:.0f} s; the old bundle "
+                        "continues to judge. Run the command again"
+                    )
+                if heard.get("command") != "switch":
                     raise EdgeQCError("not switched: the old bundle continues to judge")
             slots.switch(request.slot)
             return answer | self._take_over(candidate, slots, "bundle-accepted")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,34 @@ def test_what_is_no_request_hurts_nothing(control: Control, state_dir: Path) -> 
             sender.sendto(rubbish, f"/proc/self/fd/{folder}/control")
     os.close(folder)
     assert said(state_dir, command="ping") == [{"pong": True, "final": True}]
+
+
+def test_a_person_may_think_for_longer_than_the_stations_words_have_room(
+    control: Control, state_dir: Path
+) -> None:
+    """Its signs of life would fill a socket that nobody reads, and the command would count as
+    one that died."""
+
+    told = threading.Event()
+
+    def ask(talk: Conversation) -> dict[str, Any]:
+        talk.tell(ask=True)
+        for _ in range(1000):
+            if not talk.gone:
+                talk.tell(alive=True)
+        told.set()
+        heard = talk.listen(20)
+        return {"heard": heard is not None, "gone": talk.gone}
+
+    control.on("ask", ask)
+    client = connect(state_dir, command="ask")
+    assert client is not None
+    with client:
+        answers = client.answers()
+        assert next(answers) == {"ask": True}
+        assert told.wait(20)
+        client.send(answer=True)
+        assert list(answers) == [{"heard": True, "gone": False, "final": True}]
 
 
 def test_one_that_left_is_noticed(control: Control, state_dir: Path) -> None:
