@@ -98,18 +98,17 @@ def command(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     sender = Sender(urls)
-    subscription = Subscription(
-        mqtt,
-        [f"{root}/{level}" for level in levels],
-        session=session,
-        session_s=_SESSION_S,
-    )
+
+    def connect() -> Subscription:
+        filters = [f"{root}/{level}" for level in levels]
+        return Subscription(mqtt, filters, session=session, session_s=_SESSION_S)
+
     try:
         where = f"{mqtt.host}:{mqtt.port}"
         click.echo(f"watching {root} of {where} for {len(urls)} targets", err=True)
+        # Ready also while the broker is away: that is something to notice.
         notify("READY=1")
         conditions = Conditions(after_s, yield_below, views, recall(memory))
-        watch(subscription, where, conditions, sender.send, stop, memory)
+        watch(connect, where, conditions, sender.send, stop, memory)
     finally:
-        subscription.close()
         sender.close()

@@ -29,6 +29,8 @@ _ENDS = {
 _EVENTS = {*OUT_OF_CONTROL, "output-unconfirmed", "output-fault"}
 _STATES = (State.DEAD.value, State.FAULT.value)
 AWAY, YIELD = "broker-away", "yield"
+_LONGEST = 400
+"""Characters of what a station says, before the advice: some services refuse a long text."""
 _MOST_ENDS = 4096
 """Ends that are remembered, so that invented names take no memory."""
 
@@ -196,7 +198,8 @@ class Conditions:
             self._end(key)
 
     def _begin(self, key: Key, text: str, now_s: float) -> _Open:
-        return self._open.setdefault(key, _Open(text, now_s))
+        short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+        return self._open.setdefault(key, _Open(short, now_s))
 
     def _end(self, key: Key, text: str = "It is over.") -> None:
         one = self._open.pop(key, None)

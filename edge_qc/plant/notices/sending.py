@@ -1,7 +1,8 @@
 """Sends notices by Apprise, which knows webhooks, e-mail and a hundred services by their URLs.
 
 Each target is tried again by itself until it has taken a notice, so that one that is away neither
-loses its notices nor repeats those of others.
+loses its notices nor repeats those of others. A notice that a target refuses, while it takes
+another, is given up.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_qc.errors import PublishError, UsageError
+from edge_qc.errors import PublishError, SettingsError, UsageError
 from edge_qc.extras import how_to_install
 from edge_qc.plant.notices.conditions import Notice
 
@@ -28,25 +29,32 @@ except ImportError as error:
 MOST_WAITING = 1000
 _FIRST_REST_S, _LAST_REST_S = 5.0, 600.0
 _TURN_S = 0.5
+_REFUSALS = 5
+"""After so many, whether it is the target or this notice: another one tells."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Target:
-    """name: for the log; a URL holds passwords."""
+    """name: for the log; a URL holds passwords. refusals: of the notice that waits longest."""
 
     name: str
     service: Any
     waiting: deque[Notice]
     rest_s: float = _FIRST_REST_S
     retry_s: float = 0.0
+    refusals: int = 0
 
 
 def read_targets(file: Path) -> list[str]:
-    """The URLs in a file, one a line; # begins a comment. Raises UsageError if there are none."""
+    """The URLs in a file, one a line; # begins a comment. Raises UsageError if there are none,
+    SettingsError if the file is not UTF-8."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        # The error's own words hold a byte of a password.
+        raise SettingsError(f"--targets-file: {file} is not UTF-8. Save it as UTF-8") from None
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
     urls = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
@@ -102,26 +110,50 @@ class Sender:
     def _try(self, target: _Target) -> bool:
         # Taken first: a full queue drops its oldest when another notice comes meanwhile.
         notice = target.waiting.popleft()
-        kind = apprise.NotifyType.SUCCESS if notice.over else apprise.NotifyType.WARNING
-        try:
-            taken = bool(
-                target.service.notify(body=notice.text, title=notice.title, notify_type=kind)
-            )
-        except Exception:
-            # Whatever a service's plugin raises must not end the others.
-            log.exception("%s: a notice was not sent", target.name)
-            taken = False
+        taken = _takes(target, notice)
+        if not taken:
+            target.refusals += 1
+            taken = target.refusals >= _REFUSALS and self._takes_another(target)
+            if taken:
+                log.error("%s refuses a notice and takes others: given up: %s", target.name,
+                          notice.title)  # fmt: skip
         if taken:
-            target.rest_s = self._first_rest_s
+            target.rest_s, target.refusals = self._first_rest_s, 0
+            return True
+        if len(target.waiting) < MOST_WAITING:
+            target.waiting.appendleft(notice)
         else:
-            if len(target.waiting) < MOST_WAITING:
-                target.waiting.appendleft(notice)
-            else:
-                _tell_lost(target)
-            log.warning("%s does not take notices; %d wait", target.name, len(target.waiting))
-            target.retry_s = time.monotonic() + target.rest_s
-            target.rest_s = min(2 * target.rest_s, _LAST_REST_S)
-        return taken
+            _tell_lost(target)
+        log.warning("%s does not take notices; %d wait", target.name, len(target.waiting))
+        target.retry_s = time.monotonic() + target.rest_s
+        target.rest_s = min(2 * target.rest_s, _LAST_REST_S)
+        return False
+
+    def _takes_another(self, target: _Target) -> bool:
+        """Whether a target takes one that waits behind the first: each time another is tried, since
+        the next may be one that it refuses too."""
+        if not target.waiting:
+            return False
+        place = (target.refusals - _REFUSALS) % len(target.waiting)
+        other = target.waiting[place]
+        if not _takes(target, other):
+            return False
+        # By identity, not place: a full queue may have dropped its oldest meanwhile.
+        for at, one in enumerate(target.waiting):
+            if one is other:
+                del target.waiting[at]
+                break
+        return True
+
+
+def _takes(target: _Target, notice: Notice) -> bool:
+    kind = apprise.NotifyType.SUCCESS if notice.over else apprise.NotifyType.WARNING
+    try:
+        return bool(target.service.notify(body=notice.text, title=notice.title, notify_type=kind))
+    except Exception:
+        # Whatever a service's plugin raises must not end the others.
+        log.exception("%s: a notice was not sent", target.name)
+        return False
 
 
 def _tell_lost(target: _Target) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from edge_qc.errors import PublishError
+from edge_qc.plant.notices import service
 from edge_qc.plant.notices.conditions import Conditions, Notice
 from edge_qc.plant.notices.memory import keep, recall
-from edge_qc.plant.notices.service import watch
 from edge_qc.publisher import Kind, Subscription, read_message
 from edge_qc.settings import MqttTable
 from edge_qc.system.state import STOP_REQUESTED, STOPPED, State
@@ -83,10 +84,13 @@ def test_a_state_is_noticed_once_when_it_lasts_and_once_when_it_is_over() -> Non
 def test_an_event_is_noticed_at_once_and_until_its_end(name: str, end: str) -> None:
     plant = Conditions()
     for _ in range(3):
-        plant.hear(NAME, event(name, "by 4 %", "north"), 0)
+        plant.hear(NAME, event(name, "by 4 % " * 100, "north"), 0)
     (notice,) = plant.due(0)
     assert notice.title == f"s/n: {name.replace('-', ' ')}"
     assert notice.text.startswith("north: by 4 %")
+    # Cut, but not the advice behind it.
+    assert "… " in notice.text
+    assert len(notice.text) <= 500
     plant.hear(NAME, event(end), 1)
     assert [notice.over for notice in plant.due(1)] == [True]
     plant.hear(NAME, event(end), 2)
@@ -228,12 +232,18 @@ def test_a_fault_an_alarm_and_a_planned_stop_over_a_real_broker(
     sent: list[Notice] = []
     stop, memory = threading.Event(), tmp_path / "noticed.json"
     topics = [f"edge-qc/v1/+/+/{level}" for level in ("state", "event", "verdict")]
-    heard = Subscription(
-        MqttTable(host=mosquitto[0], port=mosquitto[1]), topics, session="notify", session_s=60
-    )
+    table = MqttTable(host=mosquitto[0], port=mosquitto[1])
     conditions = Conditions(after_s=0.5)
     thread = threading.Thread(
-        target=watch, args=(heard, "broker", conditions, sent.append, stop, memory)
+        target=service.watch,
+        args=(
+            lambda: Subscription(table, topics, session="notify", session_s=60),
+            "broker",
+            conditions,
+            sent.append,
+            stop,
+            memory,
+        ),
     )
     thread.start()
     try:
@@ -254,5 +264,35 @@ def test_a_fault_an_alarm_and_a_planned_stop_over_a_real_broker(
     finally:
         stop.set()
         thread.join(20)
-        heard.close()
     assert len(sent) == 4
+
+
+@pytest.mark.broker
+def test_a_broker_that_comes_after_the_notifier_is_noticed_and_listened_to(
+    mosquitto: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_RETRY_S", 0.1)
+    sent: list[Notice] = []
+    stop = threading.Event()
+    table = MqttTable(host=mosquitto[0], port=mosquitto[1])
+
+    def connect() -> Subscription:
+        if not sent:
+            raise PublishError("refused")
+        return Subscription(table, ["edge-qc/v1/+/+/event"], session="notify", session_s=60)
+
+    thread = threading.Thread(
+        target=service.watch, args=(connect, "b:1883", Conditions(after_s=0.5), sent.append, stop)
+    )
+    thread.start()
+    away = "no connection to the broker; states unknown"
+    try:
+        wait_until(lambda: titles(sent) == [f"b:1883: {away}", f"b:1883: over: {away}"])
+        with open_outbox(tmp_path) as outbox:
+            publisher = open_publisher(outbox, tmp_path, mosquitto)
+            outbox.event("camera-moved", "by 4 %", camera="north").result(10)
+            wait_until(lambda: titles(sent[2:]) == [f"{NAME}: camera moved"])
+            publisher.close()
+    finally:
+        stop.set()
+        thread.join(20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socketserver
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,25 +16,31 @@ import pytest
 from click.testing import CliRunner
 
 from edge_qc.cli.notify import command as notify
-from edge_qc.errors import UsageError
+from edge_qc.errors import SettingsError, UsageError
 from edge_qc.plant.notices.conditions import Notice
 from tests.rig.brokers import free_port
 from tests.rig.publishing import wait_until
+from tests.rig.trained import EDGE_QC
 
 
 @contextmanager
-def webhook(fails: int = 0) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """A web server that takes JSON, after it has failed some times."""
+def webhook(
+    fails: int = 0, refuses: str | None = None
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """A web server that takes JSON, after it has failed some times. refuses: a message that it
+    never takes."""
     taken: list[dict[str, Any]] = []
     left = [fails]
 
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             left[0] -= 1
             status = 503 if left[0] >= 0 else 200
+            if body["message"] == refuses:
+                status = 400
             if status == 200:
-                taken.append(json.loads(body))
+                taken.append(body)
             self.send_response(status)
             self.end_headers()
 
@@ -93,6 +100,44 @@ def test_a_webhook_that_is_away_gets_its_notices_later_and_others_get_them_once(
     assert "s/n: DEAD 0" in mails[0]
 
 
+def test_a_notice_that_a_target_refuses_for_good_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("apprise", reason="needs apprise: pip install apprise")
+    from edge_qc.plant.notices.sending import Sender
+
+    with webhook(refuses="odd") as (port, taken):
+        sender = Sender([f"json://127.0.0.1:{port}/hook"], rest_s=0.01)
+        for number, text in enumerate(("odd", "odd", "plain", "odd", "plain", "plain")):
+            sender.send(Notice(f"s/n: DEAD {number}", text, over=False))
+        wait_until(lambda: sender.waiting == 0)
+        sender.close()
+    assert sorted(one["title"][-1] for one in taken) == ["2", "4", "5"]
+    given_up = [line for line in caplog.messages if "given up" in line]
+    assert [line[-1] for line in given_up] == ["0", "1", "3"]
+    assert "127.0.0.1" not in "".join(given_up)
+
+
+def test_a_broker_that_is_away_at_the_start_is_noticed(tmp_path: Path) -> None:
+    pytest.importorskip("apprise", reason="needs apprise: pip install apprise")
+    targets, memory = tmp_path / "targets", tmp_path / "noticed.json"
+    where = f"127.0.0.1:{free_port()}"
+    with webhook() as (port, taken):
+        targets.write_text(f"json://127.0.0.1:{port}/hook\n")
+        with subprocess.Popen(
+            [*EDGE_QC, "notify", "--broker", f"mqtt://{where}", "--after", "0", "--targets-file",
+             targets, "--memory-file", memory],
+        ) as program:  # fmt: skip
+            try:
+                wait_until(lambda: bool(taken))
+                assert program.poll() is None
+            finally:
+                program.terminate()
+            assert program.wait(20) == 0
+    assert taken[0]["title"] == f"{where}: no connection to the broker; states unknown"
+    assert "refused" in taken[0]["message"]
+
+
 def test_targets_are_tried_by_hand_and_named_without_their_secrets(tmp_path: Path) -> None:
     pytest.importorskip("apprise", reason="needs apprise: pip install apprise")
     targets = tmp_path / "targets"
@@ -106,6 +151,10 @@ def test_targets_are_tried_by_hand_and_named_without_their_secrets(tmp_path: Pat
     failed = CliRunner().invoke(notify, words)
     assert failed.exit_code == 1
     assert "1 of 1 targets did not take the notice" in str(failed.exception)
+    targets.write_bytes("mailtos://user:gehe\xedm@host".encode("latin-1"))
+    wrong = CliRunner().invoke(notify, words)
+    assert isinstance(wrong.exception, SettingsError)
+    assert str(wrong.exception) == f"--targets-file: {targets} is not UTF-8. Save it as UTF-8"
     for text, wanted in (("", "names no target"), ("moon://geheim", "target 1 (moon:…)")):
         targets.write_text(text)
         wrong = CliRunner().invoke(notify, words)
