@@ -29,7 +29,7 @@ def print_map(name: str | None, config: Path) -> None:
     from edge_qc.bundle.slots import bundle_folder
     from edge_qc.bundle.verification import open_bundle
     from edge_qc.errors import BundleError
-    from edge_qc.output import map_of
+    from edge_qc.output import maps_of
     from edge_qc.output.page import page
     from edge_qc.settings import read_settings
 
@@ -40,11 +40,12 @@ def print_map(name: str | None, config: Path) -> None:
     except BundleError as error:
         click.echo(f"labels are not known: {error}", err=True)
         labels = ()
+    maps = {found.table.name: found for found in maps_of(settings)}
     for table in _named(settings, name):
         if table.where.kind == "gpio":
             click.echo(f"output {table.name} is a pin: {table.target}", err=True)
             continue
-        click.echo(page(map_of(settings, table), labels))
+        click.echo(page(maps[table.name], labels))
 
 
 @command.command("test")

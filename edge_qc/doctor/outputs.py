@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from edge_qc.doctor.cameras import pin_finding
 from edge_qc.doctor.finding import NO_SETTINGS, Finding, bad, good, none, note, remedy_of
 from edge_qc.errors import EdgeQCError, SettingsError
-from edge_qc.output import map_of
+from edge_qc.output import maps_of
 from edge_qc.output.connection import check_output, open_connection, open_counters
 from edge_qc.output.latch import FILE, Latch
 from edge_qc.settings import OutputTable, Settings
@@ -44,7 +44,7 @@ def _controller(settings: Settings, table: OutputTable) -> Finding:
     check = f"output {table.name}"
     try:
         check_output(table)
-        found = map_of(settings, table)
+        found = next(found for found in maps_of(settings) if found.table is table)
         connection = open_connection(found)
         try:
             for area in found.blocks:

@@ -89,7 +89,7 @@ def _open_line(
     outbox: Outbox,
     publisher: Publisher,
 ) -> Line:
-    """All that may fail once the plant can be told of it. stack: closes what was opened. Raises
+    """All that may fail once the station can report it. stack: closes what was opened. Raises
     EdgeQCError."""
     state_dir = settings.station.state_dir
     control = Control(state_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,12 @@ from click.testing import CliRunner
 from edge_qc.cli import app
 from edge_qc.doctor import Status
 from edge_qc.doctor.outputs import reach
-from edge_qc.errors import EdgeQCError
+from edge_qc.errors import EdgeQCError, SettingsError
 from edge_qc.output import check_output
 from edge_qc.output.latch import FILE, Latch
 from edge_qc.settings import read_settings
 from tests.rig.controllers import ModbusController, modbus_controller
+from tests.rig.tiny_bundle import make_bundle
 
 
 @pytest.fixture
@@ -62,6 +64,29 @@ def test_the_map_is_printed(config: Path) -> None:
     shown = call("output", "map", "--config", config)
     assert "| 103 | 2 | `counter` |" in shown
     assert "| 1 | `toggle` |" in shown
+
+
+def test_two_outputs_that_overlap_are_refused_by_whatever_looks_at_them(
+    config: Path, tmp_path: Path, controller: ModbusController
+) -> None:
+    """Before a station starts, and before anybody programs a controller by their pages."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.png").touch()
+    text = config.read_text().replace("file:///x/", f"file://{tmp_path}/x")
+    text += f'[bundle]\npath = "{make_bundle(tmp_path / "bundle")}"\n'
+    config.write_text(text)
+    call("check", "--config", config)
+    config.write_text(
+        f'{text}[[output]]\nname = "two"\ntarget = "{controller.target}"\ndeadline_ms = 80\n'
+        'of = ["part"]\nregister = 120\ncoil = 50\n'
+    )
+    said = "block north of output plc .registers 100 to 143. and block part of output two .from 120"
+    for command in (("check",), ("output", "map", "plc")):
+        with pytest.raises(SettingsError, match=said):
+            call(*command, "--config", config)
+    for finding in reach(read_settings(config)):
+        assert finding.status is Status.BAD
+        assert re.search(said, finding.seen)
 
 
 def test_a_pulse_moves_it_with_a_warning_and_not_without_it(

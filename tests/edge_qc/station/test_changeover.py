@@ -162,6 +162,26 @@ def test_a_candidate_that_is_not_wanted_leaves_all_as_it_was(
     assert current(settings) == 2
 
 
+def test_an_answer_that_comes_too_late_is_none(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The station waits for a person for minutes and no longer, and says so."""
+    monkeypatch.setattr(changeover, "_ANSWER_S", 0.2)
+    with running_station(settings) as station, station.feed(PASS):
+
+        def approve(summary: dict[str, Any]) -> bool:
+            station.wait_until(lambda: all(t.name != "command" for t in threading.enumerate()))
+            return True
+
+        with pytest.raises(EdgeQCError, match="not switched: nobody answered within 0 s"):
+            install(
+                settings,
+                make_bundle(tmp_path / "v2", version=2),
+                shadowing=Shadowing(2, 30, approve),
+            )
+    assert current(settings) == 1
+
+
 def test_no_parts_no_switch(settings: Settings, tmp_path: Path) -> None:
     """A line that stands still: said after the time, and nothing changed."""
     with (
