@@ -14,20 +14,18 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, select
 
 from edge_qc.plant.recorder.arrivals import Source
+from edge_qc.plant.recorder.missing import OF_KIND, pruned_of
 from edge_qc.plant.recorder.progress import Progress, Range
 from edge_qc.plant.recorder.tables import (
     bundle,
-    event,
     gap,
-    part,
     set_aside,
     station,
     stream,
-    verdict,
 )
 from edge_qc.publisher import Kind
 
-TABLES = {Kind.VERDICT: verdict, Kind.PART: part, Kind.EVENT: event}
+TABLES = {Kind(kind): table for kind, table in OF_KIND.items()}
 _MOST_STREAMS = 16_384
 """Of five thousand stations; some kilobytes each where numbers are missing, else less than one."""
 
@@ -112,11 +110,12 @@ class Catalogue:
             known = Stream(new, station_id, Progress(), 0)
         else:
             found = db.execute(
-                select(stream.c.stream_id, stream.c.upto).where(
+                select(stream.c.stream_id, stream.c.upto, stream.c.pruned).where(
                     *(stream.c[name] == value for name, value in fields.items())
                 )
             ).one()
-            settled = _progress(db, TABLES[kind], found.stream_id, found.upto)
+            deleted = pruned_of(found.pruned)
+            settled = _progress(db, TABLES[kind], found.stream_id, found.upto, deleted)
             known = Stream(found.stream_id, station_id, settled, found.upto)
         self._streams[key] = known
         return known
@@ -144,16 +143,14 @@ class Catalogue:
         return self._bundles[bundle_id]
 
 
-def _progress(db: Connection, table: Table, stream_id: int, upto: int) -> Progress:
-    """What is settled of a stream, as the tables say."""
-    progress = Progress([(1, upto)] if upto else [])
-    lost: list[Range] = [
-        (first, last)
-        for first, last in db.execute(
-            select(gap.c.first, gap.c.last).where(gap.c.stream_id == stream_id)
-        )
-    ]
-    for first, last in lost:
+def _progress(
+    db: Connection, table: Table, stream_id: int, upto: int, deleted: list[Range]
+) -> Progress:
+    """What is settled of a stream, as the tables say. deleted: what came and was deleted since."""
+    progress = Progress([(1, upto), *deleted] if upto else deleted)
+    for first, last in db.execute(
+        select(gap.c.first, gap.c.last).where(gap.c.stream_id == stream_id)
+    ):
         progress.give_up(first, last)
         progress.lost.add(first, last)
     for held in (table, set_aside):
@@ -161,11 +158,4 @@ def _progress(db: Connection, table: Table, stream_id: int, upto: int) -> Progre
             select(held.c.seq).where(held.c.stream_id == stream_id, held.c.seq > upto)
         ):
             progress.add(seq)
-        for first, last in lost:
-            for (seq,) in db.execute(
-                select(held.c.seq).where(
-                    held.c.stream_id == stream_id, held.c.seq.between(first, last)
-                )
-            ):
-                progress.add(seq)
     return progress

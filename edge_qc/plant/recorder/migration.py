@@ -1,7 +1,8 @@
 """Upgrades a database of an older schema, within the transaction that opens it.
 
 1 to 2: the tally by hours. 2 to 3: state changes in the order in which they were observed, lots and
-serial numbers as columns, and what the station had said beside a person's label.
+serial numbers as columns, and what the station had said beside a person's label. 3 to 4: what of a
+stream came and was deleted; gaps without the numbers that came since.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 
 import sqlalchemy as sa
 
-from edge_qc.plant.recorder import tables
+from edge_qc.plant.recorder import missing, tables
 from edge_qc.plant.recorder.arrivals import plain
 from edge_qc.plant.recorder.tallies import coarser
 
@@ -31,9 +32,12 @@ def upgrade(db: sa.Connection, version: int) -> None:
     """Upgrade from ``version`` to the current schema."""
     if version < 2:
         _add_hours(db)
-    _add_columns(db)
-    _order_states(db)
-    _fill_lots(db)
+    if version < 3:
+        _add_columns(db)
+        _order_states(db)
+        _fill_lots(db)
+    db.execute(sa.text("ALTER TABLE stream ADD COLUMN pruned TEXT"))
+    missing.correct_gaps(db)
     db.execute(tables.records.update().values(schema_version=tables.SCHEMA_VERSION))
 
 

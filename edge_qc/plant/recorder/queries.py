@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, or_, select
 
 from edge_qc.plant.recorder.labels import latest_labels
+from edge_qc.plant.recorder.missing import open_gaps
 from edge_qc.plant.recorder.tables import (
     bundle,
     event,
@@ -83,52 +84,24 @@ def gaps(engine: Engine, where: Where | None = None) -> Answer:
     """Missing numbers by stream. final: the station has reported them lost. where: only its
     station is heeded."""
     rows: list[Row] = []
+    whose = (station.c.site, station.c.name, stream.c.epoch, stream.c.kind)
     with engine.connect() as db:
-        streams = {
-            row.stream_id: (row.site, row.name, row.epoch, row.kind, row.upto)
-            for row in db.execute(
-                select(
-                    stream.c.stream_id,
-                    station.c.site,
-                    station.c.name,
-                    stream.c.epoch,
-                    stream.c.kind,
-                    stream.c.upto,
-                ).join(station)
+        given_up = select(*whose, gap.c.first, gap.c.last).select_from(gap).join(stream)
+        for *of, first, last in db.execute(given_up.join(station)).all():
+            rows.append((*of, first, last, last - first + 1, True))
+        # Few streams have numbers above the acknowledged one; an index finds them.
+        above = (
+            select(table.c.seq).where(
+                table.c.stream_id == stream.c.stream_id, table.c.seq > stream.c.upto
             )
-        }
-        for given_up in db.execute(select(gap.c.stream_id, gap.c.first, gap.c.last)):
-            *whose, kind, _ = streams[given_up.stream_id]
-            table = _TABLES[kind]
-            come = db.execute(
-                select(func.count())
-                .select_from(table)
-                .where(
-                    table.c.stream_id == given_up.stream_id,
-                    table.c.seq.between(given_up.first, given_up.last),
-                )
-            ).scalar_one()
-            missing = given_up.last - given_up.first + 1 - come
-            if missing:
-                rows.append((*whose, kind, given_up.first, given_up.last, missing, True))
-        for kind, table in _TABLES.items():
-            # Few streams have numbers above the acknowledged one; an index finds them.
-            highest = (
-                select(func.max(table.c.seq))
-                .where(table.c.stream_id == stream.c.stream_id)
-                .scalar_subquery()
-            )
-            waiting = select(stream.c.stream_id, stream.c.upto).where(
-                stream.c.kind == kind, highest > stream.c.upto
-            )
-            for number, upto in db.execute(waiting).all():
-                *whose, _ = streams[number]
-                above = select(table.c.seq).where(table.c.stream_id == number, table.c.seq > upto)
-                before = upto
-                for seq in db.execute(above.order_by(table.c.seq)).scalars():
-                    if seq > before + 1:
-                        rows.append((*whose, before + 1, seq - 1, seq - before - 1, False))
-                    before = seq
+            for table in (verdict, part, event)
+        )
+        waiting = select(*whose, stream.c.stream_id, stream.c.upto).join(station)
+        for *of, number, upto in db.execute(
+            waiting.where(or_(stream.c.pruned.is_not(None), *(one.exists() for one in above)))
+        ).all():
+            for first, last in open_gaps(db, number, of[-1], upto):
+                rows.append((*of, first, last, last - first + 1, False))
     columns = ("site", "station", "epoch", "kind", "first", "last", "missing", "final")
     wanted = None if where is None else where.station
     return Answer(columns, sorted(row for row in rows if _is_of(row, wanted)))
@@ -136,6 +109,3 @@ def gaps(engine: Engine, where: Where | None = None) -> Answer:
 
 def _is_of(row: Row, wanted: str | None) -> bool:
     return wanted in (None, row[1], f"{row[0]}/{row[1]}")
-
-
-_TABLES = {"verdict": verdict, "part": part, "event": event}

@@ -31,6 +31,7 @@ from edge_qc.plant.recorder.adding import add_rows, add_up
 from edge_qc.plant.recorder.arrivals import Arrival, Source, columns, label_of
 from edge_qc.plant.recorder.catalogue import TABLES, Catalogue, Stream, StreamKey
 from edge_qc.plant.recorder.labels import add_new, take_in
+from edge_qc.plant.recorder.missing import have_come, note_pruned
 from edge_qc.plant.recorder.observing import record_state
 from edge_qc.plant.recorder.progress import Range
 from edge_qc.plant.recorder.tables import (
@@ -116,7 +117,13 @@ class Store:
             ):
                 key = tuple(table.primary_key)
                 old = select(*key).where(when < before, ~kept).order_by(when).limit(most)
-                gone += db.execute(delete(table).where(tuple_(*key).in_(old))).rowcount
+                these = delete(table).where(tuple_(*key).in_(old))
+                if table is state_change:
+                    gone += db.execute(these).rowcount
+                    continue
+                deleted = db.execute(these.returning(table.c.stream_id, table.c.seq)).all()
+                note_pruned(db, [(stream_id, seq) for stream_id, seq in deleted])
+                gone += len(deleted)
         return gone
 
     def _is_storable(self, one: Arrival) -> bool:
@@ -149,6 +156,7 @@ class Store:
         rows: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in TABLES}
         aside: list[dict[str, Any]] = []
         lost: list[tuple[StreamKey, Range]] = []
+        come: dict[int, list[int]] = {}
         repeated = 0
         for number, one in enumerate(arrivals):
             if one.seq is None:
@@ -164,6 +172,8 @@ class Store:
             if not known.progress.wants(one.seq):
                 repeated += 1
                 continue
+            if one.seq in known.progress.lost:
+                come.setdefault(known.stream_id, []).append(one.seq)
             known.progress.add(one.seq)
             if one.message is None or number in poison:
                 why = one.fault or "the database cannot hold it"
@@ -176,6 +186,7 @@ class Store:
                     stream_id=touched[key].stream_id, first=first, last=last, received=now
                 )
             )
+        have_come(db, come)
         aside += self._add_verdicts(db, rows[Kind.VERDICT], now)
         for kind in (Kind.PART, Kind.EVENT):
             add_rows(db, TABLES[kind], rows[kind], TABLES[kind].c.seq)

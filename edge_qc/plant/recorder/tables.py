@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUCKET_S, HOUR_S, DAY_S = 900, 3_600, 86_400
 """The grain of ``tally``, a quarter of an hour, so that shifts may begin at any of them; those of
 ``tally_hour`` and ``tally_day``, the same counts by hours and days of UTC, for questions about
@@ -74,6 +74,7 @@ stream = Table(
     Column("kind", Text, nullable=False),
     Column("upto", _Count, nullable=False),
     Column("first_received", UtcTime, nullable=False),
+    Column("pruned", Text),
     UniqueConstraint("station_id", "epoch", "kind"),
 )
 

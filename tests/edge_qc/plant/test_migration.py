@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from edge_qc.errors import RecordError
-from edge_qc.plant.recorder import Store, counts, open_database, truths
+from edge_qc.plant.recorder import Store, counts, open_database, queries, truths
 from edge_qc.plant.recorder import tables as t
 from edge_qc.plant.recorder.labels import add_labels
 from edge_qc.plant.recorder.where import Shifts, Where
@@ -57,7 +57,14 @@ def back_to_second_schema(engine: sa.Engine) -> None:
         for table, column in (("verdict", "lot"), ("verdict", "serial"), ("part", "lot"),
                               ("part", "serial"), ("label", "said"), ("label", "via")):  # fmt: skip
             db.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN {column}"))
+        db.execute(sa.text("ALTER TABLE stream DROP COLUMN pruned"))
         db.execute(t.records.update().values(schema_version=2))
+
+
+def back_to_third_schema(engine: sa.Engine) -> None:
+    with engine.begin() as db:
+        db.execute(sa.text("ALTER TABLE stream DROP COLUMN pruned"))
+        db.execute(t.records.update().values(schema_version=3))
 
 
 def told(engine: sa.Engine) -> dict[str, Any]:
@@ -104,6 +111,20 @@ def test_records_of_an_earlier_schema_lose_nothing_and_go_on(database: str, befo
     assert [name for name, _ in told(again)["states"]] == ["STARTING", "RUNNING", "DEGRADED"]
     add_labels(again, ["e1-1"], "GOOD", by="bob")
     assert truths.escapes(again, Where()).rows == []
+    again.dispose()
+
+
+def test_a_number_that_came_before_the_upgrade_is_missing_no_more(database: str) -> None:
+    engine = open_database(database)
+    Store(engine).record(arrived(verdict(1), verdict(6, after=1), verdict(3)))
+    back_to_third_schema(engine)
+    with engine.begin() as db:
+        db.execute(sa.delete(t.gap).where(t.gap.c.first == 4))
+        db.execute(sa.update(t.gap).values(first=2, last=5))
+    engine.dispose()
+    again = open_database(database)
+    Store(again).prune(TIME + timedelta(days=1))
+    assert [row[4:] for row in queries.gaps(again).rows] == [(2, 2, 1, True), (4, 5, 2, True)]
     again.dispose()
 
 

@@ -285,8 +285,33 @@ def test_gaps_are_told_final_and_open(database: str) -> None:
     store.record(arrived(verdict(3)))
     rows = queries.gaps(engine).rows
     assert [row[4:] for row in rows] == [
-        (2, 4, 2, True), (6, 7, 2, False), (9, 11, 3, False)
+        (2, 2, 1, True), (4, 4, 1, True), (6, 7, 2, False), (9, 11, 3, False)
     ]  # fmt: skip
+    engine.dispose()
+
+
+def test_what_came_and_was_deleted_since_is_not_missing(database: str) -> None:
+    """A recorder that joined a stream late, and numbers that a station gave up and sent later."""
+    engine = open_database(database)
+    store = Store(engine)
+    store.record(arrived(*(verdict(n) for n in (*range(40, 50), *range(55, 60)))))
+    store.record(arrived(verdict(64, after=59), verdict(61), verdict(62)))
+    store.record(arrived(verdict(66, verdict_id="e1-40"), verdict(68)))
+    add_labels(engine, ["e1-45"], "Missing", by="ann")
+
+    def missing() -> list[Any]:
+        return [row[4:] for row in queries.gaps(engine).rows]
+
+    before = [(1, 39, 39, False), (50, 54, 5, False), (60, 60, 1, True), (63, 63, 1, True),
+              (65, 65, 1, False), (67, 67, 1, False)]  # fmt: skip
+    assert missing() == before
+    for last in (43, 62, 70):
+        store.prune(TIME + timedelta(seconds=last))
+        assert missing() == before
+    # After a restart of the recorder, what was deleted is known, and what is missing may come.
+    again = Store(engine).record(arrived(verdict(41), verdict(60), verdict(65)))
+    assert (again.new, again.repeated) == (2, 1)
+    assert missing() == [*before[:2], *before[3:4], *before[5:]]
     engine.dispose()
 
 
