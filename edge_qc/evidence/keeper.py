@@ -38,6 +38,8 @@ _QUEUE = 8
 _TURN_S = 5.0
 _PAUSE_S = 60.0
 """The pause after a disk error, which an immediate retry would only repeat."""
+_LEAP_S = 3600.0
+"""A clock that was set by more weighs all images anew."""
 _UNCERTAIN = 0.5
 _MB = 2**20
 
@@ -105,6 +107,9 @@ class Evidence:
         self._cramped = False
         self._refusal: str | None = None
         self._labels_seen = 0
+        self._clock_s = 0.0
+        self._stock: tuple[int, int] | None = None
+        self._stocked = False
         self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
         self._thread.start()
 
@@ -156,17 +161,12 @@ class Evidence:
 
     def _run(self) -> None:
         set_nice(LAST)
-        try:
-            self._take_stock()
-        except (OSError, DataError) as error:
-            self._refused(error)
-        while not (self._stopping.is_set() and self._queue.empty()):
+        offer = None
+        while True:
             try:
-                offer = self._queue.get(timeout=0.2 if self._stopping.is_set() else _TURN_S)
-            except queue.Empty:
-                offer = None
-            try:
-                if _changed_ns(Labels(self._store.folder).file) != self._labels_seen:
+                if self._stock_is_due():
+                    self._take_stock()
+                if self._weights_are_old():
                     self._shelve(self._shelves.exhibits())
                 self._make_room()
                 if offer is not None:
@@ -175,22 +175,44 @@ class Evidence:
                 self._refused(error)
             except Exception:
                 log.exception("an image could not be kept; the verdicts stand")
+            if self._stopping.is_set() and self._queue.empty():
+                return
+            try:
+                offer = self._queue.get(timeout=0.2 if self._stopping.is_set() else _TURN_S)
+            except queue.Empty:
+                offer = None
+
+    def _stock_is_due(self) -> bool:
+        """At the start, until it succeeds, and where another folder came in its place: a share that
+        was mounted late."""
+        if time.monotonic() < self._paused_s:
+            return False
+        return not self._stocked or _place(self._store.folder) != self._stock
+
+    def _weights_are_old(self) -> bool:
+        if not self._stocked or time.monotonic() < self._paused_s:
+            return False
+        changed = _changed_ns(Labels(self._store.folder).file) != self._labels_seen
+        return changed or abs(_clock_s() - self._clock_s) > _LEAP_S
 
     def _take_stock(self) -> None:
+        self._stocked = False
+        place = _place(self._store.folder)
         self._store.sweep()
         self._shelve(list(self._store.exhibits()))
         for surplus in self._shelves.surplus("", 0, self._settings.megabytes * _MB):
             self._store.remove(surplus)
+        self._stock, self._stocked, self._refusal = place, True, None
 
     def _shelve(self, exhibits: Collection[Exhibit]) -> None:
         labels = Labels(self._store.folder)
-        self._labels_seen = _changed_ns(labels.file)
+        self._labels_seen, self._clock_s = _changed_ns(labels.file), _clock_s()
         shelves = Shelves()
-        fill(shelves, exhibits, labels.latest().keys())
+        fill(shelves, exhibits, labels.latest().keys(), time.time())
         self._shelves = shelves
 
     def _keep(self, offer: _Offer) -> None:
-        if self._cramped or time.monotonic() < self._paused_s:
+        if self._cramped or not self._stocked or time.monotonic() < self._paused_s:
             return
         exhibit = self._store.add(
             offer.verdict_id,
@@ -203,7 +225,7 @@ class Evidence:
             distances=offer.distances,
         )
         self._refusal = None
-        self._shelves.put(exhibit)
+        self._shelves.put(exhibit, time.time())
         limit = self._settings.megabytes * _MB
         for surplus in self._shelves.surplus(exhibit.label, self._settings.images_per_label, limit):
             self._store.remove(surplus)
@@ -228,8 +250,10 @@ class Evidence:
 
     def _refused(self, error: Exception) -> None:
         self._failed += 1
-        if time.monotonic() >= self._paused_s:
-            log.warning("evidence: %s; next try in a minute", error)
+        if time.monotonic() < self._paused_s:
+            # A pause that each refusal made longer would never end.
+            return
+        log.warning("evidence: %s; next try in a minute", error)
         self._refusal = f"no images are kept: {error}"
         self._paused_s = time.monotonic() + _PAUSE_S
 
@@ -239,3 +263,16 @@ def _changed_ns(file: Path) -> int:
         return file.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _clock_s() -> float:
+    """How far the clock is from one that nobody sets."""
+    return time.time() - time.monotonic()

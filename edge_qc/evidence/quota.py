@@ -2,7 +2,8 @@
 
 An image's value is its doubt, halved for each week of age: uncertain images stay longer than sure
 ones, recent longer than old. Its logarithm relative to a fixed date does not change with time, so
-it is computed once. A person's label adds four weeks.
+it is computed once. A person's label adds four weeks. An image of tomorrow was taken while the
+clock was ahead: it counts as the oldest, or it would push out every new one.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ _HALF_LIFE_S = 7 * 86_400.0
 _LEAST_DOUBT = 1 / 64
 _LABELLED = 4.0
 _BLOCK = 4096
+_AHEAD_S = 86_400.0
 
 
-def worth(exhibit: Exhibit, labelled: bool = False) -> float:
-    """In half-lives; only differences matter."""
+def worth(exhibit: Exhibit, now_s: float, labelled: bool = False) -> float:
+    """In half-lives; only differences matter. now_s: seconds since 1970."""
     doubt = max(exhibit.doubt, _LEAST_DOUBT)
-    return (
-        math.log2(doubt) + exhibit.time.timestamp() / _HALF_LIFE_S + (_LABELLED if labelled else 0)
-    )
+    taken_s = exhibit.time.timestamp()
+    if taken_s > now_s + _AHEAD_S:
+        taken_s = 0.0
+    return math.log2(doubt) + taken_s / _HALF_LIFE_S + (_LABELLED if labelled else 0)
 
 
 class Shelves:
@@ -43,9 +46,9 @@ class Shelves:
         """How many of one label."""
         return len(self._shelves.get(label, ()))
 
-    def put(self, exhibit: Exhibit, labelled: bool = False) -> None:
-        """Take one in."""
-        entry = (worth(exhibit, labelled), exhibit.verdict_id, exhibit)
+    def put(self, exhibit: Exhibit, now_s: float, labelled: bool = False) -> None:
+        """Take one in. now_s: seconds since 1970."""
+        entry = (worth(exhibit, now_s, labelled), exhibit.verdict_id, exhibit)
         bisect.insort(self._shelves.setdefault(exhibit.label, []), entry, key=lambda e: e[:2])
         size = room_of(exhibit)
         self._bytes[exhibit.label] = self._bytes.get(exhibit.label, 0) + size
@@ -83,7 +86,9 @@ def room_of(exhibit: Exhibit) -> int:
     return exhibit.size_bytes + 3 * _BLOCK
 
 
-def fill(shelves: Shelves, exhibits: Collection[Exhibit], labelled: Collection[str]) -> None:
+def fill(
+    shelves: Shelves, exhibits: Collection[Exhibit], labelled: Collection[str], now_s: float
+) -> None:
     """Add the images present at the start. labelled: verdict ids that a person has labelled."""
     for exhibit in exhibits:
-        shelves.put(exhibit, exhibit.verdict_id in labelled)
+        shelves.put(exhibit, now_s, exhibit.verdict_id in labelled)

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_qc.evidence import Evidence, Exhibit, Labels, Store, doubt
+from edge_qc.evidence import Evidence, Exhibit, Labels, Store, doubt, keeper
 from edge_qc.evidence.keeper import _Allowance
 from edge_qc.evidence.quota import Shelves
 from edge_qc.parts import Disposition, Frame, Reading, Reason, Verdict, View
@@ -30,6 +31,7 @@ from tests.rig.lines import HandCamera, frame, messages, pictures, running_line
 from tests.rig.publishing import good, wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+NOW_S = NOW.timestamp()
 VIEW = View(picture(1, 8, 8)[np.newaxis], np.eye(2, 3))
 READING = Reading(np.zeros(3, np.float32), np.arange(4, dtype=np.float32).reshape(2, 2), 1.0, 1.0)
 
@@ -48,7 +50,7 @@ def test_the_sure_go_before_the_uncertain_and_the_old_before_the_new() -> None:
     shelves = Shelves()
     order = [exhibit(unsure=0.02, days=5), exhibit(unsure=0.02), exhibit(unsure=0.9, days=5)]
     for one in reversed(order):
-        shelves.put(one)
+        shelves.put(one, NOW_S)
     assert [shelves.take_least() for _ in order] == order
     assert shelves.take_least() is None
     assert shelves.bytes == 0
@@ -57,16 +59,16 @@ def test_the_sure_go_before_the_uncertain_and_the_old_before_the_new() -> None:
 def test_an_uncertain_image_does_not_stay_for_ever() -> None:
     shelves = Shelves()
     old, new = exhibit(unsure=1.0, days=50), exhibit(unsure=0.02)
-    shelves.put(old)
-    shelves.put(new)
+    shelves.put(old, NOW_S)
+    shelves.put(new, NOW_S)
     assert shelves.take_least() is old
 
 
 def test_what_a_person_has_labelled_stays_longer() -> None:
     shelves = Shelves()
     labelled, other = exhibit(days=20), exhibit()
-    shelves.put(labelled, labelled=True)
-    shelves.put(other)
+    shelves.put(labelled, NOW_S, labelled=True)
+    shelves.put(other, NOW_S)
     assert shelves.take_least() is other
 
 
@@ -78,7 +80,7 @@ def test_a_frequent_class_does_not_push_out_the_rare_ones(labels: list[str]) -> 
     here: Counter[str] = Counter()
     limit = 10 * 150_000
     for label in labels:
-        shelves.put(exhibit(label))
+        shelves.put(exhibit(label), NOW_S)
         here[label] += 1
         for gone in shelves.surplus(label, 6, limit):
             assert here[gone.label] > 6 or here[gone.label] == max(here.values())
@@ -281,6 +283,54 @@ def test_a_full_disk_is_told_until_there_is_room(
     full[0] = False
     offer(evidence)
     wait_until(lambda: evidence.trouble is None)
+
+
+def test_images_of_a_clock_that_was_ahead_push_out_no_new_ones(
+    store: Store, keep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was ahead before the start or is set back meanwhile."""
+    ahead, now = timedelta(days=999), datetime.now(timezone.utc)
+    add(store, time=now + ahead)
+    evidence = keep(images_per_label=3)
+    wait_until(lambda: evidence.stats.images == 1)
+    monkeypatch.setattr(time, "time", lambda: time.time_ns() / 1e9 + ahead.total_seconds())
+    later = replace(frame(picture(2)), time=now + ahead)
+    for number in (2, 3):
+        offer(evidence, frame=later)
+        wait_until(lambda number=number: evidence.stats.images == number)  # type: ignore[misc]
+    monkeypatch.undo()
+    newest = [offer(evidence) for _ in range(3)]
+    wait_until(lambda: {one.verdict_id for one in store.exhibits()} == set(newest))
+
+
+@pytest.mark.parametrize("late", ["a share that cannot be read yet", "a share mounted late"])
+def test_images_that_were_there_are_counted_once_they_can_be(
+    late: str, store: Store, keep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "_PAUSE_S", 0.3)
+    monkeypatch.setattr(keeper, "_TURN_S", 0.05)
+    for _ in range(2):
+        add(store)
+    away = store.folder.with_name("away")
+    store.folder.rename(away)
+    unreadable = "cannot" in late
+    if unreadable:
+        store.folder.write_text("")
+    evidence = keep()
+    if unreadable:
+        wait_until(lambda: evidence.trouble is not None)
+        offer(evidence)
+        assert "no images are kept" in evidence.trouble
+        store.folder.unlink()
+    else:
+        offer(evidence)
+        wait_until(lambda: evidence.stats.images == 1)
+        store.folder.rename(store.folder.with_name("under the mount"))
+    away.rename(store.folder)
+    wait_until(lambda: evidence.stats.images == 2)
+    assert evidence.trouble is None
+    offer(evidence)
+    wait_until(lambda: evidence.stats.images == 3)
 
 
 def test_a_label_given_meanwhile_keeps_an_image(store: Store, keep: Any) -> None:
