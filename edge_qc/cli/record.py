@@ -29,7 +29,8 @@ _SESSION_S = 14 * 86_400
 )
 @click.option(
     "--keep-days",
-    type=Number(min=0, min_open=True),
+    # A century: a calendar has an end.
+    type=Number(min=0, max=36_525, min_open=True),
     help="Delete messages older than this; by default never. Counts, verdicts on parts and "
     "labelled verdicts stay.",
 )

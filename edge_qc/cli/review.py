@@ -40,18 +40,27 @@ def label_store(beside: Labels, database: str | None) -> LabelStore:
 
 
 def evidence_folder(config: Path, folder: Path | None) -> Path:
-    """The folder that the options name. Raises UsageError if it does not exist."""
+    """The folder that the options name. Raises UsageError if it does not exist, or this user may
+    not read it."""
     import os
+    import stat
 
     from edge_qc.errors import UsageError
     from edge_qc.settings import read_settings
 
     found = folder or read_settings(config).evidence_dir
-    if not found.is_dir():
+    try:
+        is_there = stat.S_ISDIR(found.stat().st_mode)
+        readable = os.access(found, os.R_OK | os.X_OK)
+    except PermissionError:
+        is_there, readable = True, False
+    except OSError:
+        is_there = readable = False
+    if not is_there:
         raise UsageError(
             f"{found}: no such folder. Either no image was kept yet, or the path is wrong"
         )
-    if not os.access(found, os.R_OK | os.X_OK):
+    if not readable:
         raise UsageError(
             f"{found}: this user may not read it. Run the command as the station's "
             "user: sudo -u edge-qc …"

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 _DAY = len("2026-03-01")
+_FIRST_YEAR, _LAST_YEAR = 2, 9998
+"""Python's calendar, less a year on either side: a day more or another zone must not leave it."""
 
 
 class Zone(click.ParamType[tzinfo]):
@@ -46,6 +48,11 @@ def start_of(text: str | None, zone: tzinfo = timezone.utc) -> datetime | None:
         raise click.UsageError(
             f"{text!r} is no time; write it as 2026-03-01 or 2026-03-01T06:00"
         ) from error
+    if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
+        raise click.UsageError(
+            f"{text!r}: wanted a year from {_FIRST_YEAR} to {_LAST_YEAR}; without a bound, leave "
+            "the option out"
+        )
     return time if time.tzinfo is not None else time.replace(tzinfo=zone)
 
 

@@ -35,11 +35,13 @@ class ClassKeys:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / KEYS_FILE
-        self._known: dict[str, str] = {**_FIXED, **self._read()}
+        self._known: dict[str, str] = dict(_FIXED)
+        self._refresh()
 
     def of(self, names: Iterable[str]) -> Mapping[str, str]:
         """All classes with their keys. New names are added at the end; one that is nearly a known
         name is left out."""
+        self._refresh()
         composed = (unicodedata.normalize("NFC", name.strip()) for name in names)
         new = [name for name in composed if self.nearly(name) is None and plain(name)]
         # Of two new names that are nearly equal, the first.
@@ -57,6 +59,7 @@ class ClassKeys:
 
     def check(self, name: str) -> None:
         """Raises DataError for a name that is no class, or nearly a known one."""
+        self._refresh()
         if plain(name) in {plain(word) for word in _NO_CLASSES}:
             raise DataError(f"{name!r} is what a station says of itself, and no class of a part")
         known = self.nearly(name)
@@ -68,6 +71,16 @@ class ClassKeys:
         taken = _TAKEN | set(self._known.values())
         wanted = [letter for letter in plain(name) if letter in _ALL]
         return next((letter for letter in (*wanted, *_ALL) if letter not in taken), "")
+
+    def _refresh(self) -> None:
+        """Take in what another session has added meanwhile: it would get the same key."""
+        before, written = self._known, self._read()
+        before = {name: key for name, key in before.items() if name not in written}
+        self._known = dict(_FIXED)
+        for name, key in {**written, **before}.items():
+            if name not in self._known:
+                taken = _TAKEN | set(self._known.values())
+                self._known[name] = self._free(name) if key in taken else key
 
     def _read(self) -> dict[str, str]:
         try:

@@ -54,11 +54,11 @@ def export_dataset(store: Store, target: Path, given: LabelStore | None = None) 
     """Write the labelled images into ``target``, which must be new or empty. given: the labels; by
     default those of the file beside the images.
 
-    An image that is damaged is left out. Raises UsageError if the folder is not empty, DataError if
-    nothing is labelled, or all that is labelled is damaged; then nothing is left behind.
+    An image that is damaged is left out. Raises UsageError if the folder is not empty or cannot be
+    made, DataError if nothing is labelled, all that is labelled is damaged, or the disk fails; then
+    nothing is left behind.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} already exists and is not empty; name a new folder")
+    _require_new(target)
     labels = (given or Labels(store.folder)).latest()
     exhibits = {exhibit.verdict_id: exhibit for exhibit in store.exhibits()}
     wanted = {key: given.label for key, given in labels.items() if given.label != UNUSABLE}
@@ -68,17 +68,39 @@ def export_dataset(store: Store, target: Path, given: LabelStore | None = None) 
             f"evidence {store.folder}: none of the {len(exhibits)} images has a label. Label some "
             "with edge-qc review"
         )
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_be_made(target, error) from error
     try:
         rows, damaged = _copy_all(exhibits, chosen, target)
         if not rows:
             raise DataError(f"all {len(damaged)} labelled images are damaged: {damaged[0]}")
         _write_tables(rows, target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(target, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise DataError(
+                f"evidence export to {target}: {error.strerror}. Check the disk and its free space"
+            ) from error
         raise
     return ExportReport(
         target, Counter(row.label for row in rows), len(wanted) - len(chosen), tuple(damaged)
+    )
+
+
+def _require_new(target: Path) -> None:
+    try:
+        taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    except OSError as error:
+        raise _cannot_be_made(target, error) from error
+    if taken:
+        raise UsageError(f"{target} already exists and is not empty; name a new folder")
+
+
+def _cannot_be_made(target: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{target} cannot be made: {error.strerror}. Name a new folder where this user may write"
     )
 
 

@@ -39,7 +39,7 @@ _TURN_S = 5.0
 _PAUSE_S = 60.0
 """The pause after a disk error, which an immediate retry would only repeat."""
 _LEAP_S = 3600.0
-"""A clock that was set by more weighs all images anew."""
+"""A clock that was set by more weighs all images again."""
 _UNCERTAIN = 0.5
 _MB = 2**20
 

@@ -104,14 +104,20 @@ class Store:
         self.folder = folder
 
     def exhibits(self) -> Iterator[Exhibit]:
-        """All complete images, by label and then by time."""
-        for shelf in _folders(self.folder):
-            if shelf.name.startswith("."):
-                continue
-            for folder in _folders(shelf):
-                found = _exhibit(folder, unquote(shelf.name))
-                if found is not None:
-                    yield found
+        """All complete images, by label and then by time. Raises DataError for a folder that cannot
+        be read."""
+        try:
+            for shelf in _folders(self.folder):
+                if shelf.name.startswith("."):
+                    continue
+                for folder in _folders(shelf):
+                    found = _exhibit(folder, unquote(shelf.name))
+                    if found is not None:
+                        yield found
+        except OSError as error:
+            raise DataError(
+                f"evidence {error.filename or self.folder}: {error.strerror}. Let this user read it"
+            ) from error
 
     def find(self, verdict_id: str) -> Exhibit | None:
         """The image of one verdict; None if it was not kept, or was deleted."""

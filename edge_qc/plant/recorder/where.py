@@ -60,7 +60,12 @@ class Shifts:
     zone: tzinfo
 
     def __post_init__(self) -> None:
-        odd = [start for start in self.starts if (start.hour * 3600 + start.minute * 60) % BUCKET_S]
+        for start in self.starts:
+            if start.tzinfo is not None:
+                raise UsageError(
+                    f"shift {start}: wanted no offset, such as 06:00; the zone is said once for all"
+                )
+        odd = [start for start in self.starts if _s_of(start) % BUCKET_S]
         if odd or not self.starts:
             raise UsageError("shifts must begin at a full, half or quarter hour, such as 06:00")
 
@@ -72,6 +77,10 @@ class Shifts:
             day, begun = day - timedelta(days=1), sorted(self.starts)
         begins = datetime.combine(day, begun[-1], self.zone)
         return begins.isoformat(sep=" ", timespec="minutes")
+
+
+def _s_of(start: time) -> float:
+    return start.hour * 3600 + start.minute * 60 + start.second + start.microsecond / 1e6
 
 
 def of_station(where: Where) -> list[ColumnElement[bool]]:

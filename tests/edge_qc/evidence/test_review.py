@@ -6,7 +6,9 @@ import csv
 import http.client
 import json
 import os
+import re
 import subprocess
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -18,7 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from edge_qc.cli import app
 from edge_qc.errors import DataError, UsageError
 from edge_qc.evidence import UNUSABLE, Label, Labels, Store
 from edge_qc.evidence.dataset import export_dataset
@@ -27,6 +31,7 @@ from edge_qc.evidence.pictures import heat_picture
 from edge_qc.evidence.serving import LocalServer
 from tests.rig.browsers import show_as, texts
 from tests.rig.cameras import picture
+from tests.rig.privileges import without_root
 from tests.rig.publishing import wait_until
 from tests.rig.trained import EDGE_QC
 
@@ -204,6 +209,18 @@ def test_a_class_keeps_its_key_whatever_is_added(store: Store) -> None:
     keys = [key for key in after.values() if key]
     assert len(keys) == len(set(keys))
     assert not {"j", "k", "z"} & set(keys)
+
+
+def test_two_people_who_label_at_once_share_the_keys(store: Store) -> None:
+    first = kept(store)
+    anna, bert = Desk(store, "anna"), Desk(store, "bert")
+    anna.label({"ids": [first], "label": "Scratch"})
+    bert.label({"ids": [first], "label": "Scorch"})
+    both = classes(Desk(store, "carl"))
+    assert (both["Scratch"], both["Scorch"]) == ("s", "c")
+    with pytest.raises(DataError, match="nearly 'Scorch'"):
+        anna.label({"ids": [first], "label": "scorch"})
+    assert classes(anna) == classes(bert) == both
 
 
 @pytest.mark.parametrize(
@@ -439,6 +456,53 @@ def test_a_damaged_image_is_left_out_of_the_export_and_named(store: Store, tmp_p
     with pytest.raises(DataError, match="all 2 labelled images are damaged"):
         export_dataset(store, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every user may read, as pytest's own is not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        for below in folder.iterdir():
+            below.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "wanted"),
+    [
+        ("kept", "evidence status --folder kept/evidence", "evidence: this user may not read it"),
+        ("kept/evidence/GOOD", "evidence status --folder kept/evidence", "Let this user read it"),
+        ("", "evidence status --folder /long", "no such folder"),
+        ("", "evidence export closed/new --folder kept/evidence", "cannot be made: Permission"),
+        (
+            "closed",
+            "evidence export closed/new --folder kept/evidence",
+            "cannot be made: Permission",
+        ),
+    ],
+)
+def test_a_folder_that_this_user_may_not_use_is_told_in_words(
+    shared: Path, closed: str, words: str, wanted: str
+) -> None:
+    store = Store(shared / "kept" / "evidence")
+    store.folder.mkdir(parents=True)
+    Labels(store.folder).add(kept(store), "Missing", "GOOD", "anna")
+    (shared / "closed").mkdir(mode=0o755)
+    if closed:
+        (shared / closed).chmod(0o000)
+    path = re.sub(r"(kept|closed)/", rf"{shared}/\1/", words).replace("/long", f"/{'x' * 300}")
+
+    def said() -> str:
+        # The rig asks as root first, who may make one.
+        told = CliRunner().invoke(app, path.replace("new", f"new-{os.geteuid()}").split())
+        return f"{type(told.exception).__name__}: {told.exception}"
+
+    found = without_root(said)
+    (shared / (closed or "closed")).chmod(0o755)
+    assert wanted in found
+    assert found.split(":")[0] in ("UsageError", "DataError")
 
 
 def test_without_a_label_there_is_nothing_to_export(store: Store, tmp_path: Path) -> None:

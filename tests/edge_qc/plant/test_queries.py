@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from edge_qc.cli.label import command as label
 from edge_qc.cli.query import command as query
+from edge_qc.cli.record import command as record
 from edge_qc.errors import DataError, UsageError
 from edge_qc.plant.recorder import Store, counts, open_database, queries, truths
 from edge_qc.plant.recorder.labels import add_labels
@@ -379,6 +380,34 @@ def test_quality_takes_the_costs_that_training_takes(tmp_path: Path) -> None:
 def test_shifts_begin_where_tallies_do() -> None:
     with pytest.raises(UsageError, match="quarter"):
         Shifts((time(6, 10),), timezone.utc)
+    with pytest.raises(UsageError, match="quarter"):
+        Shifts((time(6, 0, 30),), timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("yield", "--to", "9999-12-31"), "wanted a year from 2 to 9998"),
+        (("verdicts", "--from", "0001-01-01"), "wanted a year from 2 to 9998"),
+        (("yield", "--by", "shift", "--shifts", "06:00+01:00"), "06:00:00+01:00: wanted no offset"),
+        (("yield", "--by", "shift", "--shifts", "06:00,14:00Z"), "14:00:00+00:00: wanted no off"),
+    ],
+)
+def test_a_time_that_no_calendar_has_is_refused_in_words(
+    tmp_path: Path, words: tuple[str, ...], wanted: str
+) -> None:
+    database = str(tmp_path / "records.sqlite")
+    Store(open_database(database)).record(arrived(verdict(1)))
+    told = call(query, database, *words)
+    assert told.exit_code in (1, 2)
+    assert wanted in told.output + str(told.exception)
+
+
+def test_no_one_keeps_records_for_longer_than_a_calendar() -> None:
+    words = ["--broker", "mqtt://127.0.0.1:1", "--database", "x", "--keep-days", "1000000"]
+    told = CliRunner().invoke(record, words)
+    assert told.exit_code == 2
+    assert "36525" in told.output
 
 
 def call(command: Any, database: str, *words: str) -> Result:
