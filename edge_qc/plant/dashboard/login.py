@@ -84,11 +84,13 @@ class Login:
                 raise SettingsError(
                     f"{file}, line {number}: wanted NAME, look, label or decide, and a password's "
                     "hash, each name once. Write it with: edge-qc account NAME --role label "
-                    f"--file {file}"
+                    f"--accounts-file {file}"
                 )
             accounts[account.name] = account
         if not accounts:
-            raise SettingsError(f"{file}: no account. Add one with: edge-qc account NAME")
+            raise SettingsError(
+                f"{file}: no account. Add one with: edge-qc account NAME --accounts-file {file}"
+            )
         return cls(accounts)
 
     @property
@@ -162,7 +164,7 @@ def write_account(file: Path, name: str, role: Role, password: str | None) -> bo
     if password is not None and len(password) < _FEWEST:
         raise UsageError(f"the password must have at least {_FEWEST} characters")
     hashed = "-" if password is None else hash_password(password)
-    lines = _lines(file, "--file", "accounts") if file.exists() else []
+    lines = _lines(file, "--accounts-file", "accounts") if file.exists() else []
     kept = [line for line in lines if line.split()[:1] != [name]]
     text = "\n".join([*kept, f"{name} {role.name.lower()} {hashed}"]) + "\n"
     try:

@@ -8,16 +8,21 @@ another, is given up.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from edge_qc.errors import PublishError, SettingsError, UsageError
 from edge_qc.extras import how_to_install
 from edge_qc.plant.notices.conditions import Notice
+from edge_qc.redaction import HIDDEN
 
 try:
     import apprise
@@ -33,6 +38,49 @@ _REFUSALS = 5
 """After so many, whether it is the target or this notice: another one tells."""
 
 log = logging.getLogger(__name__)
+_APPRISE = logging.getLogger("apprise")
+
+
+class _Masking(logging.Filter):
+    """Hides every part of the targets' URLs in what Apprise logs: of a hundred services any part
+    may be the secret, the host too. What is left still says why a target refused."""
+
+    _SHORTEST = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: set[str] = set()
+
+    def know(self, url: str) -> None:
+        for text in (url, unquote(url)):
+            parts = re.split(r"[/:@?&=#,;+\s]+", text.partition("://")[2])
+            self._parts |= {part for part in parts if len(part) >= self._SHORTEST}
+
+    def masked(self, text: str) -> str:
+        # The longest first: one part may hold another.
+        for part in sorted(self._parts, key=len, reverse=True):
+            text = text.replace(part, HIDDEN)
+        return text
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self.masked(record.getMessage()), ()
+        # A traceback ends with the exception's words, which may hold the whole URL.
+        record.exc_info = record.exc_text = None
+        return True
+
+
+_MASKING = _Masking()
+_APPRISE.addFilter(_MASKING)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Apprise logs a URL that it does not know as it stands."""
+    before, _APPRISE.disabled = _APPRISE.disabled, True
+    try:
+        yield
+    finally:
+        _APPRISE.disabled = before
 
 
 @dataclass(slots=True)
@@ -150,9 +198,11 @@ def _takes(target: _Target, notice: Notice) -> bool:
     kind = apprise.NotifyType.SUCCESS if notice.over else apprise.NotifyType.WARNING
     try:
         return bool(target.service.notify(body=notice.text, title=notice.title, notify_type=kind))
-    except Exception:
-        # Whatever a service's plugin raises must not end the others.
-        log.exception("%s: a notice was not sent", target.name)
+    except Exception as error:
+        # Whatever a service's plugin raises must not end the others. No traceback: its last line
+        # may hold the URL.
+        why = f"{type(error).__name__}: {_MASKING.masked(str(error))}"
+        log.error("%s: a notice was not sent: %s", target.name, why)
         return False
 
 
@@ -162,11 +212,14 @@ def _tell_lost(target: _Target) -> None:
 
 def _target(number: int, url: str, rest_s: float) -> _Target:
     service = apprise.Apprise()
-    scheme = url.partition(":")[0]
-    if not service.add(url):
+    scheme, found, _ = url.partition("://")
+    # Without "://" the whole line may be the secret.
+    name = f"target {number} ({scheme}:…)" if found else f"target {number}"
+    _MASKING.know(url)
+    with _silenced():
+        added = service.add(url)
+    if not added:
         raise UsageError(
-            f"target {number} ({scheme}:…) is no address that Apprise knows; see "
-            "https://appriseit.com/services/"
+            f"{name} is no address that Apprise knows; see https://appriseit.com/services/"
         )
-    name = f"target {number} ({scheme}:…)"
     return _Target(name, service, deque(maxlen=MOST_WAITING), rest_s)

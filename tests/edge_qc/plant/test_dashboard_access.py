@@ -63,7 +63,7 @@ def test_each_account_has_its_own_password_role_and_sessions(tmp_path: Path) -> 
 def test_a_file_of_accounts_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "accounts"
     file.write_text(text)
-    with pytest.raises(SettingsError, match="edge-qc account"):
+    with pytest.raises(SettingsError, match=f"edge-qc account NAME.* --accounts-file {file}"):
         Login.from_accounts_file(file)
     for name, password in (("a b", "long enough"), ("ann", "short")):
         with pytest.raises(UsageError):

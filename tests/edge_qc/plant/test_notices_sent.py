@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socketserver
 import subprocess
 import threading
@@ -138,7 +139,9 @@ def test_a_broker_that_is_away_at_the_start_is_noticed(tmp_path: Path) -> None:
     assert "refused" in taken[0]["message"]
 
 
-def test_targets_are_tried_by_hand_and_named_without_their_secrets(tmp_path: Path) -> None:
+def test_targets_are_tried_by_hand_and_named_without_their_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     pytest.importorskip("apprise", reason="needs apprise: pip install apprise")
     targets = tmp_path / "targets"
     words = ["--targets-file", str(targets), "--test"]
@@ -155,9 +158,35 @@ def test_targets_are_tried_by_hand_and_named_without_their_secrets(tmp_path: Pat
     wrong = CliRunner().invoke(notify, words)
     assert isinstance(wrong.exception, SettingsError)
     assert str(wrong.exception) == f"--targets-file: {targets} is not UTF-8. Save it as UTF-8"
-    for text, wanted in (("", "names no target"), ("moon://geheim", "target 1 (moon:…)")):
+    for text, wanted in (
+        ("", "names no target"),
+        ("moon://geheim", "target 1 (moon:…)"),
+        ("wat://geheim@host", "target 1 (wat:…)"),
+        ("geheim:geheim", "target 1 is no address"),
+    ):
         targets.write_text(text)
         wrong = CliRunner().invoke(notify, words)
         assert isinstance(wrong.exception, UsageError)
         assert wanted in str(wrong.exception)
         assert "geheim" not in str(wrong.exception)
+    assert "geheim" not in caplog.text
+
+
+def test_why_a_target_refuses_is_logged_without_its_secrets(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apprise = pytest.importorskip("apprise", reason="needs apprise: pip install apprise")
+    from edge_qc.plant.notices.sending import Sender
+
+    def notify(_service: object, **_words: object) -> bool:
+        logging.getLogger("apprise").warning("%s: 403 Forbidden", "wat://t0ken@host/ge heim")
+        raise OSError("no route for url /t0ken/")
+
+    monkeypatch.setattr(apprise.Apprise, "notify", notify)
+    sender = Sender([f"json://t0ken@127.0.0.1:{free_port()}/ge%20heim"])
+    sender.send(Notice("s/n: DEAD", "Check power.", over=False))
+    sender.close()
+    assert "403 Forbidden" in caplog.text
+    assert "a notice was not sent: OSError: no route" in caplog.text
+    assert "t0ken" not in caplog.text
+    assert "heim" not in caplog.text
