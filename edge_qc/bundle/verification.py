@@ -80,6 +80,11 @@ def open_bundle(path: Path, public_key: Path | None = None) -> Bundle:
         if path.is_file() and path.name.endswith(".tar.zst"):
             kind, todo = "an archive", f"Unpack it: tar --zstd -xf {path}"
         raise BundleError(f"bundle {path}: {kind} there, wanted a bundle folder. {todo}")
+    if (path / "run.json").exists() and not (path / MANIFEST).exists():
+        raise BundleError(
+            f"bundle {path}: is a training's run, wanted a bundle. Make one of it: edge-qc export "
+            f"{path}"
+        )
     raw = _read(path, MANIFEST, _MANIFEST_LIMIT)
     digest = hashlib.sha256(raw).hexdigest()
     stated = _read(path, DIGEST, 200).decode("ascii", "replace").split()

@@ -121,10 +121,14 @@ def command(
             faults.append(str(error))
             continue
         seen = view(pixels, table[die], rows_columns, interpolation, template)
-        if not cv2.imwrite(str(file), seen.pixels[0]):
+        try:
+            # Not by OpenCV, which crashes at a name that is not UTF-8.
+            file.write_bytes(bytes(cv2.imencode(".png", seen.pixels[0])[1]))
+        except OSError as error:
             raise DataError(
-                f"--out {out}: {file.name} cannot be written. Check that the folder is writable"
-            )
+                f"--out {out}: {file.name} cannot be written ({error.strerror}). Make room, or "
+                "name a folder that is writable"
+            ) from error
         outside = _outside(seen, pixels.shape[1], pixels.shape[0])
         rows, columns = seen.pixels.shape[1:]
         if as_json:

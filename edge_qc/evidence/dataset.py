@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from edge_qc.errors import DataError, UsageError
 from edge_qc.evidence.labels import UNUSABLE, Labels, LabelStore
-from edge_qc.evidence.store import FRAME, Exhibit, Store
+from edge_qc.evidence.store import FRAME, Exhibit, Store, decoded, png_bytes
 from edge_qc.parts import DRIFT
 
 _WINDOW = ""
@@ -149,7 +150,7 @@ def _write_tables(rows: Sequence[_Row], target: Path) -> None:
 def _copied(exhibit: Exhibit, label: str, folder: Path) -> _Row:
     """Raises _DamagedError for an image that cannot be used, DataError if it cannot be written."""
     try:
-        verdict = exhibit.verdict()
+        verdict, data = exhibit.verdict(), exhibit.file(FRAME)
     except DataError as error:
         raise _DamagedError(str(error)) from error
     die, part_id = verdict.get("die"), verdict.get("part_id")
@@ -157,13 +158,15 @@ def _copied(exhibit: Exhibit, label: str, folder: Path) -> _Row:
         raise _DamagedError(f"evidence {exhibit.folder}: its verdict names no die")
     filename = f"{exhibit.verdict_id}.png"
     # Write the same grey values that were judged; training refuses colour images.
-    pixels = cv2.imread(str(exhibit.folder / FRAME), cv2.IMREAD_UNCHANGED)
+    pixels = None if data is None else decoded(data)
     if pixels is None:
         raise _DamagedError(f"evidence {exhibit.folder}: its {FRAME} cannot be read")
     if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-    if not cv2.imwrite(str(folder / filename), pixels):
-        raise DataError(f"evidence: {folder / filename} cannot be written")
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8)
+    try:
+        (folder / filename).write_bytes(png_bytes(pixels))
+    except OSError as error:
+        raise DataError(f"evidence: {folder / filename} cannot be written: {error}") from error
     group = part_id if isinstance(part_id, str) else None
     return _Row(filename, die, label, group, exhibit.time.date().isoformat())
 

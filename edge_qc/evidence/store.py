@@ -147,9 +147,9 @@ class Store:
         making = self.folder / f"{_UNFINISHED}{verdict_id}"
         making.mkdir(parents=True)
         try:
-            _write(making / FRAME, _png(frame))
+            _write(making / FRAME, png_bytes(frame))
             if view is not None:
-                _write(making / VIEW, _png(view))
+                _write(making / VIEW, png_bytes(view))
             if distances is not None:
                 array = io.BytesIO()
                 np.save(array, distances, allow_pickle=False)
@@ -207,11 +207,19 @@ def _exhibit(folder: Path, label: str) -> Exhibit | None:
     return Exhibit(folder, match[3], label, time, int(match[2]) / 999, size)
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """A picture (H, W), or (H, W, 3) BGR, as PNG. Raises OSError for one that is none."""
     done, data = cv2.imencode(".png", pixels, _FAST_PNG)
     if not done:
         raise OSError(f"an image of shape {pixels.shape} cannot be written as PNG")
     return bytes(data)
+
+
+def decoded(data: bytes) -> NDArray[np.uint8] | None:
+    """The pixels of a PNG, as ``png_bytes`` had them; None of what is damaged. Never from a file by
+    its name: OpenCV crashes at one that is not UTF-8."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return None if pixels is None else np.asarray(pixels, np.uint8)
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -48,8 +48,8 @@ def read_settings(file: Path) -> Settings:
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        faults = "".join(f"\n  {fault}" for fault in _faults(error))
-        count = error.error_count()
+        found = list(_faults(error))
+        faults, count = "".join(f"\n  {fault}" for fault in found), len(found)
         raise SettingsError(f"{file}: {count} fault{'s' * (count > 1)}:{faults}") from error
 
 
@@ -101,7 +101,13 @@ def _fields_of(annotation: object) -> list[str]:
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
+    wrong = [fault["loc"] for fault in error.errors()]
     for fault in error.errors():
+        within = len(fault["loc"])
+        if fault["type"] == "too_short" and any(
+            len(other) > within and other[:within] == fault["loc"] for other in wrong
+        ):
+            continue  # Too short without the entries that are wrong themselves.
         where = ".".join(
             f"{part}" if not isinstance(part, int) else f"[{part + 1}]" for part in fault["loc"]
         ).replace(".[", "[")
@@ -114,7 +120,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
                 if tables
                 else list(Settings.model_fields)
             )
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             yield f"{where}: unknown key; {hint}"
         elif fault["type"] == "missing":

@@ -72,6 +72,11 @@ class GoldenParts:
         try:
             request = CheckRequest.model_validate(talk.request)
         except ValidationError as error:
+            if error.errors()[0]["loc"] == ("name",):
+                raise EdgeQCError(
+                    f"golden part {talk.request.get('name')!r}: wanted a name of 1 to 64 letters, "
+                    "digits, dots, underscores or hyphens"
+                ) from error
             raise EdgeQCError(f"golden part: {error.errors()[0]['msg']}") from error
         expected = {} if request.record else self._expected(request.name)
         if not self._one.acquire(blocking=False):

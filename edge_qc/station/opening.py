@@ -213,11 +213,10 @@ def open_commands(
     changeover = Changeover(settings, line, outbox)
     control.on("install", changeover.install)
     control.on("rollback", changeover.roll_back)
-    # If views are not joined to parts, a golden part shows what the cameras see.
-    seen = [camera.die for camera in settings.camera if camera.die is not None]
-    dies = settings.line.part_dies or (
-        seen if settings.line.part_dies == () and seen else line.inspection.bundle.manifest.dies
-    )
+    # Where nothing says what a part shows, a golden part shows what the cameras see.
+    named = [camera.die for camera in settings.camera if camera.die is not None]
+    seen = named if len(named) == len(settings.camera) else line.inspection.bundle.manifest.dies
+    dies = settings.line.part_dies or seen
     golden = GoldenParts(
         settings.station.state_dir / "golden-parts.json", line, outbox, frozenset(dies)
     )

@@ -32,6 +32,8 @@ from edge_qc.publisher.connection.transport import (
 from edge_qc.settings import MqttTable
 
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.2, 15.0
+_SHORT_S, _SUSPICIOUS = 5.0, 3
+"""So many connections on end that live so shortly are no broker's restart."""
 _Answer = TypeVar("_Answer", Acknowledged, Connected, Subscribed)
 
 
@@ -58,7 +60,8 @@ class Subscription:
         self._protocol = paho.MQTTv5
         self._client: paho.Client | None = None
         self._backoff_s = _FIRST_BACKOFF_S
-        self._retry_s = 0.0
+        self._retry_s = self._since_s = 0.0
+        self._short_lives = 0
         self.trouble: str | None = None
         try:
             self._connect()
@@ -87,6 +90,7 @@ class Subscription:
                 return note
             if isinstance(note, Disconnected):
                 self._lose(f"broker {self._mqtt.host}:{self._mqtt.port}: {note.why}")
+                self._suspect(note.taken_over)
                 # Return at once, so that the reader sees even a short interruption.
                 return None
 
@@ -135,6 +139,20 @@ class Subscription:
         self._retry_s = time.monotonic() + self._backoff_s * random.uniform(0.5, 1.0)
         self._backoff_s = min(2 * self._backoff_s, _LAST_BACKOFF_S)
 
+    def _suspect(self, told: bool) -> None:
+        """Keep away for a while where another program seems to use this session: two that take it
+        from each other all the time would both hear little. told: by the broker; some only close
+        the connection, again and again."""
+        lived_s = time.monotonic() - self._since_s
+        self._short_lives = self._short_lives + 1 if lived_s < _SHORT_S else 0
+        if self._session is None or not (told or self._short_lives >= _SUSPICIOUS):
+            return
+        self.trouble = (
+            f"{self.trouble}: another program may use the session {self._session!r}. Stop it, or "
+            "give one of them another --session"
+        )
+        self._retry_s = time.monotonic() + _LAST_BACKOFF_S * random.uniform(0.5, 1.0)
+
     def _connect(self) -> None:
         where = f"broker {self._mqtt.host}:{self._mqtt.port}"
         try:
@@ -169,6 +187,7 @@ class Subscription:
                 f"{subscribed.refused}. Allow this account to read these topics"
             )
         self.trouble, self._backoff_s = None, _FIRST_BACKOFF_S
+        self._since_s = time.monotonic()
 
     def _open(self, client: paho.Client) -> None:
         where = self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s

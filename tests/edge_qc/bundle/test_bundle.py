@@ -397,3 +397,9 @@ def test_inspect_takes_an_archive_and_answers_json(whole: Path, tmp_path: Path) 
     answer = json.loads(CliRunner().invoke(inspect, [str(file), "--json"]).output)
     assert answer["id"] == open_bundle(whole).id
     assert answer["manifest"]["dies"]["Die01"]["box"] == [0, 0, 8, 8]
+
+
+def test_a_run_in_a_bundles_place_is_told_what_to_do_with_it(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"is a training's run.*edge-qc export"):
+        open_bundle(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,17 @@ def test_with_a_bundle_it_is_the_very_view_that_the_station_judges(
     assert np.array_equal(
         shown("--size", "full"), view(pixels, die, None, manifest.input.interpolation).pixels[0]
     )
+
+
+def test_names_that_are_not_utf8_are_names(tmp_path: Path) -> None:
+    """OpenCV crashes at them, and took the command with it."""
+    file = Path(os.fsdecode(bytes(tmp_path) + b"/lat\xfc.png"))
+    file.write_bytes(bytes(cv2.imencode(".png", picture(1, 840, 720))[1]))
+    out = file.with_name(f"{file.stem}-views")
+    command = [sys.executable, "-m", "edge_qc.cli", "view", str(file), "--die", "Die01"]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [one.name for one in out.iterdir()] == [f"{file.stem}.Die01.png"]
 
 
 def test_json_is_one_document_and_the_warning_goes_elsewhere(tmp_path: Path) -> None:

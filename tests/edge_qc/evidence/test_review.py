@@ -505,6 +505,15 @@ def test_a_folder_that_this_user_may_not_use_is_told_in_words(
     assert found.split(":")[0] in ("UsageError", "DataError")
 
 
+def test_a_folder_whose_name_is_not_utf8_takes_the_export(store: Store, tmp_path: Path) -> None:
+    """OpenCV crashes at such a name."""
+    Labels(store.folder).add(kept(store), "GOOD", "GOOD", "anna")
+    folder = os.fsdecode(bytes(tmp_path) + b"/set \xfc")
+    done = edge_qc("evidence", "export", folder, "--folder", store.folder)
+    assert done.returncode == 0, done.stderr
+    assert len(list((Path(folder) / "input_train").iterdir())) == 1
+
+
 def test_without_a_label_there_is_nothing_to_export(store: Store, tmp_path: Path) -> None:
     kept(store)
     with pytest.raises(DataError, match="none of the 1 images has a label"):

@@ -407,6 +407,29 @@ def test_what_waited_for_a_session_comes_before_what_is_retained(
     assert not any(one and one.retained for one in came)
 
 
+@pytest.mark.broker
+def test_two_that_share_a_session_say_so_and_do_not_fight(mosquitto: tuple[str, int]) -> None:
+    """Two recorders under one name took the connection from each other three times a second."""
+    table = MqttTable(host=mosquitto[0], port=mosquitto[1])
+    first = Subscription(table, ["edge-qc/#"], session="recorder", session_s=60)
+    second = Subscription(table, ["edge-qc/#"], session="recorder", session_s=60)
+    both, lost = (first, second), 0
+    while not any("--session" in str(one.trouble) for one in both):
+        for one in both:
+            connected = one.trouble is None
+            one.read(0.1)
+            lost += connected and one.trouble is not None
+        assert lost < 20
+    (yielding,) = (one for one in both if "--session" in str(one.trouble))
+    (other,) = (one for one in both if one is not yielding)
+    wait_until(lambda: other.read(0.05) is None and other.trouble is None)
+    assert yielding.read(1.0) is None
+    assert other.read(1.0) is None
+    assert other.trouble is None, "it is left in peace"
+    first.close()
+    second.close()
+
+
 def test_a_subscription_outlives_its_connection(broker: tuple[str, int]) -> None:
     with Proxy(broker) as proxy:
         subscription = Subscription(

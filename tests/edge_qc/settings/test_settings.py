@@ -69,6 +69,22 @@ def test_three_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert caught.value.exit_status == 78
 
 
+def test_a_fault_of_the_only_camera_is_one_fault(tmp_path: Path) -> None:
+    """And not also that there is no camera."""
+    text = GOOD[: GOOD.index("[[camera]]")] + (
+        '[[camera]]\nname = "north"\nsource = "file:///tmp"\ndie = "Die01"\ntrigger = "wat"\n'
+        "colour = 1\n"
+    )
+    with pytest.raises(SettingsError) as caught:
+        read_settings(written(tmp_path, text))
+    assert "2 faults" in str(caught.value)
+    assert "camera[1].colour: unknown key; known are name, source" in str(caught.value)
+    assert "at least 1 item" not in str(caught.value)
+    empty = GOOD[: GOOD.index("[[camera]]")] + "camera = []\n"
+    with pytest.raises(SettingsError, match="camera"):
+        read_settings(written(tmp_path, empty))
+
+
 def test_an_unknown_table_is_told_with_the_near_one(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="did you mean 'engine'"):
         read_settings(written(tmp_path, GOOD + "\n[engin]\nthreads = 2\n"))
