@@ -68,7 +68,7 @@ def command(
         else:
             share = verdict.probabilities.get(verdict.label)
             odd = f"  drift p = {verdict.drift.p_value:.2g}" if verdict.drift else ""
-            sure = f"  {share:6.1%}" if share is not None else ""
+            sure = f"  probability {share:6.1%}" if share is not None else ""
             detail = f"  {verdict.detail}" if verdict.detail else ""
             click.echo(
                 f"{image}  {verdict.label:<18} {verdict.disposition.value:<6}{sure}{odd}{detail}"
