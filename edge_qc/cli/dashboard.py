@@ -139,7 +139,7 @@ def command(
     try:
         scheme = "http" if https_cert_file is None else "https"
         shown = f"[{host}]" if ":" in host else host
-        click.echo(f"edge-qc dashboard: {scheme}://{shown}:{port}", err=True)
+        address = f"edge-qc dashboard: {scheme}://{shown}:{port}"
         if login is not None and proxy is None and https_cert_file is None:
             click.echo(
                 "edge-qc: without --https-cert-file the password and the verdicts travel "
@@ -149,7 +149,10 @@ def command(
         for folder in evidence:
             if not folder.is_dir():
                 click.echo(f"edge-qc: {folder}: no such folder; its pictures are missing", err=True)
-        serve(feed, login, host, port, https_cert_file, https_key_file, evidence, proxy)
+        serve(
+            *(feed, login, host, port, https_cert_file, https_key_file, evidence, proxy),
+            listens=lambda: click.echo(address, err=True),
+        )
     finally:
         feed.close()
 

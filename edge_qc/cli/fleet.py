@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_qc.cli.broker import broker_and_topic, broker_options
 from edge_qc.cli.options import Number, json_option
+
+if TYPE_CHECKING:
+    from edge_qc.plant.fleet import StationRow
+
+_COLUMNS = ("station", "state", "since", "bundle", "verdicts/s", "waiting", "why")
+_KEYS = ("station", "state", "bundle", "why")
+"""Which columns a narrow terminal shows, the one that it always shows first."""
 
 
 @click.group("fleet")
@@ -47,7 +56,7 @@ def status(
     import json
 
     from edge_qc.errors import UsageError
-    from edge_qc.plant.fleet import StationRow, retained, roster
+    from edge_qc.plant.fleet import retained, roster
 
     if site != "+" and set(site) & set("/+#"):
         raise UsageError(f"--site {site!r}: wanted one name, without / + #")
@@ -69,12 +78,9 @@ def status(
     return int(any(map(wrong, rows)))
 
 
-def _document(row: object, wrong: bool) -> dict[str, object]:
+def _document(row: StationRow, wrong: bool) -> dict[str, object]:
     import dataclasses
 
-    from edge_qc.plant.fleet import StationRow
-
-    assert isinstance(row, StationRow)
     document = {
         field.name: getattr(row, field.name)
         for field in dataclasses.fields(row)
@@ -89,32 +95,25 @@ def _document(row: object, wrong: bool) -> dict[str, object]:
     }
 
 
-def _draw(rows: object, wrong: list[bool]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+def _draw(rows: Sequence[StationRow], wrong: list[bool]) -> None:
+    from edge_qc.cli.rows import print_table
 
-    from edge_qc.cli.tally import plain
-    from edge_qc.plant.fleet import StationRow
-
-    table = Table("station", "state", "since", "bundle", "verdicts/s", "waiting", "why", box=None)
-    assert isinstance(rows, tuple)
+    cells = []
     for row, amiss in zip(rows, wrong, strict=True):
-        assert isinstance(row, StationRow)
         health = row.health
-        bundle = "-" if row.bundle_id is None else f"{row.bundle_version} {row.bundle_id[:12]}"
         waiting = None if health is None or health.outbox is None else health.outbox.waiting
-        cells = [
-            row.name,
-            ("✗ " if amiss else "") + (row.state.value if row.state else "?"),
-            "-" if row.since is None else f"{row.since:%Y-%m-%d %H:%M:%SZ}",
-            bundle,
-            "-" if health is None else f"{health.rate_per_s:.1f}",
-            "-" if waiting is None else str(waiting),
-            row.fault or row.why,
-        ]
-        table.add_row(*(escape(plain(cell)) for cell in cells))
-    Console().print(table)
+        cells.append(
+            [
+                row.name,
+                ("✗ " if amiss else "") + (row.state.value if row.state else "?"),
+                row.since and f"{row.since:%Y-%m-%d %H:%M:%SZ}",
+                row.bundle_id and f"{row.bundle_version} {row.bundle_id[:12]}",
+                health and f"{health.rate_per_s:.1f}",
+                waiting,
+                row.fault or row.why,
+            ]
+        )
+    print_table(_COLUMNS, cells, _KEYS)
 
 
 @command.command("rate")

@@ -31,7 +31,7 @@ _SESSION_S = 3600
 @click.option("--yield-below", type=Share(), help="Notice a lower yield, such as 90%.")
 @click.option(
     "--views",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1_000_000),
     default=200,
     show_default=True,
     help="Of how many judged views a yield is.",

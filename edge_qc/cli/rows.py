@@ -71,13 +71,14 @@ def write_table(
         click.echo(json.dumps(found, default=_text, indent=2))
         count = len(found)
     else:
-        count = _print(columns, rows, keys)
+        count = print_table(columns, rows, keys)
     if count == 0:
         click.echo("no matching records" if nothing is None else nothing(), err=True)
 
 
-def _print(columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence[str]) -> int:
-    """Returns how many rows there were; a table of none is not drawn."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence[str]) -> int:
+    """Print a table uncut, see ``write_table`` for keys. Returns how many rows there were; a table
+    of none is not drawn."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -100,7 +101,7 @@ def _print(columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Sequence
     console.print(table)
     if len(chosen) < len(columns):
         left_out = ", ".join(name for at, name in enumerate(columns) if at not in chosen)
-        click.echo(f"left out for want of width, see --json or --csv: {left_out}", err=True)
+        click.echo(f"left out for want of width, --json has them: {left_out}", err=True)
     return len(cells)
 
 

@@ -24,11 +24,18 @@ _PART_KEYS = ("part_id", "truth", "time", "station", "dies")
 _GAP_KEYS = ("epoch", "kind", "first", "last", "station", "missing", "final")
 _LABEL_KEYS = ("verdict_id", "truth", "who", "time", "what", "said", "die", "part_id")
 
+_MOST_ROWS = 2**63 - 1
+"""What a database can count to."""
+
 
 @click.command("verdicts")
 @question("station", "die", "bundle", "part", "lot", "label", "reason")
 @click.option("--not-passed", is_flag=True, help="Only what is not PASS.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the newest N; by default all.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, _MOST_ROWS),
+    help="Only the newest N; by default all.",
+)
 def verdicts(asked: Question, not_passed: bool, limit: int | None) -> None:
     """List single verdicts, with labels that people added later."""
     from edge_qc.plant.recorder import counts, queries

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -196,15 +196,18 @@ def serve(
     key_file: Path | None = None,
     evidence: Sequence[Path] = (),
     proxy: Proxy | None = None,
+    *,
+    listens: Callable[[], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT, see ``open_app``; send READY=1 to systemd once pages are
-    answered. Raises EdgeQCError if the address cannot be used."""
+    """Serve until SIGTERM or SIGINT, see ``open_app``; call ``listens`` and send READY=1 to systemd
+    once pages are answered. Raises EdgeQCError if the address cannot be used."""
     import uvicorn
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
+                listens()
                 notify("READY=1")
 
     config = uvicorn.Config(
@@ -225,6 +228,10 @@ def serve(
     try:
         Server(config).run()
     except (OSError, SystemExit) as error:
+        # uvicorn logs the system's error and exits.
+        cause = error.__context__ if isinstance(error, SystemExit) else error
+        why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
         raise EdgeQCError(
-            f"--host {host} --port {port}: cannot listen there. Choose another --port"
+            f"--host {host} --port {port}: cannot listen there: {why}. Choose another --port, or "
+            "a --host of this machine"
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -232,7 +233,26 @@ def test_a_port_that_is_taken_is_explained(mosquitto: tuple[str, int]) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "Choose another --port" in done.stderr
+    assert "address already in use. Choose another --port" in done.stderr
+    assert "edge-qc dashboard: http" not in done.stderr
+
+
+@pytest.mark.broker
+def test_a_host_that_is_unknown_is_explained(mosquitto: tuple[str, int], tmp_path: Path) -> None:
+    login = tmp_path / "login"
+    login.write_text(PASSWORD)
+    done = subprocess.run(
+        [
+            *(*EDGE_QC, "dashboard", "--broker", f"{mosquitto[0]}:{mosquitto[1]}"),
+            *("--host", "nowhere.invalid", "--login-file", str(login)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(r"cannot listen there: .*[Nn]ame.*a --host of this machine", done.stderr)
+    assert "edge-qc dashboard: http" not in done.stderr
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:

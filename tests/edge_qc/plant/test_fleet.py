@@ -125,6 +125,20 @@ def test_status_says_where_another_bundle_runs(
 
 
 @pytest.mark.broker
+def test_a_pipe_gets_each_station_whole_on_one_line(
+    mosquitto: tuple[str, int], speaker: paho.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name, why = f"plant-{'a' * 40}/line-{'b' * 40}", "the camera sends no pictures " * 4
+    payload = state(name, "FAULT", why=why.strip())
+    speaker.publish(topic(name, "state"), payload, 1, retain=True).wait_for_publish(5)
+    drawn = asked(mosquitto, "status", "--for", "0.7").stdout
+    (line,) = [line for line in drawn.splitlines() if name in line]
+    assert "2026-01-01 00:00:00Z" in line
+    assert why.strip() in line
+
+
+@pytest.mark.broker
 def test_nobody_there_is_said(mosquitto: tuple[str, int]) -> None:
     done = asked(mosquitto, "status", "--for", "0.3")
     assert done.return_value == 1

@@ -172,6 +172,13 @@ def test_targets_are_tried_by_hand_and_named_without_their_secrets(
     assert "geheim" not in caplog.text
 
 
+def test_more_views_than_are_remembered_are_wrong_use(tmp_path: Path) -> None:
+    words = ["--targets-file", str(tmp_path / "none"), "--views", "9" * 24]
+    done = CliRunner().invoke(notify, words)
+    assert done.exit_code == 2
+    assert "--views" in done.output
+
+
 def test_why_a_target_refuses_is_logged_without_its_secrets(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

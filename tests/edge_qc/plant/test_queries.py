@@ -539,3 +539,11 @@ def test_a_spreadsheet_runs_nothing_out_of_a_part_s_name(tmp_path: Path) -> None
     Store(open_database(file)).record(arrived(verdict(1, part_id="=cmd|' /C calc'!A0")))
     CliRunner().invoke(query, ["verdicts", "--database", file, "--csv", str(tmp_path / "v.csv")])
     assert "'=cmd" in (tmp_path / "v.csv").read_text()
+
+
+def test_a_limit_beyond_any_database_is_wrong_use(tmp_path: Path) -> None:
+    file = str(tmp_path / "records.sqlite")
+    Store(open_database(file)).record(arrived(verdict(1)))
+    for limit, status in ((str(2**63 - 1), 0), ("9" * 24, 2)):
+        done = CliRunner().invoke(query, ["verdicts", "--database", file, "--limit", limit])
+        assert done.exit_code == status, done.output
