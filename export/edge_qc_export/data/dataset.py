@@ -20,6 +20,7 @@ With each an optional ``groups.csv`` (``filename,group``) names what a split mus
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,9 +31,11 @@ from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.data.class_names import spelling_faults, spelling_notes
 from edge_qc_export.data.folders import CLASSES_TABLE, folder_samples
+from edge_qc_export.data.picture_files import closed_faults, file_fault
 from edge_qc_export.data.sample import Part, Sample
 from edge_qc_export.data.sessions import Rule, with_sessions
 from edge_qc_export.data.tables import Fault, Lines, raise_faults, read_lookup, read_pictures
+from edge_qc_export.whole_file import is_utf8, readable
 
 __all__ = [
     "CHALLENGE_CLASSES",
@@ -95,13 +98,19 @@ def read_samples(
     A class of the test part that is not in ``labels`` was never learned: its pictures are drift. In
     the challenge's tables that holds for the challenge's own classes.
     """
-    if not root.is_dir():
-        kind = "a file" if root.exists() else "nothing"
+    if not os.path.isdir(root):  # False below a folder that cannot be entered, too
+        kind = "a file" if os.path.exists(root) else "nothing"
         raise DataError(
             f"data {root}: {kind} there, wanted a folder in the challenge's layout "
             f"({TRAIN_TABLE}, input_train/), with a folder per class, or with a {CLASSES_TABLE} in "
             "train/"
         )
+    if not is_utf8(str(root.resolve())):  # what is made of it says where it was
+        raise DataError(
+            f"data {readable(str(root.resolve()))}: the folder's name is not UTF-8. Rename it"
+        )
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise_faults(root, closed_faults([root]))
     found: list[Fault] = []
     said: list[str] = []
     if any((root / name).exists() for name in (TRAIN_TABLE, TEST_TABLE, "input_train")):
@@ -220,6 +229,7 @@ def _known_samples(
             "name all classes with --costs"
         )
     known = []
+    closed: set[Path] = set()
     for sample in samples:
         texts = []
         label = sample.label
@@ -235,20 +245,13 @@ def _known_samples(
         if sample.die not in dies:
             wanted = ", ".join(sorted(dies))
             texts.append(f"{sample.filename} has the unknown die {sample.die!r}; wanted {wanted}")
-        if not _is_file(sample.file):
-            texts.append(f"{sample.filename} is missing in {sample.file.parent}")
+        if text := file_fault(sample.filename, sample.file, closed):
+            texts.append(text)
         faults.extend(Fault(sample.table, sample.line, text) for text in texts)
-        if not texts:
+        if not texts and sample.file.parent not in closed:
             known.append(sample)
+    faults.extend(closed_faults(closed))
     return known
-
-
-def _is_file(file: Path) -> bool:
-    """False for a name that no file can have, too: a stray quote makes one of many lines."""
-    try:
-        return file.is_file()
-    except OSError:
-        return False
 
 
 def require_classes(

@@ -5,6 +5,7 @@ The class of a picture is the name of its folder, or what its part's ``_classes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from edge_qc.bundle.costs import label_from_text
 from edge_qc.camera.images import SUFFIXES
 from edge_qc.parts import GOOD
+from edge_qc_export.data.picture_files import closed_faults
 from edge_qc_export.data.sample import Part, Sample
 from edge_qc_export.data.tables import Fault, read_pictures
 
@@ -55,9 +57,12 @@ def folder_samples(
     bases = [base]
     if part == "train":
         bases += [root / name for name in _HELD_OUT_PARTS if (root / name).is_dir()]
+    if closed := [folder for folder in bases if not _may_list(folder)]:
+        faults.extend(closed_faults(closed))
+        return []
     # One table makes it a set with tables: a part that lacks its own is at fault, not empty.
     by_table = any(
-        (folder / CLASSES_TABLE).exists() for folder in (*bases, root / "train", root / "test")
+        os.path.exists(folder / CLASSES_TABLE) for folder in (*bases, root / "train", root / "test")
     )
     samples: list[Sample] = []
     for number, folder in enumerate(bases):
@@ -113,6 +118,9 @@ class _Place:
 
 def _samples_of_class(folder: Path, place: _Place) -> list[Sample]:
     """Those of one class's folder."""
+    if closed := _closed_below(folder):
+        place.faults.extend(closed_faults(closed))
+        return []
     pictures = _pictures_below(folder)
     if not pictures:
         text = "the class has no image; add some or remove the folder"
@@ -205,6 +213,18 @@ def _pictures_below(folder: Path) -> list[Path]:
 def _passed_over_below(folder: Path) -> list[Path]:
     """The image files below that are hidden or lie in folders of other tools."""
     return [file for file in _image_files(folder) if _passed_over(file, folder)]
+
+
+def _closed_below(folder: Path) -> list[Path]:
+    """The folder and those below that this user may not list: ``rglob`` passes over them."""
+    if not _may_list(folder):
+        return [folder]
+    inner = [below for below in _folders_in(folder) if not below.is_symlink()]  # as rglob does
+    return [closed for below in inner for closed in _closed_below(below)]
+
+
+def _may_list(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _image_files(folder: Path) -> list[Path]:

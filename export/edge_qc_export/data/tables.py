@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_qc.errors import DataError
 from edge_qc.tables import TableFault, read_rows
+from edge_qc_export.whole_file import readable
 
 _LISTED = 200
 """A message does not grow beyond so many faults: a wrong die table puts one in every row."""
@@ -39,6 +40,7 @@ def raise_faults(root: Path, faults: Sequence[Fault]) -> None:
     listed = "\n".join(f"  {fault}" for fault in faults[:_LISTED])
     if len(faults) > _LISTED:
         listed += f"\n  and {len(faults) - _LISTED} more"
+    listed = readable(listed)  # a name at fault may be one that no terminal can show
     raise DataError(
         f"data {root}: {len(faults)} "
         f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}\nCorrect the tables and images "

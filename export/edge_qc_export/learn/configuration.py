@@ -19,6 +19,7 @@ from edge_qc_export.learn import checkpoints
 from edge_qc_export.learn.alignment import Bounds
 from edge_qc_export.learn.losses import LOSSES
 from edge_qc_export.learn.networks import DEFAULT_NETWORK, NETWORKS, TRUNKS, build_network
+from edge_qc_export.whole_file import require_utf8
 
 LITE0_BLOCKS = 5
 """Of EfficientNet-Lite0 that learn unless told otherwise: chosen by table (docs/decision.md). PaDiM
@@ -112,6 +113,7 @@ class TrainingConfig:
                 f"weights {self.weights!r}: {self.network} starts from random numbers. Leave "
                 f"--weights out, or take a network with a trunk: {', '.join(TRUNKS)}"
             )
+        require_utf8(self.out, f"run {self.out}")
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"run {self.out}: is a file. Name a folder with --out")
         taken = [n for n in (checkpoints.RUN, checkpoints.RESUME) if (self.out / n).exists()]

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_qc.bundle.manifest import DIGEST, MANIFEST, MOST_VERSION, SIGNATURE, FileEntry, Manifest
 from edge_qc.bundle.verification import Bundle, open_bundle
 from edge_qc.errors import EdgeQCError, UsageError
-from edge_qc_export.whole_file import write_whole
+from edge_qc_export.whole_file import require_utf8, require_writable, write_whole
 
 
 def archive_of(bundle: Path) -> Path:
@@ -54,10 +54,8 @@ def require_version(number: int, before: Manifest | None = None) -> None:
 def require_free(out: Path) -> None:
     """Raise UsageError where ``out`` is taken, since a bundle is written once and never changed, or
     where no folder can be made."""
-    above = next(folder for folder in out.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        why = "cannot be written" if above.is_dir() else "is a file"
-        raise UsageError(f"bundle {out}: {above} {why}. Give another --out")
+    require_utf8(out, f"bundle {out}")
+    require_writable(out.absolute().parent, f"bundle {out}")
     if out.is_symlink() or out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(
             f"bundle {out}: something is there already, and a bundle is never changed. "

@@ -37,7 +37,7 @@ from edge_qc_export.qualification.repeatability import (
     photographed_again,
     planned,
 )
-from edge_qc_export.whole_file import write_whole
+from edge_qc_export.whole_file import require_writable, write_whole
 
 SCHEMA = "edge-qc/qualification/1"
 PAGE, DOCUMENT, SIGNATURE = "qualification.html", "qualification.json", "qualification.json.sig"
@@ -156,8 +156,7 @@ def _notes(manifest: Manifest, samples: Sequence[Sample], part: Part) -> list[st
 def _require_free(out: Path, bundle_id: str) -> None:
     """An unsigned qualification of the same bundle may be made again; any other is a document that
     somebody may hold up. Raises UsageError."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"qualification {out}: is a file. Name a folder with --out")
+    require_writable(out, f"qualification {out}")
     what = None
     if (out / SIGNATURE).exists():
         what = "a signed qualification"

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from edge_qc.errors import EdgeQCError
 from edge_qc_export.figures.costs import Costs
+from edge_qc_export.learn.checkpoints import load_run
 from edge_qc_export.progress import Reporter
 from edge_qc_export.report import drawing, sections
 from edge_qc_export.report.gate_section import gate_pictures, gate_section
@@ -17,6 +18,7 @@ from edge_qc_export.report.markup import Picture
 from edge_qc_export.report.material import Material, gather
 from edge_qc_export.report.mistakes import costliest
 from edge_qc_export.report.page import page
+from edge_qc_export.whole_file import require_writable
 
 PAGE, FIGURES = "report.html", "figures"
 
@@ -57,11 +59,13 @@ def write_report(
 ) -> Report:
     """Write ``report.html`` and ``figures/*.png`` into the folder ``out``.
 
-    Raises as ``material.gather``, and EdgeQCError where the folder cannot be written.
+    Makes the folder once everything is drawn: a mistyped run leaves nothing behind. Raises as
+    ``material.gather``, UsageError where the folder cannot be written, EdgeQCError where the disk
+    refuses.
     """
     figures = out / FIGURES
-    with _writing(out):
-        figures.mkdir(parents=True, exist_ok=True)
+    load_run(run)  # before the folder is looked at, which by default is the run's own
+    require_writable(figures, f"report {out}")
     material = gather(run, data, bundle, reporter or Reporter(), split)
     passes = [] if material.judged is None else list(gate_pictures(material.judged))
     groups = {
@@ -75,6 +79,7 @@ def write_report(
     whole = page(sections.title(material), _body(material, groups))
     files = []
     with _writing(out):
+        figures.mkdir(parents=True, exist_ok=True)
         for picture in (picture for group in groups.values() for picture in group):
             files.append(figures / f"{picture.name}.png")
             files[-1].write_bytes(picture.light)

@@ -16,7 +16,7 @@ from edge_qc.inspection.view import Interpolation
 from edge_qc_export.data.dataset import Sample
 from edge_qc_export.data.view_size import size_of_crops
 from edge_qc_export.learn.networks import NETWORKS, TRUNKS
-from edge_qc_export.whole_file import write_whole
+from edge_qc_export.whole_file import require_writable, write_whole
 
 SETTINGS = "settings.json"
 
@@ -92,11 +92,11 @@ class StudySettings:
         }
 
     def require_free(self, fingerprint: dict[str, Any]) -> None:
-        """Raises UsageError if the folder holds another study."""
+        """Raises UsageError if the folder holds another study, or cannot be written."""
         file = self.out / SETTINGS
+        require_writable(self.out, f"study {self.out}")
         try:
             if not file.exists():
-                self.out.mkdir(parents=True, exist_ok=True)
                 return
             before = json.loads(file.read_text(encoding="utf-8"))
             changed = [k for k, value in fingerprint.items() if before.get(k) != value]

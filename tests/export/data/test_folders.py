@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import read_samples, require_classes
 from tests.rig.pictures import DIES, draw, write_challenge, write_picture, write_rows
+from tests.rig.privileges import without_root
 
 pytestmark = pytest.mark.torch
 
@@ -122,3 +126,68 @@ def test_a_die_without_good_is_told(tmp_path: Path) -> None:
     samples = read_samples(data, "train", DIES)
     with pytest.raises(DataError, match="the die 'Die02' has no GOOD image, so that no part could"):
         require_classes(data, samples)
+
+
+def test_a_name_that_is_not_utf8_is_told_before_the_work(tmp_path: Path) -> None:
+    write_classes(tmp_path, "GOOD", "flat")
+    odd = tmp_path / "GOOD" / os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "GOOD" / "0.png").rename(odd)
+    with pytest.raises(DataError, match="1 fault:") as told:
+        read_samples(tmp_path, "train", ONE_DIE)
+    assert r"GOOD/caf\udce9.png: the file's name is not UTF-8; rename it" in str(told.value)
+    str(told.value).encode()  # a terminal can show it
+
+
+def test_a_data_folder_whose_name_is_not_utf8_is_told(tmp_path: Path) -> None:
+    write_classes(tmp_path / "data", "GOOD", "flat")
+    root = (tmp_path / "data").rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(DataError, match=r"name is not UTF-8\. Rename it") as told:
+        read_samples(root, "train", ONE_DIE)
+    str(told.value).encode()
+
+
+def reading_of(root: Path) -> str:
+    """What a user who is not root is told of the set."""
+
+    def read() -> str:
+        try:
+            return f"{len(read_samples(root, 'train', DIES))} samples"
+        except DataError as error:
+            return str(error)
+
+    return without_root(read)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, which pytest's are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        for closed in [folder, *folder.rglob("*")]:
+            if closed.is_dir():
+                closed.chmod(0o755)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o644])
+def test_a_folder_of_images_that_may_not_be_read_is_one_fault(open_folder: Path, mode: int) -> None:
+    write_challenge(open_folder / "data", {"GOOD": 4, "Missing": 4})
+    (open_folder / "data" / "input_train").chmod(mode)
+    said = reading_of(open_folder / "data")
+    assert "1 fault:" in said
+    assert "input_train: cannot be read (Permission denied); let this user read" in said
+
+
+@pytest.mark.parametrize(
+    "closed", ["data", "data/train", "data/train/flat", "data/train/flat/Die01"]
+)
+def test_a_closed_folder_of_a_class_is_told(open_folder: Path, closed: str) -> None:
+    rng = np.random.default_rng(0)
+    for label in ("GOOD", "flat"):
+        for die in ("Die01", "Die02"):
+            write_picture(open_folder / "data/train" / label / die / "a.png", draw(label, rng))
+    (open_folder / closed).chmod(0o000)
+    said = reading_of(open_folder / "data")
+    assert "1 fault:" in said
+    assert f"{closed}: cannot be read (Permission denied)" in said

@@ -17,7 +17,7 @@ pytest.importorskip("torch", reason="needs torch: pip install ./export")
 
 
 from edge_qc.bundle.calibration import sentences
-from edge_qc.errors import EdgeQCError, UsageError
+from edge_qc.errors import DataError, EdgeQCError, UsageError
 from edge_qc.inspection.findings import p_value
 from edge_qc.parts import DRIFT, GOOD
 from edge_qc_export.commands.report import command
@@ -251,3 +251,20 @@ def test_the_command_prints_one_document(odd_run: Path, tmp_path: Path) -> None:
     assert Path(document["report"]).exists()
     assert document["split"] == "held-out"
     assert math.isfinite(document["known"]["accuracy"])
+
+
+@pytest.mark.parametrize("layout", ["nothing", "a data set"])
+def test_a_mistyped_run_leaves_nothing_behind(tmp_path: Path, layout: str) -> None:
+    typo = tmp_path / "typo"
+    if layout == "a data set":
+        (typo / "GOOD").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(EdgeQCError, match="typo"):
+        write_report(typo, typo / "report")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_data_that_are_not_there_leave_no_folder(odd_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        write_report(odd_run, tmp_path / "out", data=tmp_path / "nowhere")
+    assert not (tmp_path / "out").exists()
