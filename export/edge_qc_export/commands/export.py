@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edge_qc.cli.options import Number, Share, json_option
-from edge_qc_export.commands.options import sign_option
+from edge_qc_export.commands.options import SEED, THREADS, sign_option
 
 
 @click.command("export")
@@ -121,14 +121,14 @@ from edge_qc_export.commands.options import sign_option
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=SEED,
     default=0,
     show_default=True,
     help="Of the choice of channels.",
 )
 @click.option(
     "--threads",
-    type=click.IntRange(1),
+    type=THREADS,
     help="CPU threads; default: one per core. On the same machine the same run and threads give "
     "the same bytes.",
 )

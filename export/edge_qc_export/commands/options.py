@@ -8,6 +8,12 @@ import click
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
+THREADS = click.IntRange(1, 256)
+"""More than any workstation has cores; a slip of the hand would take all that the system gives."""
+
+SEED = click.IntRange(0, 2**32 - 1)
+"""What every generator of random numbers here takes."""
+
 part_option = click.option(
     "--split",
     "part",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edge_qc.cli.options import ViewSize
+from edge_qc_export.commands.options import SEED, THREADS
 
 _FILE = click.Path(path_type=Path)
 
@@ -34,8 +35,8 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Only this one; several times.")
 @click.option("--batch", default=32, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--threads", type=THREADS, help="CPU threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     data: Path,

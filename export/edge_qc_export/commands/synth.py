@@ -8,13 +8,31 @@ from pathlib import Path
 import click
 
 from edge_qc.cli.options import Number, Share
+from edge_qc_export.commands.options import SEED, THREADS
+
+_IMAGES = click.IntRange(0, 1_000_000)
+"""A plan of them all is kept in memory."""
 
 
 @click.command("synth")
 @click.argument("out", type=click.Path(path_type=Path), required=False)
-@click.option("--train", default=600, show_default=True, help="Training images (challenge: 8278).")
-@click.option("--test", default=200, show_default=True, help="Test images, 12 % of them drift.")
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+@click.option(
+    "--train",
+    type=_IMAGES,
+    default=600,
+    show_default=True,
+    help="Training images (challenge: 8278).",
+)
+@click.option(
+    "--test",
+    type=_IMAGES,
+    default=200,
+    show_default=True,
+    help="Test images, 12 % of them drift.",
+)
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="The same seed gives the same bytes."
+)
 @click.option(
     "--photographs",
     "size",
@@ -41,7 +59,7 @@ from edge_qc.cli.options import Number, Share
     default=0.0,
     help="Parts are turned by up to so many degrees to either side.",
 )
-@click.option("--processes", type=click.IntRange(min=1), help="Default: one per core.")
+@click.option("--processes", type=THREADS, help="Default: one per core.")
 @click.option("--force", is_flag=True, help="Replace an earlier data set in OUT.")
 @click.option(
     "--contact-sheet",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edge_qc.cli.options import Share, ViewSize
+from edge_qc_export.commands.options import SEED, THREADS
 
 _FILE = click.Path(path_type=Path)
 
@@ -34,7 +35,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--interpolation", type=click.Choice(["area", "nearest"]), default="area", show_default=True
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--loss",
     default="cross-entropy",
@@ -101,7 +102,7 @@ _FILE = click.Path(path_type=Path)
     "the folder CLASS/DIE/SESSION, or the day of the file's last change.",
 )
 @click.option("--resume", is_flag=True, help="Go on after the last finished epoch in --out.")
-@click.option("--threads", type=int, help="CPU threads.")
+@click.option("--threads", type=THREADS, help="CPU threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
 def command(
     data: Path,

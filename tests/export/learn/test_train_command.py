@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
 
 from edge_qc.errors import DataError, UsageError
+from edge_qc_export.commands.export import command as export
+from edge_qc_export.commands.study import command as study
 from edge_qc_export.commands.train import command
 from edge_qc_export.learn.training import load_run
 from tests.rig.pictures import write_challenge
@@ -101,10 +105,17 @@ def test_a_network_without_a_trunk_takes_no_weights(tmp_path: Path, weights: str
         )
 
 
-def test_a_seed_below_nought_is_wrong_use(tmp_path: Path) -> None:
-    said = CliRunner().invoke(command, ["data", "--seed", "-1", "--out", str(tmp_path / "run")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--seed", "-1"), ("--seed", "9" * 20), ("--threads", "0"), ("--threads", "99999")],
+)
+@pytest.mark.parametrize("asked", [command, study, export])
+def test_a_number_out_of_range_is_wrong_use(
+    tmp_path: Path, asked: click.Command, option: str, value: str
+) -> None:
+    said = CliRunner().invoke(asked, ["data", option, value, "--out", str(tmp_path / "run")])
     assert said.exit_code == 2
-    assert "-1 is not in the range" in said.output
+    assert f"{value} is not in the range" in said.output
 
 
 def test_good_alone_teaches_no_trunk(tmp_path: Path) -> None:
@@ -114,3 +125,10 @@ def test_good_alone_teaches_no_trunk(tmp_path: Path) -> None:
         CliRunner().invoke(
             command, [*map(str, arguments), "--out", str(tmp_path / "run")], catch_exceptions=False
         )
+
+
+def test_a_run_folder_whose_name_is_not_utf8_is_refused_before_the_work(tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(UsageError, match=r"caf\\udce9: the name is not UTF-8"):
+        CliRunner().invoke(command, [str(tmp_path), "--out", str(out)], catch_exceptions=False)
+    assert not out.exists()

@@ -281,18 +281,26 @@ def test_real_photographs_are_never_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--train", "-1"], "-1 training"),
-        (["--train", "0", "--test", "0"], "at least one image"),
-        (["--seed", "-4"], "seed -4"),
+        (["--train", "-1"], "-1 is not in the range 0<=x<=1000000"),
+        (["--test", "9" * 20], "is not in the range 0<=x<=1000000"),
+        (["--seed", "-4"], "-4 is not in the range"),
+        (["--seed", "9" * 20], "is not in the range 0<=x<=4294967295"),
+        (["--processes", "99999"], "99999 is not in the range 1<=x<=256"),
     ],
 )
 def test_wrong_sizes_and_seeds_are_refused_before_anything_is_written(
     arguments: list[str], said: str, tmp_path: Path
 ) -> None:
     result = synth(str(tmp_path / "data"), *arguments)
-    assert isinstance(result.exception, UsageError)
-    assert said in str(result.exception)
+    assert result.exit_code == 2
+    assert said in result.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_no_image_at_all_is_refused(tmp_path: Path) -> None:
+    result = synth(str(tmp_path / "data"), "--train", "0", "--test", "0")
+    assert isinstance(result.exception, UsageError)
+    assert "at least one image" in str(result.exception)
 
 
 def test_a_file_in_the_way_and_no_place_to_write_are_said(tmp_path: Path) -> None:
