@@ -181,6 +181,17 @@ def require_same_settings(
         )
 
 
+def require_no_more_epochs(done: checkpoints.Run, epochs: int, patience: int | None) -> None:
+    """Raises UsageError if more epochs are asked of a run that is done than it has, and it did not
+    end early for want of a better one. What the next epoch needs went when the run was done."""
+    waited = done.epochs - done.best_epoch
+    if epochs > done.epochs and (patience is None or waited < patience):
+        raise UsageError(
+            f"run {done.folder}: is done with {done.epochs} epochs, and {epochs} are asked for. A "
+            "run that is done cannot learn on: train into another folder with --out"
+        )
+
+
 def frozen_digest(network: Network) -> str:
     """The sha256 of all that training never changes."""
     digest = hashlib.sha256()

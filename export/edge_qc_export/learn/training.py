@@ -30,7 +30,12 @@ from edge_qc_export.learn.network import Network, trunk_learns
 from edge_qc_export.learn.networks import DEFAULT_NETWORK, build_network
 from edge_qc_export.learn.preparation import TrainingData, normalisation, prepare
 from edge_qc_export.learn.processes import Processes, joined_processes
-from edge_qc_export.learn.resuming import Outcome, claimed, require_same_settings
+from edge_qc_export.learn.resuming import (
+    Outcome,
+    claimed,
+    require_no_more_epochs,
+    require_same_settings,
+)
 from edge_qc_export.learn.trunk_cache import CachedSource, PlainSource, Source
 from edge_qc_export.progress import Reporter
 from edge_qc_export.whole_file import write_whole
@@ -68,6 +73,7 @@ def _train(config: TrainingConfig, processes: Processes, reporter: Reporter) -> 
         done = load_run(config.out)
         asked = config.learning_of(len(done.classes)).fixed_settings()
         require_same_settings(config.out / checkpoints.RUN, done.settings, asked)
+        require_no_more_epochs(done, config.epochs, config.patience)
         reporter.note(f"{config.out} is done already")
         return done
     pretrained.require_weights(config.network, config.weights or "none")

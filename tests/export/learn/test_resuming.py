@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 
 from edge_qc.errors import DataError, EdgeQCError, UsageError
 from edge_qc_export.learn import checkpoints, epochs
+from edge_qc_export.learn.resuming import require_no_more_epochs
 from edge_qc_export.learn.training import Run, TrainingConfig, load_run, train
 from edge_qc_export.progress import Reporter
 from edge_qc_export.whole_file import write_whole
@@ -200,6 +201,18 @@ def test_a_run_that_is_done_is_not_given_back_for_another(
 ) -> None:
     with pytest.raises(DataError, match=r"run\.json: was made with other settings: seed 0 -> 7"):
         train(replace(config, resume=True, seed=7))
+
+
+def test_more_epochs_of_a_run_that_is_done_want_another_folder(
+    config: TrainingConfig, whole: Run
+) -> None:
+    longer = replace(config, resume=True, epochs=EPOCHS + 1)
+    with pytest.raises(UsageError, match=r"is done with 4 epochs, and 5 are asked for.*--out"):
+        train(longer)
+    early = whole.model_copy(update={"best_epoch": 1})
+    require_no_more_epochs(early, EPOCHS + 1, patience=3)  # it ended early, as was asked for
+    with pytest.raises(UsageError, match="5 are asked for"):
+        require_no_more_epochs(early, EPOCHS + 1, patience=4)
 
 
 def test_two_trainings_do_not_write_into_one_folder(

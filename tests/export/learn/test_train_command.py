@@ -80,7 +80,6 @@ def test_too_few_images_for_a_bundle_are_told_before_the_first_epoch(tmp_path: P
 def test_good_alone_trains_and_exports_and_says_what_nothing_bounds(tmp_path: Path) -> None:
     """No defect, no class to learn: a frozen trunk, one epoch, a gate by a share of GOOD."""
     from edge_qc.bundle.verification import open_bundle
-    from edge_qc_export.commands.export import command as export
 
     data = write_challenge(tmp_path / "data", {"GOOD": 60}, {"GOOD": 4, "Drift": 4})
     run, bundle = tmp_path / "run", tmp_path / "bundle"
