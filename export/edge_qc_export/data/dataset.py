@@ -105,7 +105,7 @@ def read_samples(
             f"({TRAIN_TABLE}, input_train/), with a folder per class, or with a {CLASSES_TABLE} in "
             "train/"
         )
-    if not is_utf8(str(root.resolve())):  # what is made of it says where it was
+    if not is_utf8(str(root.resolve())):  # what is made of the data names it
         raise DataError(
             f"data {readable(str(root.resolve()))}: the folder's name is not UTF-8. Rename it"
         )
@@ -179,7 +179,7 @@ def _challenge_samples(root: Path, part: Part, faults: list[Fault]) -> list[Samp
                 session=row.get("session"),
             )
         )
-    for name, (line, _) in truth.items():
+    for name, (line, _) in truth.items() if samples else ():  # without, the table is at fault
         faults.append(Fault(root / TRUTH_TABLE, line, f"{name} is not in {TEST_TABLE}"))
     return samples
 

@@ -24,6 +24,9 @@ def read_pair(truth: Path, predictions: Path) -> tuple[tuple[str, ...], tuple[st
     """
     faults: list[Fault] = []
     true, said = _read(truth, faults), _read(predictions, faults)
+    if faults and not (true and said):
+        # One is no table at all: that each row of the other is missing there says nothing more.
+        raise_faults(truth, faults)
     for file, mine, other, others in (
         (truth, true, said, predictions),
         (predictions, said, true, truth),

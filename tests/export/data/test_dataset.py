@@ -119,6 +119,14 @@ def test_truth_of_an_image_that_is_not_in_the_test_part_is_a_fault(tmp_path: Pat
         read_samples(tmp_path, "test", DIES)
 
 
+def test_a_test_table_that_is_none_is_told_without_each_row_of_the_truth(tmp_path: Path) -> None:
+    write_challenge(tmp_path, {"GOOD": 2}, {"GOOD": 3})
+    (tmp_path / "win_and_lib.csv").write_text("file,window,lib\ntest_0001.png,1,Die01\n")
+    with pytest.raises(DataError, match="1 fault:") as caught:
+        read_samples(tmp_path, "test", DIES)
+    assert "win_and_lib.csv:1: has no column filename" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

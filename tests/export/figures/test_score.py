@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from edge_qc.errors import DataError
 from edge_qc_export.commands.score import command
 from edge_qc_export.data.dataset import CHALLENGE_CLASSES
+from edge_qc_export.figures.labels import read_pair
 from tests.rig.pictures import write_rows
 
 TRUTH = [["filename", "Label"], ["a.png", "GOOD"], ["b.png", "Missing"], ["c.png", "Drift"]]
@@ -83,6 +84,25 @@ def test_all_that_does_not_match_is_told_at_once(tmp_path: Path) -> None:
     assert f"{tmp_path}/said.csv:3: d.png is not in {tmp_path}/truth.csv" in text
     assert f"{tmp_path}/said.csv:5: b.png is named twice, first in line 4" in text
     assert "4 faults" in text
+
+
+@pytest.mark.parametrize("wrong", ["truth.csv", "said.csv"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"file,Label\na.png,GOOD\n", "1: has no column filename"),
+        (b"filename,Label\na.png,n\xe9ant\n", "2: is not UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_table_is_the_only_fault(
+    tmp_path: Path, wrong: str, content: bytes, told: str
+) -> None:
+    for name in ("truth.csv", "said.csv"):
+        write_rows(tmp_path / name, TRUTH)
+    (tmp_path / wrong).write_bytes(content)
+    with pytest.raises(DataError, match="1 fault:") as caught:
+        read_pair(tmp_path / "truth.csv", tmp_path / "said.csv")
+    assert f"{tmp_path / wrong}:{told}" in str(caught.value)
 
 
 def test_a_label_that_is_misspelt_is_told(tmp_path: Path) -> None:
