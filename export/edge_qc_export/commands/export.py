@@ -9,6 +9,7 @@ import click
 
 from edge_qc.cli.options import Number, Share, json_option
 from edge_qc_export.commands.options import SEED, THREADS, sign_option
+from edge_qc_export.commands.station import ask_station, prove_where_asked
 
 
 @click.command("export")
@@ -249,6 +250,8 @@ def command(
     place = Path("bundles") / folder.resolve().name if out is None else out
     if archive:
         require_free_archive(archive_of(place))
+    if target is not None:
+        ask_station(target, station_command)
     with ConsoleReporter() as reporter:
         released = release(loaded, place, settings, reporter)
     bundle = released.bundle
@@ -259,7 +262,7 @@ def command(
     # Before the station is asked: whatever it says, the bundle is made.
     if not as_json:
         click.echo("\n".join(lines_of(answer)))
-    report = _prove(bundle.path, target, station_command, engine)
+    report = prove_where_asked(bundle.path, target, station_command, engine)
     if report is not None:
         kept = bundle.path.with_name(f"{bundle.path.name}.acceptance.json")
         write_whole(kept, json.dumps(report, indent=2).encode(), "The bundle is whole all the same")
@@ -268,33 +271,3 @@ def command(
         click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
     elif report is not None:
         click.echo(f"accepted: {report['engine']}, report in {answer['acceptance_report']}")
-
-
-def _prove(
-    bundle: Path, target: str | None, station_command: str, engine: str | None
-) -> dict[str, Any] | None:
-    """The acceptance report of the named station or of this machine; None if neither is asked.
-    Raises EdgeQCError if the bundle is refused."""
-    if target is not None:
-        from edge_qc_export.release.remote import release_on
-
-        return release_on(
-            bundle,
-            target,
-            engine=engine or "tensorrt",
-            command=station_command,
-            say=lambda line: click.echo(line, err=True),
-        ).report
-    if engine is not None:
-        from edge_qc.cli.device import drawn_progress
-        from edge_qc.engine import DeviceOptions
-        from edge_qc.inspection.commissioning import commission
-
-        with drawn_progress() as progress:
-            result = commission(bundle, engine=engine, device=DeviceOptions(progress=progress))
-        if result.refusal is not None:
-            raise result.refusal
-        if engine == "tensorrt":
-            click.echo("the plan serves this machine's GPU and TensorRT alone", err=True)
-        return dict(result.document)
-    return None

@@ -70,8 +70,8 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
 
 def too_few_for_a_bundle(good: int) -> str | None:
-    """What to say before training where ``edge-qc export`` will refuse the run's thresholds; None
-    if there are enough. good: labelled GOOD images."""
+    """What to say before training, and before a fit, where no threshold could be set; None if there
+    are enough. good: labelled GOOD images."""
     if good >= FEWEST:
         return None
     return (

@@ -97,7 +97,7 @@ def plan_half(
     far = {name for name, magnitude in ranges.items() if not magnitude <= LIMIT}
     islands = []
     layers = [node for node in body.graph.nodes if node.op not in ("placeholder", "output")]
-    wanted = _layers_named(told, [node.name for node in layers])
+    wanted = _layers_named(told, _layers(body))
     for node in layers:
         heavy = any(
             float(parameter.detach().abs().max()) > LARGEST for parameter in _parameters(body, node)
@@ -112,6 +112,16 @@ def plan_half(
         )
     first = next(((name, ranges[name]) for name in ranges if name in far), None)
     return HalfPlan(tuple(islands), first)
+
+
+def require_layers(body: nn.Module, told: Collection[str]) -> None:
+    """Raises UsageError, as ``plan_half`` does, for a name in ``told`` that no layer has."""
+    assert isinstance(body, fx.GraphModule)
+    _layers_named(told, _layers(body))
+
+
+def _layers(body: fx.GraphModule) -> list[str]:
+    return [node.name for node in body.graph.nodes if node.op not in ("placeholder", "output")]
 
 
 def _layers_named(told: Collection[str], layers: Sequence[str]) -> set[str]:

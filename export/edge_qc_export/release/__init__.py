@@ -16,11 +16,14 @@ from edge_qc.bundle.alignment import ALIGNMENT, alignment_bytes
 from edge_qc.bundle.manifest import GOLDEN, MODEL, NAME_LIMIT, PARTS, Manifest
 from edge_qc.bundle.verification import Bundle
 from edge_qc.engine.acceptance import AcceptanceReport
-from edge_qc.errors import UsageError
+from edge_qc.errors import DataError, UsageError
 from edge_qc.parts import GOOD
+from edge_qc_export.figures.calibration import too_few_for_a_bundle
+from edge_qc_export.gate.mix import learned_shares, line_mix
 from edge_qc_export.gate.parts_file import KeptParts, parts_bytes, view_digest
 from edge_qc_export.graph import Features, OnePass, onnx_from_module
 from edge_qc_export.graph.in_engine import FeaturesInEngine
+from edge_qc_export.graph.precision import require_layers
 from edge_qc_export.learn.checkpoints import Run
 from edge_qc_export.learn.network import trunk_learns
 from edge_qc_export.learn.run_views import LabelledViews, chosen_views, joined, views_of_run
@@ -86,8 +89,14 @@ def release(
     if settings.preflight:
         require_compiler()
     network = run.load_network()
-    views = views_of_run(run, reporter)
     features = Features(network, run.mean, run.std).eval()
+    if settings.fp16:
+        require_layers(features.body, settings.fp32_nodes)
+    views = views_of_run(run, reporter)
+    labels = views.known.labels
+    if (lacking := too_few_for_a_bundle(sum(label == GOOD for label in labels))) is not None:
+        raise DataError(f"data {run.data}: {lacking}")
+    line_mix(settings.mix, learned_shares(labels), settings.prior)  # refused before the fit
     good = run.classes.index(GOOD)
 
     # A trunk that learned from a part tells it from GOOD better than it would a new one.

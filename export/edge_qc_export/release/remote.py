@@ -37,6 +37,20 @@ class RemoteRelease:
     copied: bool
 
 
+def require_station(
+    target: str,
+    *,
+    command: str = "edge-qc",
+    ssh: Sequence[str] = ("ssh",),
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Ask for edge-qc's version there, before anything is made for it. Arguments and errors as in
+    ``release_on``."""
+    _require_target(target)
+    with _Connection(ssh, target) as station:
+        _greet(station, target, command, say)
+
+
 def release_on(
     bundle: Path,
     target: str,
@@ -60,12 +74,10 @@ def release_on(
     DeviceError where the station cannot be reached or has no edge-qc, EngineError where the build
     fails, AcceptanceError (with the table of what differed) where the station refuses the engine.
     """
-    if target.startswith("-") or not _TARGET.match(target):
-        raise UsageError(f"target {target!r}: wanted what ssh takes, such as user@station")
+    _require_target(target)
     checked = open_bundle(bundle)
     with _Connection(ssh, target) as station:
-        version = station.ask(f"{command} --version", "is edge-qc installed there?")
-        say(f"{target}: {version.strip()}")
+        _greet(station, target, command, say)
         place = f"{folder}/{checked.id[:16]}"
         arguments = [_quoted(place), "--engine", shlex.quote(engine), "--json"]
         if plans is not None:
@@ -88,6 +100,16 @@ def release_on(
     if not report.get("accepted"):
         raise AcceptanceError(f"{target}: {report.get('refusal', said)}")
     return RemoteRelease(report=report, folder=place, copied=copied)
+
+
+def _require_target(target: str) -> None:
+    if target.startswith("-") or not _TARGET.match(target):
+        raise UsageError(f"target {target!r}: wanted what ssh takes, such as user@station")
+
+
+def _greet(station: _Connection, target: str, command: str, say: Callable[[str], None]) -> None:
+    version = station.ask(f"{command} --version", "is edge-qc installed there?")
+    say(f"{target}: {version.strip()}")
 
 
 class _Connection:

@@ -30,8 +30,10 @@ from edge_qc_export.commands.export import command as export
 from edge_qc_export.commands.keygen import command as keygen
 from edge_qc_export.gate.parts_file import read_parts
 from edge_qc_export.learn.checkpoints import Run, load_run
+from edge_qc_export.learn.run_views import RunViews, chosen_views, views_of_run
 from edge_qc_export.packing.bundle_folder import pack_bundle
 from edge_qc_export.packing.golden_file import is_steady
+from edge_qc_export.progress import Reporter
 from edge_qc_export.release import Released, golden, precision_check, release
 from edge_qc_export.release.fitting import Answers, CrossFitted, FitSettings, answers
 from edge_qc_export.release.manifest import ReleaseSettings, share_passed, version_from_time
@@ -46,6 +48,12 @@ SETTINGS = ReleaseSettings(fit=FitSettings(channels=24, grid=8))
 @pytest.fixture(scope="module")
 def released(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Released:
     return release(run, tmp_path_factory.mktemp("bundles") / "fp32", SETTINGS)
+
+
+@pytest.fixture
+def no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit fails the test: what is asked for must be refused before it."""
+    monkeypatch.setattr("edge_qc_export.release.fit_views", lambda *_: pytest.fail("it was fitted"))
 
 
 @pytest.fixture(scope="module")
@@ -418,6 +426,32 @@ def test_what_cannot_be_written_is_told_before_the_fit(run: Run, tmp_path: Path)
         assert isinstance(done.exception, UsageError)
         assert said in str(done.exception)
     assert {file.name for file in tmp_path.iterdir()} == {"taken.tar.zst", "file"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"mix": {"GOOD": 0.9, "bent": 0.05}}, "mix: no class 'bent'; wanted"),
+        ({"fp16": True, "fp32_nodes": ("convv1",)}, "no layer 'convv1' in the network"),
+    ],
+)
+def test_what_the_network_does_not_know_is_refused_before_the_fit(
+    run: Run, tmp_path: Path, no_fit: None, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        release(run, tmp_path / "bundle", ReleaseSettings(**wrong))
+
+
+def test_too_few_good_images_are_refused_before_the_fit(
+    run: Run, tmp_path: Path, no_fit: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = views_of_run(run, Reporter())
+    good = np.array([label == GOOD for label in views.known.labels])
+    few = ~good | (np.cumsum(good) <= 29)
+    short = RunViews(chosen_views(views.known, few), views.held_out_rows[few], None)
+    monkeypatch.setattr("edge_qc_export.release.views_of_run", lambda *_: short)
+    with pytest.raises(DataError, match="too few images for a bundle: 29 are GOOD"):
+        release(run, tmp_path / "bundle", ReleaseSettings())
 
 
 @pytest.mark.parametrize("option", ["--alpha", "--prior", "--assumed-auroc", "--review-margin"])

@@ -21,6 +21,7 @@ import pytest
 TESTS = Path(__file__).parents[2]
 
 from edge_qc import cli  # noqa: E402
+from edge_qc.bundle.verification import open_bundle  # noqa: E402
 from edge_qc.errors import AcceptanceError, BundleError, DeviceError, EngineError, UsageError  # noqa: E402
 from edge_qc_export.learn.checkpoints import Run  # noqa: E402
 from edge_qc_export.release.remote import RemoteRelease, release_on  # noqa: E402
@@ -198,7 +199,18 @@ def test_export_on_a_station(
     monkeypatch.setattr(sys, "argv", ["edge-qc", "export", *asked, "/nowhere/edge-qc"])
     assert cli.status() == 1
     assert "is edge-qc installed there?" in capsys.readouterr().err
-    assert (out / "manifest.sha256").exists()
+    assert not out.exists()  # asked before the fit
+
+    builds_not = tmp_path / "builds-not"
+    builds_not.write_text('#!/bin/sh\n[ "$1" = --version ] || { echo no GPU >&2; exit 1; }\n')
+    builds_not.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", ["edge-qc", "export", *asked, str(builds_not)])
+    assert cli.status() == 1
+    said = capsys.readouterr().err
+    assert "no GPU" in said
+    assert f"The bundle {out} is whole. Copy that folder to the station" in said
+    assert "'edge-qc build BUNDLE --engine onnxruntime'" in said
+    shutil.rmtree(Path.home() / "edge-qc-bundles" / open_bundle(out).id[:16])
     shutil.rmtree(out)
 
     monkeypatch.setattr(sys, "argv", ["edge-qc", "export", *asked, str(station.command)])
