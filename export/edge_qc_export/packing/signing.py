@@ -15,13 +15,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edge_qc.errors import UsageError
+from edge_qc_export.whole_file import require_utf8
 
 PUBLIC_SUFFIX = ".pub"
 
 
 def make_key_pair(private: Path) -> Path:
     """Write a new private key (PEM, PKCS 8, readable by its owner alone) and beside it the public
-    one, whose path is returned. Raises UsageError if either is there already."""
+    one, whose path is returned. Raises UsageError if either is there already or cannot be
+    written."""
+    require_utf8(private, f"private key {private}")
     public = private.with_name(private.name + PUBLIC_SUFFIX)
     for file in (private, public):
         if file.exists() or file.is_symlink():

@@ -21,6 +21,7 @@ import cv2
 from edge_qc.errors import DataError, UsageError
 from edge_qc_export.synthetic.items import Item
 from edge_qc_export.synthetic.photograph import render
+from edge_qc_export.whole_file import require_utf8
 
 MARK = "synthetic.txt"
 """Says that a folder was made here: only such a one is ever removed."""
@@ -35,6 +36,7 @@ def prepare(out: Path, force: bool = False) -> None:
     """Make ``out`` an empty place for a data set. With ``force`` an earlier synthetic one in it is
     removed, and nothing else; raises UsageError where anything lies in it without, and for a data
     set that was not made here in any case."""
+    require_utf8(out, f"data set {out}")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import resource
 import shlex
 import shutil
@@ -460,6 +461,19 @@ def test_what_is_no_number_is_wrong_use(option: str, number: str) -> None:
     done = CliRunner().invoke(export, ["run", option, number])
     assert done.exit_code == 2
     assert number in done.output
+
+
+def test_a_key_whose_name_is_not_utf8_is_not_made(tmp_path: Path) -> None:
+    said = CliRunner().invoke(keygen, [str(tmp_path / os.fsdecode(b"caf\xe9"))])
+    assert "the name is not UTF-8" in str(said.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_whose_name_is_not_utf8_is_refused_before_the_fit(
+    run: Run, tmp_path: Path, no_fit: None
+) -> None:
+    with pytest.raises(UsageError, match="the name is not UTF-8"):
+        release(run, tmp_path / os.fsdecode(b"caf\xe9"), ReleaseSettings())
 
 
 def test_keygen_does_not_overwrite(tmp_path: Path) -> None:

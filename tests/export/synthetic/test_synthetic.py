@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -295,6 +296,13 @@ def test_wrong_sizes_and_seeds_are_refused_before_anything_is_written(
     assert result.exit_code == 2
     assert said in result.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"caf\xe9")
+    result = synth(str(out), "--train", "8", "--test", "0")
+    assert "the name is not UTF-8" in str(result.exception)
+    assert not out.exists()
 
 
 def test_no_image_at_all_is_refused(tmp_path: Path) -> None:
