@@ -114,6 +114,7 @@ def command(
     if login_file is not None and accounts_file is not None:
         raise click.UsageError("give --login-file or --accounts-file, not both")
 
+    from edge_qc.cli.review import require_evidence
     from edge_qc.plant.dashboard.access import Proxy
     from edge_qc.plant.dashboard.feed import Feed
     from edge_qc.plant.dashboard.login import Login, require_login
@@ -147,8 +148,11 @@ def command(
                 err=True,
             )
         for folder in evidence:
-            if not folder.is_dir():
-                click.echo(f"edge-qc: {folder}: no such folder; its pictures are missing", err=True)
+            try:
+                require_evidence(folder)
+            except EdgeQCError as error:
+                # A share that is away takes its pictures alone.
+                click.echo(f"edge-qc: {error}. Until then its pictures are missing", err=True)
         serve(
             *(feed, login, host, port, https_cert_file, https_key_file, evidence, proxy),
             listens=lambda: click.echo(address, err=True),

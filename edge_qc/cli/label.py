@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_qc.cli.options import database_option
+from edge_qc.cli.options import database_option, who_option
 from edge_qc.cli.times import Zone, start_of
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ _MOST_TIMES = 10
     "--zone", type=Zone(), default="UTC", show_default=True, help="Of --at and of times shown."
 )
 @click.option("--yes", is_flag=True, help="Label all views of the part without asking.")
-@click.option("--who", help="Your name, stored with the label.")
+@who_option
 @click.option("--note", default="", help="How it was found.")
 @click.option(
     "--from-review",
     "review",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path, file_okay=False),
     help="Take in the labels that edge-qc review keeps in this folder of images.",
 )
 def command(
@@ -54,7 +54,7 @@ def command(
     at: str | None,
     zone: tzinfo,
     yes: bool,
-    who: str | None,
+    who: str,
     note: str,
     review: Path | None,
 ) -> None:
@@ -67,19 +67,19 @@ def command(
     from edge_qc.plant.recorder.labels import add_labels, take_in
 
     if review is not None:
+        from edge_qc.cli.review import require_evidence
         from edge_qc.evidence import Labels
 
         if words or part is not None:
             raise click.UsageError("--from-review takes all labels of a folder; give it alone")
+        labels = Labels(require_evidence(review))
         engine = open_database(database, create=False)
-        found = list(Labels(review).history())
+        found = list(labels.history())
         new = take_in(engine, found)
         click.echo(f"{new} labels taken in, {len(found) - new} were known")
         return
     if len(words) != (2 if part is None else 1):
         raise click.UsageError("give VERDICT_ID and CLASS, or --part and CLASS")
-    if who is None:
-        raise click.UsageError("Missing option '--who': your name, stored with the label.")
     engine = open_database(database, create=False)
     with wrapped(engine):
         if part is None:

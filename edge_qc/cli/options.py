@@ -65,6 +65,28 @@ config_option = click.option(
     help="The station's settings.",
 )
 
+
+def login() -> str:
+    """The login of whoever runs the command, or ``somebody`` where the system knows no name."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
+
+
+def _named(_context: click.Context, _option: click.Parameter, value: str | None) -> str:
+    return (value or "").strip() or login()
+
+
+who_option = click.option(
+    "--who",
+    callback=_named,
+    show_default="your login",
+    help="Your name, stored with each label.",
+)
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on standard output."
 )

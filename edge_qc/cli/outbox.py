@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import tzinfo
 from pathlib import Path
 
@@ -98,6 +99,7 @@ def verify(config: Path, file: Path | None, as_json: bool) -> int:
 @click.option("--epoch", help="The epoch; --from and --to are then numbers.")
 @click.option("--kind", type=click.Choice(_KINDS), help="Only this topic's.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 def replay(
     config: Path,
     file: Path | None,
@@ -107,11 +109,13 @@ def replay(
     epoch: str | None,
     kind: str | None,
     dry_run: bool,
+    yes: bool,
 ) -> None:
     """Send delivered messages again, marked historical, if the plant has lost them.
 
-    Select by time (2026-03-01, 2026-03-01T06:00 in --zone, 2026-03-01T06:00+01:00) or, with
-    --epoch, by number. [outbox] in station.toml sets how long delivered messages are kept.
+    All of them, or those that are selected, after it has said how many and asked. Select by time
+    (2026-03-01, 2026-03-01T06:00 in --zone, 2026-03-01T06:00+01:00) or, with --epoch, by number.
+    [outbox] in station.toml sets how long delivered messages are kept.
     """
     from dataclasses import replace
 
@@ -126,12 +130,20 @@ def replay(
         from edge_qc.cli.times import end_of, start_of
 
         selection = replace(selection, since=start_of(first, zone), until=end_of(last, zone))
-    messages = delivered(_resolve(config, file), selection)
+    path = _resolve(config, file)
     if dry_run:
-        click.echo(f"{sum(1 for _ in messages)} messages would be sent")
+        click.echo(f"{_count(delivered(path, selection))} messages would be sent")
         return
     settings = read_settings(config)
-    click.echo(f"{replay(settings.mqtt, settings.station, messages)} messages sent")
+    if not yes and (count := _count(delivered(path, selection))):
+        broker = f"{settings.mqtt.host}:{settings.mqtt.port}"
+        click.confirm(f"Send {count} messages again to {broker}?", abort=True, err=True)
+    sent = replay(settings.mqtt, settings.station, delivered(path, selection))
+    click.echo(f"{sent} messages sent")
+
+
+def _count(messages: Iterable[object]) -> int:
+    return sum(1 for _ in messages)
 
 
 def _number(text: str | None) -> int | None:

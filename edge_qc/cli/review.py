@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_qc.cli.local_page import port_option, show
-from edge_qc.cli.options import config_option
+from edge_qc.cli.options import config_option, who_option
 
 if TYPE_CHECKING:
     from edge_qc.evidence import Labels, LabelStore
@@ -40,46 +40,70 @@ def label_store(beside: Labels, database: str | None) -> LabelStore:
 
 
 def evidence_folder(config: Path, folder: Path | None) -> Path:
-    """The folder that the options name. Raises UsageError if it does not exist, or this user may
-    not read it."""
+    """The folder that the options name. Raises UsageError, see ``require_evidence``."""
+    from edge_qc.settings import read_settings
+
+    return require_evidence(folder or read_settings(config).evidence_dir)
+
+
+def require_evidence(folder: Path) -> Path:
+    """The folder itself. Raises UsageError if it does not exist, this user may not read it, or it
+    holds other things than evidence."""
     import os
     import stat
 
     from edge_qc.errors import UsageError
-    from edge_qc.settings import read_settings
 
-    found = folder or read_settings(config).evidence_dir
     try:
-        is_there = stat.S_ISDIR(found.stat().st_mode)
-        readable = os.access(found, os.R_OK | os.X_OK)
+        is_there = stat.S_ISDIR(folder.stat().st_mode)
+        readable = os.access(folder, os.R_OK | os.X_OK)
     except PermissionError:
         is_there, readable = True, False
     except OSError:
         is_there = readable = False
     if not is_there:
         raise UsageError(
-            f"{found}: no such folder. Either no image was kept yet, or the path is wrong"
+            f"{folder}: no such folder. Either no image was kept yet, or the path is wrong"
         )
     if not readable:
         raise UsageError(
-            f"{found}: this user may not read it. Run the command as the station's "
+            f"{folder}: this user may not read it. Run the command as the station's "
             "user: sudo -u edge-qc …"
         )
-    return found
+    if _holds_other_things(folder):
+        raise UsageError(
+            f"{folder}: this is no evidence folder: it holds neither a kept image nor labels. "
+            "Name the station's evidence folder, which has one folder for each label, or a copy"
+        )
+    return folder
+
+
+def _holds_other_things(folder: Path) -> bool:
+    """Whether it holds something, and no evidence. The empty folder of a label may have held images
+    that were deleted since."""
+    from edge_qc.evidence import Labels, Store
+
+    if Labels(folder).file.exists() or any(True for _ in Store(folder).exhibits()):
+        return False
+    return any(
+        not entry.is_dir() or any(entry.iterdir())
+        for entry in folder.iterdir()
+        if not entry.name.startswith(".")
+    )
 
 
 @click.command("review")
 @config_option
 @folder_option
 @labels_option
-@click.option("--who", help="Your name, stored with each label; by default your login.")
+@who_option
 @click.option("--label", "labels", multiple=True, help="A class that the station does not know.")
 @port_option
 def command(
     config: Path,
     folder: Path | None,
     database: str | None,
-    who: str | None,
+    who: str,
     labels: tuple[str, ...],
     port: int,
 ) -> None:
@@ -93,14 +117,5 @@ def command(
 
     store = Store(evidence_folder(config, folder))
     kept = label_store(Labels(store.folder), database)
-    desk = Desk(store, who or _login(), labels, kept)
+    desk = Desk(store, who, labels, kept)
     show(desk, port)
-
-
-def _login() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "somebody"

@@ -238,6 +238,20 @@ def test_a_port_that_is_taken_is_explained(mosquitto: tuple[str, int]) -> None:
 
 
 @pytest.mark.broker
+def test_a_wrong_folder_of_pictures_is_told_of_and_takes_its_pictures_alone(
+    mosquitto: tuple[str, int], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("line 3")
+    options = ("--evidence", str(tmp_path), "--evidence", str(tmp_path / "away"))
+    with dashboard(mosquitto, *options) as running:
+        running.process.send_signal(signal.SIGTERM)
+        said = running.process.communicate(timeout=10)[1]
+        assert f"{tmp_path}: this is no evidence folder" in said
+        assert f"{tmp_path}/away: no such folder" in said
+        assert f"edge-qc dashboard: http://127.0.0.1:{running.port}\n" in said
+
+
+@pytest.mark.broker
 def test_a_host_that_is_unknown_is_explained(mosquitto: tuple[str, int], tmp_path: Path) -> None:
     login = tmp_path / "login"
     login.write_text(PASSWORD)

@@ -255,6 +255,16 @@ def test_every_label_has_a_line_of_who_what_and_when(
     assert all(abs(datetime.now(timezone.utc) - time) < timedelta(hours=1) for time in when)
 
 
+def test_a_label_is_by_the_login_unless_it_says_otherwise(
+    engine: sa.Engine, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "dora")
+    call(label, database, "e1-1", "GOOD")
+    call(label, database, "e1-1", "GOOD", "--who", "ann")
+    rows = json.loads(call(query, database, "labels", "--json").stdout)
+    assert [row["who"] for row in rows] == ["dora", "ann"]
+
+
 def test_intervals_are_the_workstation_s() -> None:
     exact = pytest.importorskip("edge_qc_export.figures.exact", reason="needs the workstation")
     dice = random.Random(1)

@@ -43,7 +43,8 @@ def settled(folder: Path, count: int) -> bool:
 
 
 def call(*words: str) -> str:
-    return str(CliRunner().invoke(command, ["replay", *words], catch_exceptions=False).output)
+    words = ("replay", *words, "--yes")
+    return str(CliRunner().invoke(command, words, catch_exceptions=False).output)
 
 
 def test_a_range_is_sent_again_while_the_station_runs(
@@ -103,6 +104,25 @@ def test_a_broker_that_refuses_is_told(outbox: Outbox, tmp_path: Path) -> None:
         call("--config", config(tmp_path, address))
     with pytest.raises(PublishError, match="refused"):
         call("--config", config(tmp_path, address))
+
+
+def test_it_says_how_many_and_asks_before_it_sends(
+    mosquitto: tuple[str, int], outbox: Outbox, tmp_path: Path
+) -> None:
+    publisher = open_publisher(outbox, tmp_path, mosquitto)
+    ids = judge(outbox, 3)
+    wait_until(lambda: settled(tmp_path, 3))
+    publisher.close()
+    words = ["replay", "--config", config(tmp_path, mosquitto), "--kind", "verdict"]
+    with Ear(mosquitto) as ear:
+        for answer in ("", "n\n"):
+            refused = CliRunner().invoke(command, words, input=answer)
+            assert refused.exit_code == 1
+            asked = f"Send 3 messages again to {mosquitto[0]}:{mosquitto[1]}? [y/N]"
+            assert asked in refused.stderr
+        assert CliRunner().invoke(command, words, input="y\n").stdout == "3 messages sent\n"
+        wait_until(lambda: len(ear.verdicts) >= 3)
+        assert [said["verdict_id"] for said in ear.verdicts] == ids
 
 
 @pytest.mark.parametrize("words", [("--from", "noon"), ("--epoch", "e", "--from", "2026-03-01")])
