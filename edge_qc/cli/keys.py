@@ -17,8 +17,9 @@ from edge_qc.publisher import VerdictMessage
 
 Row = tuple[str, VerdictMessage]
 
-HELP = "space pause   ↑↓ choose   enter details   s station   d die   v verdict   n not passed   "
-HELP += "c all   q quit"
+HELP = "q quit  space pause  ↑↓ choose  enter open  s station  d die  v verdict "
+HELP += " n not passed  c all"
+"""The end is cut first where a terminal is narrow."""
 _NAMES = {
     "\x1b[A": "up",
     "\x1bOA": "up",

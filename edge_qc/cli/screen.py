@@ -112,7 +112,8 @@ def _counts(tally: Tally) -> RenderableType:
 
 
 def _last(tally: Tally, choice: Choice, rows: int) -> RenderableType:
-    table = Table("", "time", "camera", "die", "part", "verdict", "", "drift p", "ms", "")
+    time_column = Column("time", no_wrap=True, min_width=12)
+    table = Table("", time_column, "camera", "die", "part", "verdict", "", "drift p", "ms", "")
     found = choice.rows(tally)
     at = next(
         (i for i, (_, verdict) in enumerate(found) if verdict.verdict_id == choice.chosen), None

@@ -54,6 +54,15 @@ def test_keys_go_through_the_filters_and_back_to_all() -> None:
     assert len(labels(tally, choice)) == 4
 
 
+def test_80_columns_show_how_to_quit_and_the_whole_time() -> None:
+    console = Console(width=80, height=60, record=True, file=io.StringIO())
+    tally = tally_of("GOOD", "Missing")
+    console.print(picture(tally, "broker", None, 60))
+    page = console.export_text()
+    assert "q quit" in page
+    assert all(f"{one.time:%H:%M:%S.%f}"[:-3] in page for _, one in tally.last)
+
+
 def test_a_paused_list_stands_still_while_counting_goes_on() -> None:
     tally, choice = tally_of("GOOD", "Missing"), Choice()
     choice.press("pause", tally)
