@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
-"""Up to what every reader of JSON tells apart, and every database here holds."""
+_MOST = 2**53
+"""Up to here every reader of JSON tells numbers apart."""
+
+
+def _storable(number: int) -> int:
+    if number > _MOST:
+        raise ValueError(f"wanted at most {_MOST}, which every database here holds")
+    return number
+
+
+Count = Annotated[int, Field(ge=0), AfterValidator(_storable)]
+"""Its bound stands in no schema: those were published without."""
 
 
 class Model(BaseModel):

@@ -489,7 +489,7 @@ def test_a_folder_that_this_user_may_not_use_is_told_in_words(
     store = Store(shared / "kept" / "evidence")
     store.folder.mkdir(parents=True)
     Labels(store.folder).add(kept(store), "Missing", "GOOD", "anna")
-    (shared / "closed").mkdir(mode=0o755)
+    (shared / "closed").mkdir(mode=0o555)
     if closed:
         (shared / closed).chmod(0o000)
     path = re.sub(r"(kept|closed)/", rf"{shared}/\1/", words).replace("/long", f"/{'x' * 300}")
