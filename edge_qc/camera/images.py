@@ -74,6 +74,11 @@ def frame_from_image(file: Path, die: str, name: str) -> Frame:
     pixels = read_image(file)
     if nothing := nothing_to_judge(pixels, name):
         raise DataError(nothing)
+    return frame_of(pixels, die, name)
+
+
+def frame_of(pixels: NDArray[np.uint8], die: str, name: str) -> Frame:
+    """A photograph's pixels as a frame that was taken now. name: as for ``frame_from_image``."""
     return Frame(
         pixels=pixels,
         camera="file",

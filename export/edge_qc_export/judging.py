@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_qc.camera.images import frame_from_image
+from edge_qc.camera.images import frame_from_image, frame_of
 from edge_qc.errors import DataError
 from edge_qc.inspection.decision import not_judged
 from edge_qc.inspection.inspecting import Inspected, Inspection, open_inspection
@@ -92,7 +90,7 @@ def inspect_pixels(
     inspection: Inspection, pictures: Sequence[NDArray[np.uint8]], die: str
 ) -> list[Inspected]:
     """What the inspection makes of photographs (H, W) or (H, W, 3) of one die."""
-    return inspection.inspect([_frame(pixels, die, "disturbed") for pixels in pictures])
+    return inspection.inspect([frame_of(pixels, die, "disturbed") for pixels in pictures])
 
 
 def _judge_batch(inspection: Inspection, samples: Sequence[Sample]) -> list[Judged]:
@@ -116,17 +114,3 @@ def _judge_batch(inspection: Inspection, samples: Sequence[Sample]) -> list[Judg
             one = Judged(sample, found.verdict, found.view.pixels[0], distances)
         judged.append(one)
     return judged
-
-
-def _frame(pixels: NDArray[np.uint8], die: str, name: str) -> Frame:
-    return Frame(
-        pixels=pixels,
-        camera="file",
-        die=die,
-        trigger_id=name,
-        part_id=None,
-        sequence=0,
-        time=datetime.now(timezone.utc),
-        monotonic_s=time.monotonic(),
-        image=name,
-    )

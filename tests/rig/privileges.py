@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 def without_root(call: Callable[[], str]) -> str:
@@ -26,3 +29,16 @@ def without_root(call: Callable[[], str]) -> str:
         said = answer.read()
     os.waitpid(child, 0)
     return said
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, which pytest's are not. What a test closes in it is
+    opened again at the end."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        for closed in [folder, *folder.rglob("*")]:
+            if closed.is_dir():
+                closed.chmod(0o755)

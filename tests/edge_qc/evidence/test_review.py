@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from edge_qc.evidence.pictures import heat_picture
 from edge_qc.evidence.serving import LocalServer
 from tests.rig.browsers import show_as, texts
 from tests.rig.cameras import picture
-from tests.rig.privileges import without_root
+from tests.rig.privileges import open_folder, without_root
 from tests.rig.publishing import wait_until
 from tests.rig.trained import EDGE_QC
 
@@ -460,13 +459,8 @@ def test_a_damaged_image_is_left_out_of_the_export_and_named(store: Store, tmp_p
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that every user may read, as pytest's own is not."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+    with open_folder() as folder:
         yield folder
-        for below in folder.iterdir():
-            below.chmod(0o755)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from edge_qc.errors import DataError
 from edge_qc.parts import DRIFT
 from edge_qc_export.data.dataset import read_samples, require_classes
 from tests.rig.pictures import DIES, draw, write_challenge, write_picture, write_rows
-from tests.rig.privileges import without_root
+from tests.rig.privileges import open_folder, without_root
 
 pytestmark = pytest.mark.torch
 
@@ -159,22 +158,16 @@ def reading_of(root: Path) -> str:
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user may enter, which pytest's are not."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+def shared() -> Iterator[Path]:
+    with open_folder() as folder:
         yield folder
-        for closed in [folder, *folder.rglob("*")]:
-            if closed.is_dir():
-                closed.chmod(0o755)
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o644])
-def test_a_folder_of_images_that_may_not_be_read_is_one_fault(open_folder: Path, mode: int) -> None:
-    write_challenge(open_folder / "data", {"GOOD": 4, "Missing": 4})
-    (open_folder / "data" / "input_train").chmod(mode)
-    said = reading_of(open_folder / "data")
+def test_a_folder_of_images_that_may_not_be_read_is_one_fault(shared: Path, mode: int) -> None:
+    write_challenge(shared / "data", {"GOOD": 4, "Missing": 4})
+    (shared / "data" / "input_train").chmod(mode)
+    said = reading_of(shared / "data")
     assert "1 fault:" in said
     assert "input_train: cannot be read (Permission denied); let this user read" in said
 
@@ -182,12 +175,12 @@ def test_a_folder_of_images_that_may_not_be_read_is_one_fault(open_folder: Path,
 @pytest.mark.parametrize(
     "closed", ["data", "data/train", "data/train/flat", "data/train/flat/Die01"]
 )
-def test_a_closed_folder_of_a_class_is_told(open_folder: Path, closed: str) -> None:
+def test_a_closed_folder_of_a_class_is_told(shared: Path, closed: str) -> None:
     rng = np.random.default_rng(0)
     for label in ("GOOD", "flat"):
         for die in ("Die01", "Die02"):
-            write_picture(open_folder / "data/train" / label / die / "a.png", draw(label, rng))
-    (open_folder / closed).chmod(0o000)
-    said = reading_of(open_folder / "data")
+            write_picture(shared / "data/train" / label / die / "a.png", draw(label, rng))
+    (shared / closed).chmod(0o000)
+    said = reading_of(shared / "data")
     assert "1 fault:" in said
     assert f"{closed}: cannot be read (Permission denied)" in said
